@@ -1,0 +1,111 @@
+"""The command line: one verb, one YAML, any number of `key=value`.
+
+Errors of the user exit with 2 and no traceback; bugs keep theirs. torch is imported only when a verb needs it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mmreflect import __version__, console
+from mmreflect.errors import UserError, nearest
+
+VERBS = {
+    "build": "build a dataset: mmreflect build configs/build/grid.yaml",
+    "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
+    "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank.yaml",
+    "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH",
+    "view": "write the HTML page of a run: mmreflect view outputs/demo",
+    "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
+    "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
+    "doctor": "versions, devices, decoders, and what is missing",
+    "recipes": "list builders, trainers, merges and benchmarks by name",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mmreflect",
+        description="Teach a Qwen-VL model to check its own work, and measure whether that helped.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mmreflect {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in ("build", "train", "merge", "eval"):
+        command = verbs.add_parser(verb, help=VERBS[verb], description=VERBS[verb])
+        command.add_argument("config", help="a YAML file")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
+        command.add_argument("--plan", action="store_true", help="check everything, print the plan, and stop")
+    view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
+    view.add_argument("run", help="the output folder of a run")
+    chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
+    chat.add_argument("model", help="a model folder or Hub name")
+    chat.add_argument("picture", help="an image file")
+    chat.add_argument("question")
+    chat.add_argument("overrides", nargs="*", metavar="key=value", help="for example max_new_tokens=512 temperature=0.7")
+    demo = verbs.add_parser("demo", help=VERBS["demo"], description=VERBS["demo"])
+    demo.add_argument("overrides", nargs="*", metavar="key=value", help="scale=full or scale=tiny, output=FOLDER")
+    verbs.add_parser("doctor", help=VERBS["doctor"], description=VERBS["doctor"])
+    verbs.add_parser("recipes", help=VERBS["recipes"], description=VERBS["recipes"])
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    verb = arguments.verb
+    if verb in ("build", "train", "merge", "eval"):
+        from mmreflect.launch import prepare
+
+        job = prepare(verb, arguments.config, arguments.overrides)
+        if arguments.plan:
+            console.show_plan(job.plan())
+        else:
+            job.run()
+    elif verb == "view":
+        from mmreflect.report import write_page
+
+        console.say(f"page: {write_page(arguments.run)}")
+    elif verb == "chat":
+        from mmreflect.chat import chat
+
+        chat(arguments.model, arguments.picture, arguments.question, arguments.overrides)
+    elif verb == "demo":
+        from mmreflect.demo import demo
+
+        demo(arguments.overrides)
+    elif verb == "doctor":
+        from mmreflect.doctor import doctor
+
+        doctor()
+    else:
+        _list_recipes()
+
+
+def _list_recipes() -> None:
+    from mmreflect import components, recipes
+
+    rows = [(f"{kind}", ", ".join(recipes.names(kind))) for kind in recipes.FOLDERS]
+    rows += [(kind, ", ".join(components.names(kind))) for kind in components.KINDS]
+    console.show_plan(dict(rows))
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 a mistake in what was given."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        close = nearest(words[0], VERBS)
+        console.complain(str(UserError(f"unknown verb {words[0]!r}", f"one of: {', '.join(VERBS)}", f"did you mean {close!r}?" if close else "see mmreflect --help")))
+        return 2
+    try:
+        _run(_parser().parse_args(words))
+    except UserError as error:
+        console.complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        console.complain("interrupted; start the same command again to go on")
+        return 130
+    return 0

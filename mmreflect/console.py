@@ -1,0 +1,79 @@
+"""What a person sees in the terminal: plans, tables, progress."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+T = TypeVar("T")
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print one line of rich markup."""
+    _console().print(text)
+
+
+def complain(text: str) -> None:
+    """Print an error to standard error, as plain text."""
+    print(f"error: {text}", file=sys.stderr)
+
+
+def show_plan(plan: dict[str, str]) -> None:
+    """Print a run plan as two aligned columns."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for label, text in plan.items():
+        table.add_row(f"[bold]{label}[/]", text)
+    _console().print(table)
+
+
+def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+@contextmanager
+def progress_bar(label: str, total: int, done: int = 0) -> Iterator["ProgressBar"]:
+    """Show a progress bar with the time left; silent where the output is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    console = _console()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield ProgressBar(progress, progress.add_task(label, total=total, completed=done))
+
+
+class ProgressBar:
+    """A handle that moves one progress bar on."""
+
+    def __init__(self, progress: "Progress", task: "int") -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, count: int = 1) -> None:
+        """Move on by `count`."""
+        from rich.progress import TaskID
+
+        self._progress.advance(TaskID(self._task), count)
+
+
+def count(number: int, noun: str) -> str:
+    """Write `1 row`, `2 rows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

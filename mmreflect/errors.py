@@ -1,0 +1,44 @@
+"""Errors that a user can act on.
+
+A `UserError` says what was given, what was expected and what to do next, and is printed without a traceback.
+Everything else is a bug and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class UserError(Exception):
+    """A mistake in what was given to mmreflect; never a mistake inside it.
+
+    Args:
+        given: what was found, with the offending value.
+        expected: what would have been right; empty when `given` already says it.
+        do: the next action; empty only when there is no choice of action.
+    """
+
+    def __init__(self, given: str, expected: str = "", do: str = "") -> None:
+        self.given, self.expected, self.do = given, expected, do
+        lines = [given]
+        if expected:
+            lines.append(f"  expected: {expected}")
+        if do:
+            lines.append(f"  to do: {do}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        """Rebuild from the three parts, so that the error survives a trip between processes."""
+        return type(self), (self.given, self.expected, self.do)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to a misspelt one, or None when nothing is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def unknown_name(what: str, name: str, known: Sequence[str]) -> UserError:
+    """Build the error for a name that is not in a closed list, naming the nearest one."""
+    close = nearest(name, known)
+    hint = f"did you mean {close!r}?" if close else f"choose one of: {', '.join(sorted(known))}"
+    return UserError(f"unknown {what} {name!r}", f"one of: {', '.join(sorted(known))}", hint)

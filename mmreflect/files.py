@@ -1,0 +1,84 @@
+"""Files that survive a kill: atomic writes, durable appends, tolerant JSONL reading."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename inside it survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that at any instant it is either absent, old, or whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Serialise to JSON in one fixed form: key order kept, no ASCII escapes, NaN refused."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write an indented JSON file atomically."""
+    write_atomic(path, to_json(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write a JSONL file atomically."""
+    write_atomic(path, "".join(to_json(row) + "\n" for row in rows))
+
+
+def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Append whole lines and flush them to disk before returning.
+
+    A line that a kill cut in half is removed first: it was never reported as finished.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size and not _ends_with_newline(file, size):
+            file.truncate(_after_last_newline(path))
+            file.seek(0, os.SEEK_END)
+        file.write("".join(to_json(row) + "\n" for row in rows).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_with_newline(file: Any, size: int) -> bool:
+    file.seek(size - 1)
+    return bool(file.read(1) == b"\n")
+
+
+def _after_last_newline(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def read_jsonl(path: Path) -> Iterator[Any]:
+    """Yield the rows of a JSONL file that one of our runs appends to; a half-written last line is skipped.
+
+    For a file that a user gives, where every line counts, use `mmreflect.data.store.read_rows`.
+    """
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n") and line.strip():
+                yield json.loads(line)

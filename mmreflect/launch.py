@@ -1,0 +1,105 @@
+"""From a verb and a configuration to a finished run: what the command line and the Python API share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmreflect import components, console, recipes
+from mmreflect.config import Tree, apply_overrides, load_yaml, parse, to_tree
+from mmreflect.errors import UserError, nearest
+from mmreflect.runs import Run, open_run
+
+Source = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Verb:
+    """Which key of the YAML names the recipe, and where recipes of that kind live."""
+
+    key: str
+    kind: recipes.Kind | None
+
+
+VERBS = {
+    "build": _Verb("builder", "builder"),
+    "train": _Verb("method", "trainer"),
+    "merge": _Verb("method", None),
+    "eval": _Verb("benchmark", "benchmark"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked configuration, ready to run."""
+
+    verb: str
+    name: str
+    recipe: Any
+    config: Any
+    tree: Tree
+
+    def plan(self) -> dict[str, str]:
+        """What the run will do, as label and text, without starting it."""
+        plan: dict[str, str] = {self.verb: self.name, **_recipe_plan(self)}
+        return {**plan, "output": self.config.output}
+
+    def run(self) -> Run:
+        """Run it, resume it, or return at once when it is finished."""
+        run = open_run(self.config.output, self.verb, self.name, self.tree)
+        if run.result is not None:
+            console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
+            return run
+        console.show_plan(self.plan())
+        run.finish(_run_recipe(self, run))
+        return run
+
+
+def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
+    """Read and check a configuration without importing anything heavy.
+
+    Raises:
+        UserError: anything that can be known to be wrong before the run starts.
+    """
+    where = source if isinstance(source, str) else "the configuration"
+    tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else dict(source)
+    tree = apply_overrides(tree, overrides)
+    spec = VERBS[verb]
+    name = tree.pop(spec.key, None)
+    if not isinstance(name, str):
+        raise _missing_recipe(verb, spec, where, tree)
+    recipe = recipes.load(spec.kind, name) if spec.kind else components.load("merge", name)
+    config = parse(recipe.Config, tree, where)
+    return Job(verb, name, recipe, config, {spec.key: name, **to_tree(config)})
+
+
+def start(verb: str, source: Source, overrides: Sequence[str] = ()) -> Run:
+    """Check, print the plan, and run."""
+    return prepare(verb, source, overrides).run()
+
+
+def _missing_recipe(verb: str, spec: _Verb, where: str, tree: Tree) -> UserError:
+    known = recipes.names(spec.kind) if spec.kind else components.names("merge")
+    close = nearest(spec.key, tree)
+    others = [other for other, item in VERBS.items() if item.key in tree and item.key != spec.key]
+    do = f"did you mean {spec.key!r} where it says {close!r}?" if close else f"add '{spec.key}: NAME'"
+    if others:
+        do = f"this looks like a configuration for: mmreflect {others[0]}"
+    return UserError(f"{where}: key {spec.key!r} is missing", f"'{spec.key}', one of: {', '.join(known)}", do)
+
+
+def _recipe_plan(job: Job) -> dict[str, str]:
+    if job.verb == "build":
+        from mmreflect import building
+
+        return building.plan(job.recipe, job.config)
+    plan: dict[str, str] = job.recipe.plan(job.config)
+    return plan
+
+
+def _run_recipe(job: Job, run: Run) -> dict[str, Any]:
+    if job.verb == "build":
+        from mmreflect import building
+
+        return building.build(job.recipe, job.name, job.config, run)
+    result: dict[str, Any] = job.recipe.run(job.config, run)
+    return result

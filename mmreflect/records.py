@@ -1,0 +1,228 @@
+"""The nouns of mmreflect and their JSON form.
+
+A `Sample` is a question with its media and gold answer. A `Rollout` is one answer as tokens, in which every token
+knows who wrote it. A `Group` is all rollouts of one sample. A `Score` explains itself. Nothing here imports torch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Message = dict[str, Any]
+"""One chat turn: `{"role": ..., "content": str | [{"type": "text" | "image" | "video", ...}]}`."""
+
+
+class Author(StrEnum):
+    """Who wrote a token of a rollout."""
+
+    MODEL = "model"
+    """Sampled from the policy: the only tokens that a policy gradient is taken on by default."""
+    ENVIRONMENT = "environment"
+    """Shown to the model: a new turn, a picture, a tool's result."""
+    FORCED = "forced"
+    """Words put in the model's own mouth, such as a rethinking trigger."""
+
+
+class Stop(StrEnum):
+    """Why the model stopped speaking."""
+
+    EOS = "eos"
+    """It ended its turn."""
+    LENGTH = "length"
+    """It reached the limit of new tokens of one reply."""
+    BUDGET = "budget"
+    """The rollout's whole token budget was spent, so nothing more was asked of it."""
+    ERROR = "error"
+    """The environment or the engine failed; the rollout is quarantined, never trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A picture or a video by reference; pixels are loaded late.
+
+    Attributes:
+        path: absolute, or relative to the dataset folder while inside one.
+        crop: left, top, right, bottom in pixels.
+        span: start and end in seconds, for videos.
+    """
+
+    kind: Literal["image", "video"]
+    path: str
+    crop: tuple[int, int, int, int] | None = None
+    span: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question.
+
+    Attributes:
+        messages: the prompt as chat turns; every media part stands for the next entry of `media`.
+        gold: the reference answer, or None where there is none.
+        response: the target that SFT learns, or None.
+        facts: whatever else the dataset knows about the question.
+    """
+
+    id: str
+    messages: list[Message]
+    media: list[Media] = field(default_factory=list)
+    gold: str | None = None
+    response: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str:
+        """The text of the last user turn."""
+        for message in reversed(self.messages):
+            if message["role"] == "user":
+                return text_of(message["content"])
+        return ""
+
+
+def content_parts(content: str | Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the parts of a message's content; a plain string is one text part."""
+    if isinstance(content, str):
+        yield {"type": "text", "text": content}
+    else:
+        yield from content
+
+
+def text_of(content: str | Sequence[dict[str, Any]]) -> str:
+    """Join the text parts of a message's content."""
+    return "".join(part["text"] for part in content_parts(content) if part["type"] == "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens `start` to `end` (exclusive) of a rollout, their author and the stage they belong to."""
+
+    start: int
+    end: int
+    author: Author
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an engine answered: `token_ids` include the end token when `stop` is `eos`; `text` does not."""
+
+    text: str
+    token_ids: list[int]
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One named part of a score; None means that it could not be graded."""
+
+    value: float | None
+    weight: float = 1.0
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score that explains itself; `value` None means "could not grade", which is never the same as 0."""
+
+    value: float | None
+    answer: str | None = None
+    gold: str | None = None
+    reason: str = ""
+    parts: dict[str, Part] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Rollout:
+    """One answer of the policy, as tokens after the prompt.
+
+    Attributes:
+        prompt_ids: tokens of the prompt, media placeholders expanded.
+        token_ids: every token after the prompt, whoever wrote it.
+        spans: a partition of `token_ids` in order.
+        media: every picture and video shown, in token order, the prompt's first.
+        policy_step: the optimizer step whose weights sampled it.
+        facts: what the environment and the stages found out.
+    """
+
+    sample_id: str
+    prompt_ids: list[int]
+    token_ids: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    media: list[Media] = field(default_factory=list)
+    text: str = ""
+    stop: Stop = Stop.EOS
+    policy_step: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    score: Score | None = None
+
+    def append(self, token_ids: Sequence[int], author: Author, stage: str) -> None:
+        """Add tokens at the end, joined to the last span when author and stage are the same."""
+        if not token_ids:
+            return
+        start = len(self.token_ids)
+        self.token_ids.extend(token_ids)
+        last = self.spans[-1] if self.spans else None
+        if last and (last.author, last.stage) == (author, stage):
+            self.spans[-1] = Span(last.start, len(self.token_ids), author, stage)
+        else:
+            self.spans.append(Span(start, len(self.token_ids), author, stage))
+
+    def keep(self, length: int) -> None:
+        """Cut everything after the first `length` tokens."""
+        del self.token_ids[length:]
+        self.spans = [
+            Span(span.start, min(span.end, length), span.author, span.stage)
+            for span in self.spans
+            if span.start < length
+        ]
+
+    def author_mask(self, *authors: Author) -> npt.NDArray[np.bool_]:
+        """Return a mask (T,) over `token_ids`, true where one of `authors` wrote the token."""
+        mask_T = np.zeros(len(self.token_ids), dtype=bool)
+        for span in self.spans:
+            if span.author in authors:
+                mask_T[span.start : span.end] = True
+        return mask_T
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain form that `from_json` reads back to an equal rollout."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Rebuild a rollout from `to_json`."""
+        data = dict(data)
+        data["spans"] = [
+            Span(span["start"], span["end"], Author(span["author"]), span["stage"]) for span in data["spans"]
+        ]
+        data["media"] = [media_from_json(item) for item in data["media"]]
+        data["stop"] = Stop(data["stop"])
+        score = data.get("score")
+        if score is not None:
+            parts = {name: Part(**part) for name, part in score["parts"].items()}
+            data["score"] = Score(**{**score, "parts": parts})
+        return cls(**data)
+
+
+def media_from_json(data: dict[str, Any]) -> Media:
+    """Rebuild a `Media` from its plain form, where tuples have become lists."""
+    crop, span = data.get("crop"), data.get("span")
+    return Media(data["kind"], data["path"], tuple(crop) if crop else None, tuple(span) if span else None)
+
+
+@dataclass(slots=True)
+class Group:
+    """All rollouts of one sample in one generation round.
+
+    `context` tells groups of one sample apart when they were asked in different ways.
+    """
+
+    id: str
+    sample: Sample
+    rollouts: list[Rollout]
+    context: str = "plain"

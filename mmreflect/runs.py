@@ -1,0 +1,119 @@
+"""A run and its folder: claimed by one config, resumed by the same, finished by a result.
+
+    config.yaml    the resolved configuration; running it again is the same run
+    run.json       verb, name and version
+    log.jsonl      one line per logged step
+    result.json    written last: the run is finished
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmreflect import __version__
+from mmreflect.config import Tree, differences, load_yaml, to_yaml
+from mmreflect.errors import UserError
+from mmreflect.files import read_json, write_atomic, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's folder. `result` is None until the run is finished."""
+
+    path: Path
+    verb: str
+    name: str
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run found, or None."""
+        file = self.path / "result.json"
+        return read_json(file) if file.is_file() else None
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result; from now on running the same config again returns it at once."""
+        write_json(self.path / "result.json", result)
+
+
+def open_run(output: str, verb: str, name: str, tree: Tree) -> Run:
+    """Claim a folder for a configuration, or recognise it as this configuration's own.
+
+    Raises:
+        UserError: the folder belongs to another run (the keys that differ are named), holds foreign files,
+            or another process is writing to it.
+    """
+    path = Path(output)
+    if os.environ.get("RANK", "0") != "0":  # of many ranks the first one claims the folder
+        return Run(path, verb, name)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
+    mark = path / "run.json"
+    if mark.is_file():
+        _check_same(path, read_json(mark), verb, name, tree)
+    elif path.is_dir() and any(item.name not in _OURS for item in path.iterdir()):
+        found = sorted(item.name for item in path.iterdir())[:3]
+        raise UserError(
+            f"output folder {output!r} is not empty and holds no run of mmreflect (found: {', '.join(found)})",
+            "an empty or new folder",
+            "choose another output, or move those files away",
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    _lock(path)
+    write_atomic(path / "config.yaml", to_yaml(tree))
+    write_json(mark, {"verb": verb, "name": name, "mmreflect": __version__})
+    return Run(path, verb, name)
+
+
+_OURS = {"config.yaml", ".config.yaml.partial", ".run.json.partial", "run.lock"}
+
+
+def _check_same(path: Path, mark: dict[str, Any], verb: str, name: str, tree: Tree) -> None:
+    if (mark["verb"], mark["name"]) != (verb, name):
+        raise UserError(
+            f"output folder '{path}' holds a run of '{mark['verb']} {mark['name']}'",
+            f"an empty folder, or one of '{verb} {name}'",
+            "choose another output",
+        )
+    changed = differences(load_yaml(path / "config.yaml"), tree)
+    if changed:
+        shown = "".join(f"\n    {line}" for line in changed[:12])
+        more = f"\n    and {len(changed) - 12} more" if len(changed) > 12 else ""
+        raise UserError(
+            f"output folder '{path}' holds a run with another configuration; these keys differ (there -> now):{shown}{more}",
+            "the same configuration, to resume it",
+            "choose another output, restore those keys, or delete the folder",
+        )
+
+
+_locks: dict[Path, int] = {}
+
+
+def _lock(path: Path) -> None:
+    """Hold the folder until the process ends; the kernel releases it even after kill -9."""
+    key = path.resolve()
+    if key in _locks:
+        os.close(_locks.pop(key))
+    handle = os.open(key / "run.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(
+            f"another process is writing to '{path}'", "one process per output folder", "wait for it, or choose another output"
+        ) from None
+    _locks[key] = handle
+
+
+def run_at(path: Path) -> Run:
+    """Open an existing run's folder for reading.
+
+    Raises:
+        UserError: the folder is missing or holds no run.
+    """
+    mark = path / "run.json"
+    if not mark.is_file():
+        raise UserError(f"'{path}' is not a run of mmreflect", "the output folder of a run (it holds run.json)", "check the path")
+    data = read_json(mark)
+    return Run(path, data["verb"], data["name"])
