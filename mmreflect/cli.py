@@ -4,11 +4,15 @@ Errors of the user exit with 2 and no traceback; bugs keep theirs. torch is impo
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from mmreflect import __version__, console
 from mmreflect.errors import UserError, nearest
+
+# With OpenMP's default spinning, another busy process slows a training step on a CPU many times over.
+_CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPERIMENTAL_SILENCE": "1"}
 
 VERBS = {
     "build": "build a dataset: mmreflect build configs/build/grid.yaml",
@@ -48,6 +52,18 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("doctor", help=VERBS["doctor"], description=VERBS["doctor"])
     verbs.add_parser("recipes", help=VERBS["recipes"], description=VERBS["recipes"])
     return parser
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Parse the words; `key=value` may stand before or after options."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(words)
+    overrides = getattr(arguments, "overrides", None)
+    if rest and (overrides is None or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if overrides is not None:
+        overrides.extend(rest)
+    return arguments
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -95,13 +111,15 @@ def entry() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake in what was given."""
+    for name, value in _CALM_THREADS.items():
+        os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         close = nearest(words[0], VERBS)
         console.complain(str(UserError(f"unknown verb {words[0]!r}", f"one of: {', '.join(VERBS)}", f"did you mean {close!r}?" if close else "see mmreflect --help")))
         return 2
     try:
-        _run(_parser().parse_args(words))
+        _run(_parse(words))
     except UserError as error:
         console.complain(str(error))
         return 2

@@ -51,3 +51,8 @@ StageOption = Annotated[Component, _option("stage")]
 AdvantageOption = Annotated[Component, _option("advantage")]
 SelectionOption = Annotated[Component, _option("selection")]
 EngineOption = Annotated[Component, _option("engine")]
+
+
+def default(kind: str, name: str) -> Component:
+    """Return a component with its default options, for the default of a config field."""
+    return component_parser(kind, load)(name)

@@ -1,5 +1,6 @@
 """From a verb and a configuration to a finished run: what the command line and the Python API share."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from mmreflect import components, console, recipes
 from mmreflect.config import Tree, apply_overrides, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
-from mmreflect.runs import Run, open_run
+from mmreflect.runs import Run, finished_run, open_run
 
 Source = str | Mapping[str, Any]
 
@@ -44,13 +45,16 @@ class Job:
         return {**plan, "output": self.config.output}
 
     def run(self) -> Run:
-        """Run it, resume it, or return at once when it is finished."""
-        run = open_run(self.config.output, self.verb, self.name, self.tree)
-        if run.result is not None:
+        """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""
+        known = finished_run(self.config.output, self.verb, self.name, self.tree)
+        if known is not None:
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
-            return run
+            return known
         console.show_plan(self.plan())
-        run.finish(_run_recipe(self, run))
+        run = open_run(self.config.output, self.verb, self.name, self.tree)
+        start = time.monotonic()
+        result = _run_recipe(self, run)
+        run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         return run
 
 

@@ -58,6 +58,14 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A chat turn with its media in place: what an environment shows."""
+
+    role: str
+    content: "Sequence[str | Media]"
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One question.
 
@@ -82,6 +90,14 @@ class Sample:
             if message["role"] == "user":
                 return text_of(message["content"])
         return ""
+
+    def turns(self) -> list[Turn]:
+        """Return the prompt's turns with the media in the places of their placeholders."""
+        waiting = iter(self.media)
+        return [
+            Turn(turn["role"], [part["text"] if part["type"] == "text" else next(waiting) for part in content_parts(turn["content"])])
+            for turn in self.messages
+        ]
 
 
 def content_parts(content: str | Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -66,6 +66,20 @@ def open_run(output: str, verb: str, name: str, tree: Tree) -> Run:
     return Run(path, verb, name)
 
 
+def finished_run(output: str, verb: str, name: str, tree: Tree) -> Run | None:
+    """Return the run that a folder holds when it is finished and of this very configuration, else None.
+
+    Raises:
+        UserError: the folder belongs to another run.
+    """
+    path = Path(output)
+    if not (path / "run.json").is_file():
+        return None
+    _check_same(path, read_json(path / "run.json"), verb, name, tree)
+    run = Run(path, verb, name)
+    return run if run.result is not None else None
+
+
 _OURS = {"config.yaml", ".config.yaml.partial", ".run.json.partial", "run.lock"}
 
 

@@ -1,0 +1,79 @@
+"""Any dataset that mmreflect build wrote, graded by the project's own grader.
+
+    mmreflect eval configs/eval/dataset.yaml model=outputs/demo/sft/model
+    python -m eval.dataset configs/eval/dataset.yaml
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from mmreflect.components import EngineOption, EnvironmentOption, default
+from mmreflect.config import config as config_class
+from mmreflect.data.loading import DataConfig, load_samples
+from mmreflect.data.store import open_dataset
+from mmreflect.models import ModelOption, check_model
+
+if TYPE_CHECKING:
+    from mmreflect.runs import Run
+
+
+@config_class
+class Config:
+    """An evaluation. `temperature` 0 is greedy."""
+
+    output: str
+    model: ModelOption
+    data: DataConfig
+    environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
+    engine: EngineOption = Field(default_factory=lambda: default("engine", "transformers"))
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    max_new_tokens: Annotated[int, Field(gt=0)] = 1024
+    batch_size: Annotated[int, Field(gt=0)] = 64
+    seed: int = 0
+
+
+def plan(config: Config) -> dict[str, str]:
+    """Say what will be asked of which model."""
+    check_model(config.model)
+    data = open_dataset(config.data.path)
+    rows = data.manifest["splits"].get(config.data.split, {}).get("rows", 0)
+    decoding = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top_p {config.top_p:g}"
+    return {
+        "model": config.model.path,
+        "data": f"{config.data.path} ({config.data.split}), {min(rows, config.data.limit or rows):,} questions",
+        "decoding": f"{decoding}, at most {config.max_new_tokens:,} new tokens",
+    }
+
+
+def run(config: Config, run: "Run") -> dict[str, Any]:
+    """Ask every question, record every answer, and print the ledger."""
+    from mmreflect.evaluation.runner import evaluate, show_ledger
+    from mmreflect.models import load_model
+    from mmreflect.rollouts.actions import Sampling
+    from mmreflect.training.session import renderer_for
+
+    samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
+    loaded = load_model(config.model, (sample.question for sample in samples), config.seed)
+    engine = config.engine.module.create(config.engine.options, loaded, renderer_for(loaded, config.data))
+    found = evaluate(
+        engine,
+        config.environment.module.create(config.environment.options),
+        samples,
+        Sampling(config.temperature, config.top_p, config.top_k, config.max_new_tokens),
+        seed=config.seed,
+        batch_size=config.batch_size,
+        file=run.path / "samples.jsonl",
+    )
+    show_ledger(f"{config.model.path} on {config.data.path}", {config.data.split: found.ledger})
+    return {"ledger": found.ledger.to_json()}
+
+
+if __name__ == "__main__":
+    import sys
+
+    from mmreflect.cli import main
+
+    sys.exit(main(["eval", *sys.argv[1:]]))

@@ -1,0 +1,204 @@
+"""Running a builder: deterministic, sharded, resumable, with a rejects log and a manifest written last.
+
+A builder leaf names its splits (`splits(config)`) and makes one row from its place (`make(config, split, index)`).
+A row depends on nothing else, so that a killed build goes on at its first missing shard to the same bytes.
+"""
+
+import hashlib
+import io
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmreflect import console
+from mmreflect.config import to_tree
+from mmreflect.data.store import MANIFEST, Row, sample_from_row
+from mmreflect.errors import UserError
+from mmreflect.files import sync_folder, to_json, write_atomic, write_json
+from mmreflect.runs import Run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a builder makes: a row without its media paths, and the pictures or files that belong to it.
+
+    Attributes:
+        images: in the order of the row's image placeholders; a path is copied byte for byte after a check.
+        videos: paths, copied byte for byte.
+    """
+
+    id: str
+    messages: list[dict[str, Any]]
+    images: Sequence["Image | Path"] = ()
+    videos: Sequence[Path] = ()
+    answer: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Builder(Protocol):
+    """A leaf of `data_builders/`."""
+
+    Config: Any
+
+    def splits(self, config: Any) -> dict[str, int]:
+        """Return how many rows each split has."""
+
+    def make(self, config: Any, split: str, index: int) -> Example:
+        """Make one row; a UserError quarantines it."""
+
+
+def plan(builder: Builder, config: Any) -> dict[str, str]:
+    """Say what will be built."""
+    sizes = builder.splits(config)
+    shards = sum(_shard_count(size, config.shard_rows) for size in sizes.values())
+    rows = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
+    return {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
+
+
+def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
+    """Build every missing shard, then write the manifest.
+
+    Raises:
+        UserError: a split is empty, or all of its rows were rejected.
+    """
+    sizes = builder.splits(config)
+    manifest: dict[str, Any] = {"builder": name, "config": _content_of(config), "splits": {}, "rejects": {}}
+    reasons: Counter[str] = Counter()
+    with console.progress_bar("rows", sum(sizes.values())) as bar:
+        for split, size in sizes.items():
+            if size == 0:
+                raise UserError(f"split {split!r} would be empty", "at least one row in every split", "give it rows, or leave the split out")
+            shards = []
+            for number in range(_shard_count(size, config.shard_rows)):
+                places = range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
+                shards.append(_shard(builder, config, run.path, split, number, places, reasons))
+                bar.advance(len(places))
+            rows = sum(shard["rows"] for shard in shards)
+            if rows == 0:
+                raise UserError(
+                    f"all {size} rows of split {split!r} were rejected: {_most_common(reasons)}",
+                    "at least one good row",
+                    f"see {run.path / 'rejects'}",
+                )
+            manifest["splits"][split] = {"rows": rows, "shards": shards}
+    manifest["rejects"] = dict(sorted(reasons.items()))
+    _refuse_leakage(run.path, manifest)
+    write_json(run.path / MANIFEST, manifest)
+    rejected = sum(reasons.values())
+    if rejected:
+        console.say(f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {run.path / 'rejects'}")
+    return {"rows": {split: entry["rows"] for split, entry in manifest["splits"].items()}, "rejected": rejected}
+
+
+def _content_of(config: Any) -> dict[str, Any]:
+    """The settings that decide what is in the dataset; where it lies is no part of that."""
+    return {key: value for key, value in to_tree(config).items() if key != "output"}
+
+
+def _shard_count(size: int, shard_rows: int) -> int:
+    return -(-size // shard_rows)
+
+
+def _most_common(reasons: Counter[str]) -> str:
+    return "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+
+
+def _shard(
+    builder: Builder, config: Any, folder: Path, split: str, number: int, places: range, reasons: Counter[str]
+) -> dict[str, Any]:
+    """Build one shard, or read it back when an earlier run finished it. The row file is written last."""
+    file = folder / split / f"{number:05}.jsonl"
+    rejects_file = folder / "rejects" / f"{split}-{number:05}.jsonl"
+    if not file.is_file():
+        media = folder / "media" / split / f"{number:05}"
+        shutil.rmtree(media, ignore_errors=True)
+        rejects_file.unlink(missing_ok=True)
+        rows, rejects = _make_rows(builder, config, folder, media, split, places)
+        if rejects:
+            write_atomic(rejects_file, "".join(to_json(row) + "\n" for row in rejects))
+        if media.is_dir():
+            sync_folder(media)
+        write_atomic(file, "".join(to_json(row) + "\n" for row in rows))
+    content = file.read_bytes()
+    if rejects_file.is_file():
+        import json
+
+        reasons.update(json.loads(line)["reason"] for line in rejects_file.read_text().splitlines())
+    return {
+        "file": str(file.relative_to(folder)),
+        "rows": content.count(b"\n"),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _make_rows(
+    builder: Builder, config: Any, folder: Path, media: Path, split: str, places: range
+) -> tuple[list[Row], list[Row]]:
+    rows: list[Row] = []
+    rejects: list[Row] = []
+    for index in places:
+        try:
+            example = builder.make(config, split, index)
+            rows.append(_store(example, folder, media))
+        except UserError as error:
+            rejects.append({"split": split, "index": index, "reason": error.given})
+    return rows, rejects
+
+
+def _store(example: Example, folder: Path, media: Path) -> Row:
+    """Write an example's media and return its row; nothing is written for a row that does not fit the layout."""
+    pictures = [_png(image) if not isinstance(image, Path) else _checked_bytes(image) for image in example.images]
+    names = [f"{example.id}-{place}{suffix}" for place, (_, suffix) in enumerate(pictures)]
+    clips = [(clip, f"{example.id}-v{place}{clip.suffix}") for place, clip in enumerate(example.videos)]
+    row: Row = {"id": example.id, "messages": example.messages}
+    row["images"] = [str((media / name).relative_to(folder)) for name in names]
+    row["videos"] = [str((media / name).relative_to(folder)) for _, name in clips]
+    row |= {"answer": example.answer, "facts": example.facts}
+    sample_from_row(row, folder)
+    for name, (content, _) in zip(names, pictures, strict=True):
+        write_media(media / name, content)
+    for clip, name in clips:
+        if not clip.is_file():
+            raise UserError(f"no such video: {clip}", "an existing file")
+        write_media(media / name, clip.read_bytes())
+    return row
+
+
+def write_media(path: Path, content: bytes) -> None:
+    """Write one media file; the folder is flushed once per shard."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _png(image: "Image") -> tuple[bytes, str]:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=False, compress_level=6)
+    return buffer.getvalue(), ".png"
+
+
+def _checked_bytes(path: Path) -> tuple[bytes, str]:
+    from mmreflect.media.images import load_image
+
+    load_image(path)
+    return path.read_bytes(), path.suffix.lower()
+
+
+def _refuse_leakage(folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a dataset in which one question with the same pictures stands in two splits."""
+    from mmreflect.data.fingerprint import shared_questions
+
+    files = {split: [folder / shard["file"] for shard in entry["shards"]] for split, entry in manifest["splits"].items()}
+    shared = shared_questions(folder, files)
+    if shared:
+        first = "; ".join(f"{left} and {right}" for left, right in shared[:3])
+        raise UserError(
+            f"{len(shared)} questions stand in two splits with the same pictures (the first: {first})",
+            "no question in two splits",
+            "remove them from one split, or build with another seed",
+        )

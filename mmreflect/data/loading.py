@@ -1,0 +1,109 @@
+"""Samples for training and evaluation: every one checked, bad ones quarantined, counted and named."""
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mmreflect import console
+from mmreflect.config import config
+from mmreflect.data.store import Row, open_dataset, sample_from_row
+from mmreflect.errors import UserError
+from mmreflect.files import write_jsonl
+from mmreflect.media.images import load_media_image
+from mmreflect.records import Sample
+
+
+@config
+class DataConfig:
+    """Which samples to use.
+
+    Attributes:
+        path: a dataset folder that `mmreflect build` wrote.
+        limit: use only the first so many.
+        min_pixels, max_pixels: resize limits per picture, as in qwen-vl-utils; None keeps the processor's own.
+        check: `decode` opens every picture fully before the run, `exists` only looks for the files.
+        tolerate: the largest share of bad samples that may be left out; above it the run refuses to start.
+    """
+
+    path: str
+    split: str = "train"
+    limit: Annotated[int, Field(gt=0)] | None = None
+    min_pixels: Annotated[int, Field(gt=0)] | None = None
+    max_pixels: Annotated[int, Field(gt=0)] | None = None
+    check: Literal["decode", "exists"] = "decode"
+    tolerate: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A sample that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+def load_samples(data: DataConfig, report: Path | None = None, *, need: Literal["answer", "response"] | None = None) -> list[Sample]:
+    """Load and check the samples of a split.
+
+    Args:
+        report: where to write the quarantined ones, as JSONL; only written when there are any.
+        need: what every sample must have: a gold `answer` for RL and evaluation, a `response` for SFT.
+
+    Raises:
+        UserError: the split is empty, or the bad samples exceed `data.tolerate`; the first three are named.
+    """
+    dataset = open_dataset(data.path)
+    rows = list(dataset.rows(data.split))[: data.limit]
+    if not rows:
+        raise UserError(f"split {data.split!r} of {data.path} is empty", "at least one row", "build it with more rows")
+    with ThreadPoolExecutor() as pool:
+        checked = list(pool.map(lambda row: _checked(row, dataset.path, data.check, need), rows))
+    good = [item for item in checked if isinstance(item, Sample)]
+    bad = [item for item in checked if isinstance(item, Quarantined)]
+    bad += [Quarantined(name, f"id {name!r} stands more than once in the split") for name in _repeated(good)]
+    repeated = set(_repeated(good))
+    good = [sample for sample in good if sample.id not in repeated]
+    if bad:
+        _tell(bad, len(rows), data, report)
+    return good
+
+
+def _checked(row: Row, folder: Path, check: str, need: str | None) -> Sample | Quarantined:
+    try:
+        sample = sample_from_row(row, folder)
+        for media in sample.media:
+            if check == "decode" and media.kind == "image":
+                load_media_image(media)
+            elif not Path(media.path).is_file():
+                raise UserError(f"no such {media.kind}: {media.path}", "an existing file")
+        if need == "answer" and not (sample.gold or "").strip():
+            raise UserError(f"row {sample.id!r} has no answer", "a reference answer", "add 'answer' to the row")
+        if need == "response" and not (sample.response or "").strip():
+            raise UserError(f"row {sample.id!r} has no assistant turn", "a conversation that ends with one", "add it")
+    except UserError as error:
+        return Quarantined(str(row.get("id", "?")), error.given)
+    return sample
+
+
+def _repeated(samples: Iterable[Sample]) -> list[str]:
+    return [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
+
+
+def _tell(bad: list[Quarantined], total: int, data: DataConfig, report: Path | None) -> None:
+    if report is not None:
+        write_jsonl(report, [{"id": item.id, "reason": item.reason} for item in bad])
+    first = "".join(f"\n    {item.id}: {item.reason}" for item in bad[:3])
+    share = len(bad) / total
+    if share > data.tolerate or len(bad) == total:
+        raise UserError(
+            f"{len(bad)} of {total} samples of {data.path} ({data.split}) are bad ({share:.1%}); the first:{first}",
+            f"at most {data.tolerate:.1%} bad (data.tolerate)",
+            "repair or remove them, or raise data.tolerate",
+        )
+    where = f"; all in {report}" if report else ""
+    console.say(f"[yellow]left out {console.count(len(bad), 'bad sample')} of {total:,}[/]{where}{first}")

@@ -1,0 +1,223 @@
+"""From messages and media to token ids and visual features, through the model's own processor.
+
+The processor alone decides how many placeholder tokens a picture or clip takes and what text goes between them. Visual
+features are kept per medium, so that a picture is decoded and patched once per group, however often it is used.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmreflect.errors import UserError
+from mmreflect.media.images import load_media_image
+from mmreflect.media.video import Clip, load_video
+from mmreflect.records import Media, Message, content_parts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Features = dict[str, torch.Tensor]
+"""Visual tensors as the model takes them: `pixel_values` (patches, values), `image_grid_thw` (media, 3), ..."""
+
+_KEYS = {
+    "image": ("pixel_values", "image_grid_thw"),
+    "video": ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Chat turns and the media that their parts stand for, in order."""
+
+    messages: Sequence[Message]
+    media: Sequence[Media]
+
+
+class Renderer:
+    """Turns conversations into tokens and media into features, for one processor.
+
+    Args:
+        processor: a Qwen-VL processor, or None for a text-only model.
+        min_pixels, max_pixels: limits per picture; None keeps the processor's own.
+        cache_bytes: how many bytes of visual features are kept.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        processor: Any = None,
+        *,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        cache_bytes: int = 512 * 2**20,
+    ) -> None:
+        self.tokenizer, self.processor = tokenizer, processor
+        self._images_kwargs = {
+            key: value for key, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if value is not None
+        }
+        self._cache: OrderedDict[Media, Features] = OrderedDict()
+        self._cache_bytes, self._cached = cache_bytes, 0
+        self.image_pad, self.video_pad = (
+            tokenizer.convert_tokens_to_ids(f"<|{kind}_pad|>") if processor is not None else -1 for kind in _KEYS
+        )
+
+    def encode(self, conversations: Sequence[Conversation], *, reply: bool) -> list[list[int]]:
+        """Return the token ids of each conversation, placeholders expanded.
+
+        Args:
+            reply: end with the header of an assistant turn, for the model to speak.
+
+        Raises:
+            UserError: a text-only model is shown media, or a medium cannot be loaded.
+        """
+        if not conversations:
+            return []
+        texts = [self._chat(conversation.messages, reply) for conversation in conversations]
+        media = [item for conversation in conversations for item in conversation.media]
+        if self.processor is None:
+            if media:
+                raise UserError(f"a text-only model was given {media[0].path}", "samples without media", "use a vision-language model")
+            return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        return self._encode_with_media(texts, media)
+
+    def _chat(self, messages: Sequence[Message], reply: bool) -> str:
+        speaker = self.processor or self.tokenizer
+        turns = list(messages)
+        if self.processor is not None:
+            turns = [{**turn, "content": list(content_parts(turn["content"]))} for turn in turns]
+        else:
+            turns = [{**turn, "content": "".join(part["text"] for part in content_parts(turn["content"]))} for turn in turns]
+        return str(speaker.apply_chat_template(turns, add_generation_prompt=reply, tokenize=False))
+
+    def _encode_with_media(self, texts: list[str], media: list[Media]) -> list[list[int]]:
+        images = [load_media_image(item) for item in media if item.kind == "image"]
+        clips = [load_video(item) for item in media if item.kind == "video"]
+        call: dict[str, Any] = {"text": texts}
+        if images:
+            call |= {"images": images, "images_kwargs": self._images_kwargs}
+        if clips:
+            call |= self._video_call(clips)
+        batch = self.processor(**call, return_tensors=None)
+        self._keep(media, batch, clips)
+        return [list(ids) for ids in batch["input_ids"]]
+
+    @staticmethod
+    def _video_call(clips: list[Clip]) -> dict[str, Any]:
+        """Give the processor the frames we chose, with their times, so that it samples nothing itself."""
+        frames = [torch.from_numpy(clip.frames_FHWC).permute(0, 3, 1, 2).contiguous() for clip in clips]
+        metadata = [clip.metadata() for clip in clips]
+        return {"videos": frames, "videos_kwargs": {"video_metadata": metadata, "do_sample_frames": False}}
+
+    def _keep(self, media: list[Media], batch: Any, clips: list[Clip]) -> None:
+        """Split the processor's concatenated features between the media and remember them."""
+        for kind in ("image", "video"):
+            items = [item for item in media if item.kind == kind]
+            if not items:
+                continue
+            values, grids = (_tensor(batch[key]) for key in _KEYS[kind][:2])
+            seconds = batch.get("second_per_grid_ts") if kind == "video" else None
+            start = 0
+            for place, item in enumerate(items):
+                end = start + int(grids[place].prod())
+                features = {_KEYS[kind][0]: values[start:end].clone(), _KEYS[kind][1]: grids[place : place + 1].clone()}
+                if seconds is not None:
+                    features["second_per_grid_ts"] = _tensor(seconds)[place : place + 1].clone()
+                self._remember(item, features)
+                start = end
+
+    def _remember(self, media: Media, features: Features) -> None:
+        old = self._cache.pop(media, None)
+        if old is not None:
+            self._cached -= _size(old)
+        self._cache[media] = features
+        self._cached += _size(features)
+        while self._cached > self._cache_bytes and len(self._cache) > 1:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached -= _size(dropped)
+
+    def features(self, media: Sequence[Media]) -> list[Features]:
+        """Return the visual features of each medium, computed again where the cache has dropped them."""
+        missing = list(dict.fromkeys(item for item in media if item not in self._cache))
+        kept = {item: self._cache[item] for item in media if item in self._cache}
+        for start in range(0, len(missing), 64):
+            chunk = missing[start : start + 64]
+            turns = [[{"role": "user", "content": [{"type": item.kind}]}] for item in chunk]
+            self.encode([Conversation(turn, [item]) for turn, item in zip(turns, chunk, strict=True)], reply=False)
+            kept |= {item: self._cache[item] for item in chunk if item in self._cache}
+        for item in set(media) & set(self._cache):
+            self._cache.move_to_end(item)
+        return [kept[item] for item in media]
+
+    def model_inputs(self, rows_BT: Sequence[Sequence[int]], media: Sequence[Sequence[Media]], device: Any = None) -> dict[str, Any]:
+        """Return what the model's forward needs beside `input_ids` and `attention_mask` for a batch of rows.
+
+        Args:
+            rows_BT: token ids per row, unpadded; used to find where media were really put.
+            media: the media of each row in token order.
+
+        Returns:
+            The concatenated visual features on `device`; nothing for a text-only batch.
+        """
+        found = self.features([item for row in media for item in row])
+        inputs: dict[str, Any] = {}
+        for key in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts"):
+            tensors = [features[key] for features in found if key in features]
+            if tensors:
+                inputs[key] = torch.cat(tensors).to(device)
+        return inputs
+
+    def token_types(self, input_ids: torch.Tensor) -> torch.Tensor | None:
+        """Return `mm_token_type_ids` (B, T): 1 on picture tokens, 2 on video tokens; None for a text-only model.
+
+        The model never samples a pad (engines suppress them), so every pad in a row stands for a medium that is there.
+        """
+        if self.processor is None:
+            return None
+        return (input_ids == self.image_pad).long() + 2 * (input_ids == self.video_pad).long()
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+
+
+def _size(features: Features) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in features.values())
+
+
+def assistant_spans(ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[int, int]]:
+    """Find the assistant turns of a rendered conversation in token space.
+
+    A turn begins after `<|im_start|>assistant` and its line break, and ends with (and includes) `<|im_end|>`.
+
+    Returns:
+        Start and end (exclusive) of each turn's own tokens.
+    """
+    header = tokenizer("<|im_start|>assistant", add_special_tokens=False)["input_ids"]
+    end_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    ids, spans, place = list(ids), [], 0
+    while place <= len(ids) - len(header):
+        if ids[place : place + len(header)] != header:
+            place += 1
+            continue
+        start = place + len(header)
+        start += 1 if start < len(ids) and tokenizer.decode(ids[start : start + 1]).isspace() else 0
+        end = ids.index(end_id, start) + 1 if end_id in ids[start:] else len(ids)
+        spans.append((start, end))
+        place = end
+    return spans
+
+
+def pad_rows(rows: Sequence[Any], value: int, *, left: bool = False, dtype: torch.dtype = torch.long) -> torch.Tensor:
+    """Stack rows (lists or arrays) of unequal length to (B, T), padded on the right or the left."""
+    width = max((len(row) for row in rows), default=0)
+    padded = torch.full((len(rows), width), value, dtype=dtype)
+    for place, row in enumerate(rows):
+        if len(row):
+            cells = torch.as_tensor(row, dtype=dtype)
+            padded[place, width - len(row) :] = cells if left else padded[place, width - len(row) :]
+            if not left:
+                padded[place, : len(row)] = cells
+    return padded

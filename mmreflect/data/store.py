@@ -1,0 +1,140 @@
+"""A dataset on disk: shards of JSONL, pictures beside them, and a manifest that is written last.
+
+    manifest.json            counts, checksums, seed and builder; present only when the dataset is whole
+    train/00000.jsonl        rows: id, messages with typed parts, images, videos, answer, facts
+    media/train/00000/*.png
+    rejects/train-00000.jsonl   what was quarantined, and why
+
+The rows are the conversational form that `datasets`, TRL, LLaMA-Factory and ms-swift load as they are.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmreflect.errors import UserError, unknown_name
+from mmreflect.files import read_json
+from mmreflect.records import Media, Message, Sample, content_parts, text_of
+
+MANIFEST = "manifest.json"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A whole dataset folder."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    def splits(self) -> list[str]:
+        """Return the names of the splits."""
+        return list(self.manifest["splits"])
+
+    def rows(self, split: str) -> Iterator[Row]:
+        """Yield the rows of a split in order.
+
+        Raises:
+            UserError: there is no such split, or a shard is missing or not JSONL.
+        """
+        if split not in self.manifest["splits"]:
+            raise unknown_name("split", split, self.splits())
+        for shard in self.manifest["splits"][split]["shards"]:
+            yield from read_rows(self.path / shard["file"])
+
+    def samples(self, split: str) -> Iterator[Sample]:
+        """Yield the samples of a split, media paths made absolute.
+
+        Raises:
+            UserError: a row does not fit the layout; the row is named.
+        """
+        for row in self.rows(split):
+            yield sample_from_row(row, self.path)
+
+
+def open_dataset(path: str) -> Dataset:
+    """Open a dataset folder.
+
+    Raises:
+        UserError: the folder is missing, or its build is not finished.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"no such dataset: {path}", "a folder that mmreflect build wrote", "build it first, or check the path")
+    if not (folder / MANIFEST).is_file():
+        raise UserError(
+            f"dataset {path} has no {MANIFEST}: its build did not finish, or it is something else",
+            "a folder that mmreflect build finished",
+            "run the same mmreflect build again; it goes on where it stopped",
+        )
+    return Dataset(folder, read_json(folder / MANIFEST))
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a JSONL file in which every line counts.
+
+    Raises:
+        UserError: the file is missing, or a line is not a JSON object; the line is named.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file: {path}", "a JSONL file", "check the path")
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error.msg})", "one JSON object per line", "fix that line") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number}: {type(row).__name__}", "one JSON object per line", "fix that line")
+            yield row
+
+
+def sample_from_row(row: Row, folder: Path) -> Sample:
+    """Turn a row into a sample; a last assistant turn becomes its response.
+
+    Raises:
+        UserError: a needed key is missing, or the placeholders and the media differ in number.
+    """
+    for key in ("id", "messages"):
+        if key not in row:
+            raise UserError(f"row {row.get('id', '?')!r} has no {key!r}", "id, messages, images, videos, answer", "add it")
+    messages, response = split_response(row["messages"], str(row["id"]))
+    media = _media(row, messages, folder)
+    answer = row.get("answer")
+    return Sample(str(row["id"]), messages, media, None if answer is None else str(answer), response, row.get("facts") or {})
+
+
+def split_response(messages: list[Message], name: str) -> tuple[list[Message], str | None]:
+    """Split a conversation into its prompt and the text of its last assistant turn, if it ends with one."""
+    if not isinstance(messages, list) or not messages or not all("role" in turn and "content" in turn for turn in messages):
+        raise UserError(f"row {name!r}: messages is {messages!r}", "a list of turns with role and content", "fix the row")
+    if messages[-1]["role"] == "assistant":
+        return messages[:-1], text_of(messages[-1]["content"])
+    return messages, None
+
+
+def _media(row: Row, messages: list[Message], folder: Path) -> list[Media]:
+    """Pair each media part of the messages with the next path of `images` or `videos`."""
+    waiting = {kind: [_media_entry(kind, item) for item in row.get(f"{kind}s") or []] for kind in ("image", "video")}
+    given = {kind: len(items) for kind, items in waiting.items()}
+    parts = [part["type"] for turn in messages for part in content_parts(turn["content"]) if part["type"] != "text"]
+    for kind, count in given.items():
+        if parts.count(kind) != count:
+            raise UserError(
+                f"row {row['id']!r} has {parts.count(kind)} {kind} placeholder(s) in its messages and {count} {kind}(s)",
+                "the same number of both",
+                f"correct messages or '{kind}s' of that row",
+            )
+    ordered = [waiting[kind].pop(0) for kind in parts]
+    return [Media(item.kind, str(folder / item.path), item.crop, item.span) for item in ordered]
+
+
+def _media_entry(kind: Any, item: Any) -> Media:
+    if isinstance(item, str):
+        return Media(kind, item)
+    crop, span = item.get("crop"), item.get("span")
+    return Media(kind, item["path"], tuple(crop) if crop else None, tuple(span) if span else None)

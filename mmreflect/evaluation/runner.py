@@ -1,0 +1,116 @@
+"""Evaluating a model: every question once, every answer recorded, resumable after a kill without repeating one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmreflect import console
+from mmreflect.files import append_jsonl, read_jsonl
+from mmreflect.records import Group, Rollout, Sample
+from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
+from mmreflect.rollouts.actions import Engine, Environment, Sampling
+from mmreflect.rollouts.driver import roll_out
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation found: a record per question, in order, and the ledger over all."""
+
+    records: list[dict[str, Any]]
+    ledger: Ledger
+
+
+def evaluate(
+    engine: Engine,
+    environment: Environment,
+    samples: Sequence[Sample],
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+    file: Path | None = None,
+    label: str = "questions",
+) -> Evaluation:
+    """Ask every question once and read the answers into the ledger.
+
+    Args:
+        file: JSONL that records are appended to batch by batch; what it already holds is not asked again.
+        seed: of the draws when `sampling.temperature` is above 0, and of the confidence intervals.
+    """
+    known = {record["id"]: record for record in read_jsonl(file)} if file and file.is_file() else {}
+    with console.progress_bar(label, len(samples)) as bar:
+        for batch in _batches(samples, batch_size):
+            if any(sample.id not in known for sample in batch):
+                groups = roll_out(engine, environment, batch, 1, sampling, seed)
+                fresh = [record(group, engine) for group in groups]
+                if file:
+                    append_jsonl(file, [item for item in fresh if item["id"] not in known])
+                known |= {item["id"]: item for item in fresh if item["id"] not in known}
+            bar.advance(len(batch))
+    records = [known[sample.id] for sample in samples]
+    return Evaluation(records, ledger([entry_of(item) for item in records], seed))
+
+
+def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
+
+
+def record(group: Group, engine: Engine) -> dict[str, Any]:
+    """Return the record of a group's first rollout: the question, the answer, and its place in the ledger."""
+    sample, rollout = group.sample, group.rollouts[0]
+    read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine))
+    return {
+        "id": sample.id,
+        "question": sample.question,
+        "media": [asdict(media) for media in rollout.media],
+        "gold": sample.gold,
+        "text": rollout.text,
+        "stop": str(rollout.stop),
+        **asdict(read),
+        "segments": segments(rollout, engine),
+    }
+
+
+def entry_of(record: dict[str, Any]) -> Entry:
+    """Rebuild the ledger entry from a record."""
+    return Entry(**{name: record[name] for name in Entry.__dataclass_fields__})
+
+
+def prefix_lengths(rollout: Rollout, engine: Engine) -> list[int]:
+    """Return for each token how many characters of the text end with it."""
+    lengths, total = [], 0
+    known: dict[int, int] = {}
+    for token in rollout.token_ids:
+        if token not in known:
+            known[token] = len(engine.detokenize([token]))
+        total += known[token]
+        lengths.append(total)
+    return lengths
+
+
+def segments(rollout: Rollout, engine: Engine) -> list[dict[str, str]]:
+    """Return the rollout's text by span: who wrote it, in which stage."""
+    return [
+        {"author": str(span.author), "stage": span.stage, "text": engine.detokenize(rollout.token_ids[span.start : span.end])}
+        for span in rollout.spans
+    ]
+
+
+def show_ledger(title: str, rows: dict[str, Ledger]) -> None:
+    """Print ledgers side by side, a line each."""
+    header = ("", "n", "first", "final", "gain", "fixed of wrong", "harmed of right", "reflected", "tokens after first")
+    lines = [
+        (name, str(item.n), *(_percent(rate) for rate in (item.first_accuracy, item.final_accuracy, item.gain, item.fix_rate, item.harm_rate, item.reflected)), _number(item.tokens_after.value))
+        for name, item in rows.items()
+    ]  # fmt: skip
+    console.show_table(title, header, lines)
+
+
+def _percent(rate: Any) -> str:
+    return "-" if rate.value is None else f"{100 * rate.value:.1f} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,75 @@
+"""Loading pictures: fully decoded RGB, or an error that says what is wrong with the file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmreflect.errors import UserError
+from mmreflect.records import Media
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def load_image(path: str | Path, crop: tuple[int, int, int, int] | None = None) -> "Image":
+    """Decode a picture completely and return it as RGB, rotated as its EXIF data says.
+
+    Transparent pixels are laid on white, which is how charts with an alpha channel are meant to look.
+
+    Args:
+        crop: left, top, right, bottom in pixels of the upright picture.
+
+    Raises:
+        UserError: the file is missing, no picture, truncated, or the crop is empty or outside.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"no such picture: {path}", "the path of an image file", "check the path")
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            picture = ImageOps.exif_transpose(opened)
+    except UnidentifiedImageError:
+        raise UserError(
+            f"not a picture: {path} ({file.stat().st_size:,} bytes, starts with {_first_bytes(file)})",
+            "a PNG, JPEG, WebP, GIF, BMP or TIFF file",
+            "replace the file or remove its row",
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"the picture cannot be decoded: {path} ({error})", "a whole picture", "download or export it again, or remove its row"
+        ) from None
+    picture = _on_white(picture)
+    return picture if crop is None else _cropped(picture, crop, path)
+
+
+def _first_bytes(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return repr(opened.read(8))
+
+
+def _on_white(picture: "Image") -> "Image":
+    from PIL import Image
+
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        picture = Image.alpha_composite(white, layer)
+    return picture.convert("RGB")
+
+
+def _cropped(picture: "Image", crop: tuple[int, int, int, int], path: str | Path) -> "Image":
+    left, top, right, bottom = crop
+    if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
+        raise UserError(
+            f"crop {crop} does not fit {path}",
+            f"left < right <= {picture.width} and top < bottom <= {picture.height}, in pixels",
+            "correct the crop",
+        )
+    return picture.crop(crop)
+
+
+def load_media_image(media: Media) -> "Image":
+    """Load the picture that a `Media` of kind image points to."""
+    return load_image(media.path, media.crop)

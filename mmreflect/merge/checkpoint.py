@@ -1,0 +1,281 @@
+"""A checkpoint folder seen through its headers: which tensors it holds, where each lies, and its configuration.
+
+Only safetensors are read. Nothing but headers is loaded here; values come piece by piece through `Checkpoint.read`.
+torch is imported only when values are read.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmreflect.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+ITEM_BYTES = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
+}
+Role = Literal["base", "vlm", "reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one tensor lies: bytes `start` to `stop` of `file`. `dtype` is the safetensors name, such as BF16."""
+
+    file: str
+    shape: tuple[int, ...]
+    dtype: str
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder, opened.
+
+    Attributes:
+        role: what the user calls it (`base`, `vlm`, `reason`); used in messages.
+        config: the parsed config.json.
+        tensors: tensor name on disk to its place; file by file, within a file in the order of the bytes.
+        headers: file name to its raw header (length field included), in the order of the index.
+        indexed: whether the folder has a safetensors index.
+    """
+
+    role: Role
+    folder: Path
+    config: dict[str, Any]
+    tensors: dict[str, Entry]
+    headers: dict[str, bytes]
+    indexed: bool
+
+    @cached_property
+    def canonical(self) -> dict[str, str]:
+        """Canonical name to the name on disk.
+
+        Raises:
+            UserError: two tensors have one canonical name.
+        """
+        names: dict[str, str] = {}
+        for name in self.tensors:
+            key = canonical_name(name)
+            if key in names:
+                raise UserError(
+                    f"{self.role}: tensors {names[key]!r} and {name!r} in '{self.folder}' are the same tensor twice",
+                    "one tensor per name, ignoring the prefixes 'model.' and 'language_model.'",
+                    "save the model again with save_pretrained",
+                )
+            names[key] = name
+        return names
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """The decoder's configuration: `text_config` (or `llm_config`) of a VLM over the top level's keys."""
+        nested = self.config.get("text_config") or self.config.get("llm_config") or {}
+        return {**self.config, **nested}
+
+    def read(self, name: str, first: int = 0, count: int | None = None) -> "torch.Tensor":
+        """Read `count` values from the `first` on, flat and in the dtype on disk.
+
+        Raises:
+            UserError: the file became shorter since it was opened.
+        """
+        import torch
+
+        entry = self.tensors[name]
+        values = torch.empty(entry.count - first if count is None else count, dtype=getattr(torch, FLOATS[entry.dtype]))
+        buffer = memoryview(values.view(torch.uint8).numpy())  # type: ignore[arg-type]
+        with open(self.folder / entry.file, "rb") as file:
+            file.seek(entry.start + first * ITEM_BYTES[entry.dtype])
+            if file.readinto(buffer) != len(buffer):
+                raise _truncated(self.role, self.folder / entry.file)
+        return values
+
+    def read_bytes(self, name: str, piece: int) -> Iterator[bytes]:
+        """Yield a tensor's bytes as they are, `piece` at a time.
+
+        Raises:
+            UserError: the file became shorter since it was opened.
+        """
+        entry = self.tensors[name]
+        with open(self.folder / entry.file, "rb") as file:
+            file.seek(entry.start)
+            left = entry.stop - entry.start
+            while left:
+                block = file.read(min(piece, left))
+                if not block:
+                    raise _truncated(self.role, self.folder / entry.file)
+                left -= len(block)
+                yield block
+
+
+def canonical_name(name: str) -> str:
+    """Return a tensor's name without the prefixes in which families differ.
+
+    `model.layers.0.x` (LLMs, Qwen2.5-VL), `model.language_model.layers.0.x` (Qwen3-VL) and
+    `language_model.model.layers.0.x` (InternVL) all become `layers.0.x`; `model.visual.x` becomes `visual.x`.
+    """
+    stripped = name.removeprefix("model.").removeprefix("language_model.")
+    return stripped if stripped == name else canonical_name(stripped)
+
+
+def open_checkpoint(role: Role, folder: str | Path) -> Checkpoint:
+    """Open a model folder: its config.json and the headers of its safetensors files.
+
+    Raises:
+        UserError: the folder or its config.json is missing, it holds a LoRA adapter, pickled or quantised weights
+            only, a file that the index names is missing, or a file is cut short.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(
+            f"{role}: no such folder: '{path}'",
+            "a local folder with config.json and safetensors files",
+            f"download the model first, for example: hf download OWNER/NAME --local-dir '{path}'",
+        )
+    files = _weight_files(role, path)
+    config = _read_json(role, path / "config.json")
+    if "quantization_config" in config:
+        raise UserError(
+            f"{role}: the weights in '{path}' are quantised (config.json has quantization_config)",
+            "weights in float32, bfloat16 or float16",
+            "use the unquantised release of this model",
+        )
+    tensors: dict[str, Entry] = {}
+    headers: dict[str, bytes] = {}
+    for file in files:
+        headers[file], entries = _read_header(role, path / file)
+        tensors.update(entries)
+    _check_index(role, path, tensors)
+    return Checkpoint(role, path, config, tensors, headers, (path / INDEX).is_file() and SINGLE not in headers)
+
+
+def _weight_files(role: Role, path: Path) -> list[str]:
+    """Return the safetensors files as transformers would choose them: the single file first, else the index's."""
+    has_weights = (path / SINGLE).is_file() or (path / INDEX).is_file()
+    if (path / "adapter_config.json").is_file() and not has_weights:
+        raise UserError(
+            f"{role}: '{path}' holds a LoRA adapter (adapter_config.json), not a model",
+            "a folder with the whole model",
+            "merge the adapter into its model first: peft's merge_and_unload(), then save_pretrained()",
+        )
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{role}: '{path}' holds no config.json", "a model folder as save_pretrained writes it", "check the path"
+        )
+    if (path / SINGLE).is_file():
+        return [SINGLE]
+    if not has_weights:
+        pickled = sorted(item.name for pattern in ("*.bin", "*.pt", "*.pth") for item in path.glob(pattern))
+        if pickled:
+            raise UserError(
+                f"{role}: '{path}' holds pickled weights only ({pickled[0]}), which can run code when they are loaded",
+                f"{SINGLE}, or shards with {INDEX}",
+                "load them with transformers in a place you trust, then save_pretrained()",
+            )
+        raise UserError(f"{role}: '{path}' holds no weights", f"{SINGLE}, or shards with {INDEX}", "check the path")
+    files = list(dict.fromkeys(_weight_map(role, path).values()))
+    missing = [file for file in files if not (path / file).is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"{role}: {INDEX} in '{path}' names {missing[0]}{more}, which is missing",
+            f"all {len(files)} files that the index names",
+            "finish the download or copy, then run again",
+        )
+    return files
+
+
+def _weight_map(role: Role, path: Path) -> dict[str, str]:
+    weight_map = _read_json(role, path / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UserError(
+            f"{role}: '{path / INDEX}' has no weight_map", "tensor names to file names", "download it again"
+        )
+    return weight_map
+
+
+def _check_index(role: Role, path: Path, tensors: dict[str, Entry]) -> None:
+    if (path / SINGLE).is_file():
+        return
+    for name, file in _weight_map(role, path).items():
+        if name not in tensors:
+            raise UserError(
+                f"{role}: {INDEX} in '{path}' says that {file} holds {name!r}, but it does not",
+                "an index that fits its files",
+                "download the model again",
+            )
+
+
+def _read_json(role: Role, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{role}: '{path}' is not valid JSON: {error}", "a JSON object", "download it again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{role}: '{path}' holds {type(value).__name__}", "a JSON object", "download it again")
+    return value
+
+
+def _read_header(role: Role, path: Path) -> tuple[bytes, dict[str, Entry]]:
+    """Read one file's header and check that its tensors fill the file without gaps, as the format demands."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length_field = file.read(8)
+        if length_field == b"version ":
+            raise UserError(
+                f"{role}: '{path}' is a Git LFS pointer, not the weights", "the weights", "run: git lfs pull, there"
+            )
+        length = int.from_bytes(length_field, "little")
+        if len(length_field) < 8 or 8 + length > size:
+            raise _truncated(role, path)
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        entries = {
+            name: Entry(
+                path.name, tuple(item["shape"]), item["dtype"], *(8 + length + at for at in item["data_offsets"])
+            )
+            for name, item in header.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{role}: the header of '{path}' is damaged: {error}", "a safetensors file", "download it again"
+        ) from None
+    ordered = dict(sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)))
+    position = 8 + length
+    for name, entry in ordered.items():
+        item_bytes = ITEM_BYTES.get(entry.dtype)
+        if entry.start != position or (item_bytes and entry.stop - entry.start != entry.count * item_bytes):
+            raise UserError(
+                f"{role}: the header of '{path}' is damaged: {name!r} is not where it should be",
+                "tensors that follow one another without gaps",
+                "download it again",
+            )
+        position = entry.stop
+    if position != size:
+        raise _truncated(role, path, position, size)
+    return length_field + text, ordered
+
+
+def _truncated(role: Role, path: Path, promised: int | None = None, size: int | None = None) -> UserError:
+    found = f" ({size:,} bytes; its header promises {promised:,})" if promised is not None else ""
+    return UserError(
+        f"{role}: '{path}' is cut short or damaged{found}",
+        "a complete safetensors file",
+        "finish the download or copy, then run again",
+    )

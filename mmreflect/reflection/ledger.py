@@ -1,0 +1,168 @@
+"""The reflection ledger: did checking its own work help?
+
+For every answer: the first try, the final answer, whether a reflection happened, whether it fixed (wrong to right) or
+harmed (right to wrong), and what it cost in tokens. This is the table that heads every report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmreflect.answers.extract import candidates, final_answer
+from mmreflect.answers.grade import grade
+from mmreflect.reflection.lexicon import reflection_count
+from mmreflect.reflection.tags import reflection_of
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One answer in the ledger.
+
+    Attributes:
+        first_correct, final_correct: None when the reference could not be graded against.
+        reflected: there is a reflection block, a reflecting word, or a second candidate answer.
+        corrective: the reflection changed the answer; False: it confirmed the first try.
+        tokens_first: tokens up to and with the first candidate answer; all of them when there is none.
+    """
+
+    first: str | None
+    final: str | None
+    first_correct: bool | None
+    final_correct: bool | None
+    reflected: bool
+    corrective: bool
+    tokens: int
+    tokens_first: int
+
+    @property
+    def fixed(self) -> bool:
+        """Wrong at first, right in the end."""
+        return self.first_correct is False and self.final_correct is True
+
+    @property
+    def harmed(self) -> bool:
+        """Right at first, wrong in the end."""
+        return self.first_correct is True and self.final_correct is False
+
+
+def entry(text: str, gold: str | None, tokens: int, prefix_tokens: Sequence[int] | None = None) -> Entry:
+    """Read one answer into the ledger.
+
+    Args:
+        tokens: length of the whole answer in tokens.
+        prefix_tokens: for each token, the number of characters of the text up to and with it; None counts the tokens
+            before the first answer by share of characters.
+    """
+    stated = candidates(text)
+    final = final_answer(text)
+    first = stated[0].text if stated else final
+    end = stated[0].end if stated else len(text)
+    if prefix_tokens is not None:
+        tokens_first = min(tokens, int(np.searchsorted(np.asarray(prefix_tokens), end)) + 1)
+    else:
+        tokens_first = round(tokens * end / len(text)) if text else tokens
+    first_verdict, final_verdict = grade(first, gold), grade(final, gold)
+    changed = first is not None and final is not None and grade(final, first).correct is False
+    reflected = reflection_of(text) is not None or reflection_count(text) > 0 or len(stated) > 1
+    return Entry(first, final, first_verdict.correct, final_verdict.correct, reflected, changed, tokens, tokens_first)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share or mean with its 95 % confidence interval; `value` is None when there is nothing to average."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The aggregated table; `n` answers, of which `ungraded` could not be graded and are left out of the rates.
+
+    Attributes:
+        fix_rate: P(final right | first wrong).
+        harm_rate: P(final wrong | first right).
+        gain: final minus first accuracy.
+        tokens_per_point: mean tokens spent after the first answer, per percentage point of gain; None without gain.
+    """
+
+    n: int
+    ungraded: int
+    unparsed: int
+    fixed: int
+    harmed: int
+    first_accuracy: Rate
+    final_accuracy: Rate
+    gain: Rate
+    fix_rate: Rate
+    harm_rate: Rate
+    reflected: Rate
+    corrective: Rate
+    tokens_first: Rate
+    tokens_after: Rate
+    tokens_per_point: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def ledger_from_json(data: dict[str, Any]) -> Ledger:
+    """Rebuild a ledger from `to_json`."""
+    values: dict[str, Any] = {name: Rate(**value) if isinstance(value, dict) else value for name, value in data.items()}
+    return Ledger(**values)
+
+
+def ledger(entries: Sequence[Entry], seed: int = 0, resamples: int = 2000) -> Ledger:
+    """Aggregate entries; intervals are percentile bootstraps over the answers, seeded."""
+    graded = [item for item in entries if item.first_correct is not None and item.final_correct is not None]
+    first = np.array([bool(item.first_correct) for item in graded], dtype=float)
+    final = np.array([bool(item.final_correct) for item in graded], dtype=float)
+    reflected = np.array([item.reflected for item in graded], dtype=float)
+    corrective = np.array([item.corrective for item in graded], dtype=float)
+    before = np.array([item.tokens_first for item in graded], dtype=float)
+    after = np.array([item.tokens - item.tokens_first for item in graded], dtype=float)
+    ones = np.ones_like(first)
+    draws = _draws(len(graded), seed, resamples)
+    gain = _rate(final - first, ones, draws)
+    tokens_after = _rate(after, ones, draws)
+    points = 100 * gain.value if gain.value else 0.0
+    return Ledger(
+        n=len(entries),
+        ungraded=len(entries) - len(graded),
+        unparsed=sum(item.final is None for item in entries),
+        fixed=sum(item.fixed for item in graded),
+        harmed=sum(item.harmed for item in graded),
+        first_accuracy=_rate(first, ones, draws),
+        final_accuracy=_rate(final, ones, draws),
+        gain=gain,
+        fix_rate=_rate(final * (1 - first), 1 - first, draws),
+        harm_rate=_rate((1 - final) * first, first, draws),
+        reflected=_rate(reflected, ones, draws),
+        corrective=_rate(corrective, ones, draws),
+        tokens_first=_rate(before, ones, draws),
+        tokens_after=tokens_after,
+        tokens_per_point=tokens_after.value / points if points > 0 and tokens_after.value is not None else None,
+    )
+
+
+def _draws(count: int, seed: int, resamples: int) -> npt.NDArray[np.int64]:
+    """Return bootstrap counts (resamples, count): how often each answer is drawn."""
+    if count == 0:
+        return np.zeros((resamples, 0), dtype=np.int64)
+    rng = np.random.default_rng([seed, count, 0x1ED6E])
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def _rate(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64], draws: npt.NDArray[np.int64]) -> Rate:
+    """Return sum(numerator) / sum(denominator) with its interval; resamples without a denominator are left out."""
+    if denominator.sum() == 0:
+        return Rate(None, None, None)
+    tops, bottoms = draws @ numerator, draws @ denominator
+    ratios = tops[bottoms > 0] / bottoms[bottoms > 0]
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return Rate(float(numerator.sum() / denominator.sum()), float(low), float(high))

@@ -1,0 +1,107 @@
+"""A row: one rollout with what the update needs, and its form on disk.
+
+Advantages, behaviour log-probs and SFT weights are per token, so that one rollout can be judged in stages.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmreflect.records import Author, Floats, Group, Rollout, Sample, media_from_json
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One rollout to train on.
+
+    Attributes:
+        advantages_T: 0 on the tokens that the policy gradient is not taken on.
+        old_logps_T: log-probs under the policy that wrote it; None: captured from the update's own forward, which is
+            that policy while a row is used for the first time.
+        sft_weights_T: weights of the auxiliary supervised term, or None.
+    """
+
+    sample: Sample
+    rollout: Rollout
+    advantages_T: Floats
+    old_logps_T: Floats | None = None
+    sft_weights_T: Floats | None = None
+
+    @property
+    def magnitude(self) -> float:
+        """The largest |A| of its tokens."""
+        return float(np.abs(self.advantages_T).max(initial=0.0))
+
+    @property
+    def policy_mask_T(self) -> npt.NDArray[np.bool_]:
+        """True on the tokens that the policy gradient is taken on."""
+        return policy_mask(self.rollout)
+
+
+def policy_mask(rollout: Rollout) -> npt.NDArray[np.bool_]:
+    """Return (T,): true on the tokens that the policy gradient is taken on.
+
+    Those that the model wrote, and forced words too where a stage says so (VL-Rethinker's code does not mask triggers).
+    """
+    authors = [Author.MODEL, Author.FORCED] if rollout.facts.get("train_forced") else [Author.MODEL]
+    return rollout.author_mask(*authors)
+
+
+def rows_of(groups: Sequence[Group], advantage: Callable[[Group], list[Floats]]) -> list[Row]:
+    """Turn scored groups into rows, in order."""
+    return [
+        Row(group.sample, rollout, advantages_T, sft_weights_T=_sft_weights(rollout, advantages_T))
+        for group in groups
+        for rollout, advantages_T in zip(group.rollouts, advantage(group), strict=True)
+    ]
+
+
+def _sft_weights(rollout: Rollout, advantages_T: Floats) -> Floats | None:
+    """Return the weights of the supervised term on the span a stage marked, for rollouts better than their group."""
+    span = rollout.facts.get("sft_span")
+    if span is None or advantages_T.max(initial=0.0) <= 0:
+        return None
+    weights_T = np.zeros(len(rollout.token_ids), np.float32)
+    weights_T[span[0] : span[1]] = 1.0
+    return weights_T
+
+
+_ARRAYS = ("advantages_T", "old_logps_T", "sft_weights_T")
+
+
+def pack_rows(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[str, Floats]]:
+    """Return rows as plain records and float arrays, for JSON and `.npz`; no pickle. A row that stands twice is kept once.
+
+    Returns:
+        Records (each with the place of its twin where it has one) and arrays named `<place>/<field>`.
+    """
+    places: dict[int, int] = {}
+    records: list[dict[str, Any]] = []
+    arrays: dict[str, Floats] = {}
+    for place, row in enumerate(rows):
+        twin = places.setdefault(id(row), place)
+        if twin != place:
+            records.append({"twin": twin})
+            continue
+        sample = asdict(row.sample)
+        records.append({"sample": sample, "rollout": row.rollout.to_json()})
+        arrays |= {f"{place}/{name}": value for name in _ARRAYS if (value := getattr(row, name)) is not None}
+    return records, arrays
+
+
+def unpack_rows(records: Sequence[dict[str, Any]], arrays: dict[str, Floats]) -> list[Row]:
+    """Rebuild rows from `pack_rows`; twins become one object again."""
+    rows: list[Row] = []
+    for place, record in enumerate(records):
+        if "twin" in record:
+            rows.append(rows[record["twin"]])
+            continue
+        sample = Sample(**{**record["sample"], "media": [media_from_json(item) for item in record["sample"]["media"]]})
+        loaded = {name: arrays.get(f"{place}/{name}") for name in _ARRAYS}
+        rollout = Rollout.from_json(record["rollout"])
+        rows.append(Row(sample, rollout, **loaded))  # type: ignore[arg-type]
+    return rows
+

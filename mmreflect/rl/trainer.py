@@ -1,0 +1,277 @@
+"""GRPO on groups of rollouts: TRL trains, we decide on what.
+
+TRL stays responsible for arguments, optimizer, accelerate, every loss type and logging. We override how a generation
+batch becomes rows (rollouts, scores, stages, advantages, selection), what the policy's forward sees (pictures and
+videos of every row), the order of samples, validation, and checkpoints. See docs/design.md, section 5.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from mmreflect.data.rendering import Renderer, pad_rows
+from mmreflect.files import read_json, to_json, write_atomic, write_json
+from mmreflect.models import Loaded
+from mmreflect.records import Floats, Group, Sample
+from mmreflect.rl.metrics import log_round
+from mmreflect.rl.rows import Row, pack_rows, rows_of, unpack_rows
+from mmreflect.rl.selections import Selection
+from mmreflect.rollouts.actions import Engine, Environment, Sampling
+from mmreflect.rollouts.driver import roll_out
+from mmreflect.rollouts.scoring import Scorer
+from mmreflect.rollouts.tools import Tools
+from mmreflect.seeds import derive_seed, numpy_rng
+from mmreflect.stages import Stage
+from mmreflect.training.checkpoints import CheckpointMixin
+from mmreflect.training.sampler import SeededOrder
+from mmreflect.training.validation import ValidationMixin
+
+Advantage = Callable[[Group], list[Floats]]
+
+
+@dataclass
+class Method:
+    """Everything that turns samples into rows.
+
+    Attributes:
+        sft_coefficient: weight of the auxiliary supervised term of rows that carry `sft_weights_T`.
+        watch: called with the step and the groups of each round, to keep some for the report.
+    """
+
+    engine: Engine
+    environment: Environment
+    scorer: Scorer
+    advantage: Advantage
+    selection: Selection
+    sampling: Sampling
+    stages: Sequence[Stage] = ()
+    sft_coefficient: float = 0.0
+    watch: Callable[[int, Sequence[Group]], None] = field(default=lambda step, groups: None)
+
+
+def _scored_by_us(prompts: Any, completions: Any, **kwargs: Any) -> list[float]:
+    raise RuntimeError("rewards are computed by the project's scorer, never through TRL's hook")
+
+
+class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type: ignore[misc]
+    """TRL's GRPOTrainer, with rollouts, replay and forced rethinking of our own."""
+
+    def __init__(
+        self, loaded: Loaded, renderer: Renderer, samples: Sequence[Sample], method: Method, arguments: GRPOConfig, **kwargs: Any
+    ) -> None:
+        self.samples, self.method, self.renderer = list(samples), method, renderer
+        self._window: list[list[Row]] | None = None
+        self._rows: list[Row] = []
+        self._inputs: dict[str, Any] = {}
+        index = Dataset.from_dict({"prompt": [""] * len(self.samples), "index": list(range(len(self.samples)))})
+        super().__init__(
+            model=loaded.model,
+            reward_funcs=[_scored_by_us],
+            args=arguments,
+            train_dataset=index,
+            eval_dataset=index if arguments.eval_strategy != "no" else None,
+            processing_class=loaded.processor or loaded.tokenizer,
+            **kwargs,
+        )
+        loaded.model = self.accelerator.unwrap_model(self.model)
+        self.keep_checkpoints()
+
+    # ---- order -------------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: Any = None) -> SeededOrder:
+        batch = self.args.generation_batch_size // self.num_generations
+        repeats = self.num_iterations * self.args.steps_per_generation
+        return SeededOrder(len(self.samples), self.args.seed, self.num_generations, batch, repeats)
+
+    # ---- from samples to rows ----------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Return the next micro-batch; a new window of rows is made when the last one is used up."""
+        every = self.args.steps_per_generation * self.num_iterations
+        if self._step % every == 0 or self._window is None:
+            indices = [row["index"] for row in generation_batch[:: self.num_generations]]
+            self._window = self._make_window([self.samples[index] for index in indices])
+        return self._collate(self._step % self.args.steps_per_generation)
+
+    def _make_window(self, samples: list[Sample]) -> list[list[Row]]:
+        """Roll out, score, select, and split the rows into micro-batches."""
+        rows = self._make_rows(samples)
+        size = self.args.per_device_train_batch_size
+        order = numpy_rng(self.args.seed, self.state.global_step, "rows").permutation(len(rows))
+        rows = [rows[place] for place in order]
+        window = [rows[start * size : (start + 1) * size] for start in range(self.args.steps_per_generation)]
+        every = self.args.steps_per_generation * self.num_iterations
+        if self.args.gradient_accumulation_steps % every:
+            self._freeze_old_logps(window)
+        return window
+
+    def _make_rows(self, samples: list[Sample]) -> list[Row]:
+        method, step = self.method, self.state.global_step
+        steps = max(1, self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps)
+        tools = Tools(method.engine, method.sampling, method.scorer, self.args.seed, step, steps)
+        seed = derive_seed(self.args.seed, step, "rollout")
+        groups = roll_out(
+            method.engine, method.environment, samples, self.num_generations, method.sampling, seed, policy_step=step
+        )
+        tools.score(groups)
+        for stage in method.stages:
+            groups = stage(groups, tools)
+        rows = rows_of(groups, method.advantage)
+        chosen = method.selection(rows, len(rows), tools)
+        method.watch(step, groups)
+        log_round(self, groups, rows, tools)
+        return chosen
+
+    # ---- from rows to tensors ----------------------------------------------------------------------------------
+
+    def _collate(self, place: int) -> dict[str, Any]:
+        assert self._window is not None
+        rows = self._window[place]
+        if not rows:
+            return {"rows": rows}
+        device = self.accelerator.device
+        pad_id = self._tokenizer.pad_token_id
+        completion_ids = pad_rows([row.rollout.token_ids for row in rows], pad_id)
+        inputs = {
+            "prompt_ids": pad_rows([row.rollout.prompt_ids for row in rows], pad_id, left=True),
+            "prompt_mask": pad_rows([[1] * len(row.rollout.prompt_ids) for row in rows], 0, left=True),
+            "completion_ids": completion_ids,
+            "completion_mask": pad_rows([[1] * len(row.rollout.token_ids) for row in rows], 0),
+            "tool_mask": pad_rows([row.policy_mask_T for row in rows], 0),
+            "advantages": pad_rows([row.advantages_T for row in rows], 0, dtype=torch.float32),
+            "num_items_in_batch": self._loss_tokens(place),
+        }
+        return {"rows": rows} | {name: tensor.to(device) for name, tensor in inputs.items()}
+
+    def _loss_tokens(self, place: int) -> torch.Tensor:
+        """Return the loss tokens of this accumulation window over all ranks, in the scale that TRL divides by.
+
+        TRL counts over the generation batch and rescales by accumulation / steps per generation; we count the window
+        itself, so that windows of unequal length are normalised exactly, and undo that factor.
+        """
+        assert self._window is not None
+        span = min(self.current_gradient_accumulation_steps, self.args.steps_per_generation)
+        start = place // span * span
+        tokens = sum(int(row.policy_mask_T.sum()) for rows in self._window[start : start + span] for row in rows)
+        total: torch.Tensor = self.accelerator.reduce(torch.tensor(float(tokens), device=self.accelerator.device), reduction="sum")
+        return total * (self.args.steps_per_generation / self.current_gradient_accumulation_steps)
+
+    # ---- the update --------------------------------------------------------------------------------------------
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """Return the loss; a micro-batch without rows has none, and leaves every gradient as it is.
+
+        With no gradient at all the optimizer does not move: AdamW with gradients of zero still would.
+        """
+        rows = inputs.pop("rows")
+        if not rows:
+            self._metrics["train"]["replay/skipped_micro_batches"].append(1.0)
+            return torch.zeros((), device=self.accelerator.device, requires_grad=True)
+        self._rows, self._inputs = rows, inputs
+        if self.beta != 0.0:
+            inputs["ref_per_token_logps"] = self._reference_logps(inputs)
+        self._captured: torch.Tensor | None = None
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return loss + self._supervised_term(rows)
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, batch_size: Any = None,
+        compute_entropy: bool = False, compute_aux_loss: bool = False, **_: Any,
+    ) -> tuple[Any, Any, Any]:  # fmt: skip
+        """Return log-probs and entropies (B, T) of the completion tokens, with the media of `self._rows`.
+
+        The first forward of the policy over rows that were never trained on is also their behaviour policy's.
+        """
+        rows = self._rows
+        ids_BT = [[*row.rollout.prompt_ids, *row.rollout.token_ids] for row in rows]
+        extra = self.renderer.model_inputs(ids_BT, [row.rollout.media for row in rows], input_ids.device)
+        types = self.renderer.token_types(input_ids)
+        if types is not None:
+            extra["mm_token_type_ids"] = types
+        if compute_aux_loss:
+            extra["output_router_logits"] = True
+        labels = input_ids.masked_fill(attention_mask == 0, -100)
+        labels[:, :-logits_to_keep] = -100
+        with self.accelerator.autocast():
+            output = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels, fused_lm_head=True, **extra)
+        logps_BT = output.log_probs[:, -logits_to_keep:]
+        if compute_entropy:
+            self._captured = logps_BT
+            self._inputs["old_per_token_logps"] = self._old_logps(logps_BT.detach())
+        entropies_BT = output.entropy[:, -logits_to_keep:] if compute_entropy else None
+        return logps_BT, entropies_BT, output.aux_loss if compute_aux_loss else None
+
+    def _old_logps(self, logps_BT: torch.Tensor) -> torch.Tensor:
+        """Return the behaviour policy's log-probs: the stored ones, or these, which are then stored."""
+        old_BT = logps_BT.clone()
+        for place, row in enumerate(self._rows):
+            length = len(row.rollout.token_ids)
+            if row.old_logps_T is None:
+                row.old_logps_T = logps_BT[place, :length].float().cpu().numpy().copy()
+            else:
+                old_BT[place, :length] = torch.from_numpy(row.old_logps_T).to(old_BT)
+        return old_BT
+
+    def _freeze_old_logps(self, window: list[list[Row]]) -> None:
+        """Store the log-probs of rows that more than one optimizer step will use, before the first moves the policy."""
+        with torch.no_grad():
+            for place, rows in enumerate(window):
+                if any(row.old_logps_T is None for row in rows):
+                    self._forward(self.model, self._collate(place), store=True)
+
+    def _forward(self, model: Any, inputs: dict[str, Any], *, store: bool = False) -> torch.Tensor:
+        self._rows = inputs.get("rows", self._rows)
+        ids_BT = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+        mask_BT = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+        logps_BT, _, _ = self._get_per_token_logps_and_entropies(model, ids_BT, mask_BT, inputs["completion_ids"].size(1))
+        if store:
+            self._old_logps(logps_BT)
+        return torch.as_tensor(logps_BT)
+
+    def _reference_logps(self, inputs: dict[str, Any]) -> torch.Tensor:
+        with torch.no_grad():
+            if self.ref_model is not None:
+                return self._forward(self.ref_model, inputs)
+            with self.accelerator.unwrap_model(self.model).disable_adapter():
+                return self._forward(self.model, inputs)
+
+    def _supervised_term(self, rows: list[Row]) -> Any:
+        """Return coefficient x mean NLL over the tokens that carry SFT weights (forced rethinking, step 9)."""
+        weighted = [row.sft_weights_T for row in rows]
+        if self.method.sft_coefficient == 0 or self._captured is None or all(item is None for item in weighted):
+            return 0.0
+        empty = np.zeros(0, np.float32)
+        weights_BT = pad_rows([empty if item is None else item for item in weighted], 0, dtype=torch.float32)
+        weights_BT = torch.nn.functional.pad(weights_BT, (0, self._captured.shape[1] - weights_BT.shape[1])).to(self._captured)
+        loss = -(self._captured * weights_BT).sum() / weights_BT.sum().clamp(min=1.0)
+        self._metrics["train"]["rethink/sft_loss"].append(loss.item())
+        return self.method.sft_coefficient * loss / self.current_gradient_accumulation_steps
+
+    # ---- checkpoints -------------------------------------------------------------------------------------------
+
+    def extra_state(self, folder: Path) -> None:
+        """Save the selection, the rows of a window that is not used up, and the micro-step."""
+        values, buffer = self.method.selection.state()
+        used_up = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+        window = [] if used_up else self._window or []
+        records, arrays = pack_rows([*(row for rows in window for row in rows), *buffer])
+        write_atomic(folder / "rows.json", to_json(records))
+        np.savez(folder / "rows.npz", **arrays)  # type: ignore[arg-type]
+        write_json(folder / "grpo_state.json", {"step": self._step, "window": [len(rows) for rows in window], "selection": values})
+
+    def restore_extra(self, folder: Path) -> None:
+        """Take back what `extra_state` saved; rows that the window and the buffer share are one object again."""
+        state = read_json(folder / "grpo_state.json")
+        with np.load(folder / "rows.npz", allow_pickle=False) as arrays:
+            rows = unpack_rows(read_json(folder / "rows.json"), dict(arrays))
+        self._step, self._window = state["step"], []
+        for length in state["window"]:
+            self._window.append(rows[:length])
+            rows = rows[length:]
+        self.method.selection.restore(state["selection"], rows)

@@ -1,0 +1,129 @@
+"""What an environment can do, and the interface of engines.
+
+An environment is a generator: it yields what the model shall see next and receives what the model said. The dict that
+it returns becomes the rollout's facts.
+
+    def single_turn(sample, context):
+        yield Observe(sample.turns()[-1].content, stage="answer")
+        return {}
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from mmreflect.records import Media, Reply, Sample, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Show this to the model as a new turn, then let it speak.
+
+    The first `Observe` of an environment is a function of the sample alone, so that a group shares its prompt.
+
+    Attributes:
+        history: turns before this one (a system turn, earlier turns); only in the first `Observe`.
+    """
+
+    content: Sequence[str | Media]
+    stage: str
+    role: str = "user"
+    history: Sequence[Turn] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Put words in the model's own mouth and let it go on; the end token of its last reply is taken away first.
+
+    Attributes:
+        text: the words, tokenised on their own and spliced in token space.
+        keep: how many tokens of the last reply are kept; None keeps all but its end token.
+    """
+
+    text: str
+    stage: str
+    keep: int | None = None
+
+
+Action = Observe | Continue
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an environment may use beside the sample: its own seeded random numbers."""
+
+    rng: Random
+
+
+Environment = Callable[[Sample, Context], Generator[Action, Reply, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the model speaks.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_k: 0 keeps all tokens.
+        max_new_tokens: limit of one reply.
+        budget: limit of a whole rollout, inserted tokens included; None is `max_new_tokens`.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 256
+    budget: int | None = None
+
+    @property
+    def total(self) -> int:
+        """The budget of a whole rollout in tokens."""
+        return self.max_new_tokens if self.budget is None else self.budget
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One reply to generate.
+
+    Attributes:
+        prompt_ids: the tokens of the group's shared prompt.
+        token_ids: what has been said and shown since.
+        media: every medium in both, in token order.
+        seed: of this reply alone, so that it does not depend on what else is in the batch.
+    """
+
+    sample_id: str
+    prompt_ids: Sequence[int]
+    token_ids: Sequence[int]
+    media: Sequence[Media]
+    max_new_tokens: int
+    seed: int
+
+
+class Engine(Protocol):
+    """Something that speaks in tokens.
+
+    Capabilities: `tokens` (ids in, ids out), `continue` (goes on from the middle of a reply), `media` (pictures and
+    video).
+    `end_ids` all end a turn; `end_id` is the one that the chat template writes.
+    """
+
+    capabilities: frozenset[str]
+    end_ids: frozenset[int]
+    end_id: int
+
+    def encode(self, turns: Sequence[Sequence[Turn]]) -> list[list[int]]:
+        """Return the prompt ids of each conversation, ending where the model shall speak."""
+
+    def encode_turn(self, turn: Turn) -> list[int]:
+        """Return the tokens of one more turn after a reply that has ended, up to where the model shall speak."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the ids of a text on its own."""
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Return the text of ids, special tokens left out."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        """Return one reply per request, in order."""

@@ -1,0 +1,54 @@
+"""Scoring a group by several rewards: a weighted sum whose parts stay visible."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from mmreflect.config import Component
+from mmreflect.records import Group, Part, Score
+
+Reward = Callable[[Group], list[Score]]
+
+
+class Scorer:
+    """Applies named rewards to groups.
+
+    Args:
+        rewards: name to reward and weight.
+    """
+
+    def __init__(self, rewards: Mapping[str, tuple[Reward, float]]) -> None:
+        self.rewards = dict(rewards)
+
+    def __call__(self, groups: Sequence[Group]) -> None:
+        """Write every rollout's score.
+
+        The total is the sum of weight x value over the parts. When a part could not be graded the total is None: such a
+        rollout is left out of its group's baseline and gets no advantage.
+        """
+        for group in groups:
+            scored = {name: reward(group) for name, (reward, _) in self.rewards.items()}
+            for place, rollout in enumerate(group.rollouts):
+                rollout.score = self._total({name: scores[place] for name, scores in scored.items()})
+
+    def _total(self, scores: Mapping[str, Score]) -> Score:
+        parts = {name: Part(score.value, self.rewards[name][1]) for name, score in scores.items()}
+        values = [None if part.value is None else part.value * part.weight for part in parts.values()]
+        total = None if None in values else float(sum(value for value in values if value is not None))
+        graded = next((score for score in scores.values() if score.gold is not None), Score(None))
+        reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)
+        return Score(total, graded.answer, graded.gold, reason, parts)
+
+
+def scorer(components: Sequence[Component]) -> Scorer:
+    """Create a scorer from the rewards of a configuration."""
+    return Scorer({item.name: (item.module.create(item.options), item.options.weight) for item in components})
+
+
+def part_value(score: Score | None, name: str) -> float:
+    """Return a part's value, or the total for the name `total`; 0 where it could not be graded.
+
+    Only for decisions that need a number, such as which trigger to use; never for a reward.
+    """
+    if score is None:
+        return 0.0
+    value = score.value if name == "total" else score.parts[name].value if name in score.parts else None
+    return max(value, 0.0) if value is not None else 0.0

@@ -1,0 +1,55 @@
+"""What a stage or a selection may use: the engine, the scorer, seeded draws, the progress, and the log."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+
+from mmreflect.records import Group, Rollout
+from mmreflect.rollouts.actions import Continue, Engine, Sampling
+from mmreflect.rollouts.driver import resume
+from mmreflect.rollouts.scoring import Scorer
+from mmreflect.seeds import derive_seed, numpy_rng, python_rng
+
+
+@dataclass
+class Tools:
+    """One generation round's tools.
+
+    Attributes:
+        seed: of the run; `step`: optimizer steps taken; `steps`: optimizer steps that this round's rows will serve.
+        metrics: what was logged, name to values.
+    """
+
+    engine: Engine
+    sampling: Sampling
+    scorer: Scorer
+    seed: int
+    step: int
+    steps: int = 1
+    metrics: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def rng(self, *purpose: object) -> Random:
+        """Return random numbers of their own for a purpose in this round."""
+        return python_rng(self.seed, self.step, *purpose)
+
+    def numpy_rng(self, *purpose: object) -> np.random.Generator:
+        """Return a numpy generator of its own for a purpose in this round."""
+        return numpy_rng(self.seed, self.step, *purpose)
+
+    def resume(
+        self, rollouts: Sequence[Rollout], actions: Sequence[Continue], purpose: str, sampling: Sampling | None = None
+    ) -> list[Rollout]:
+        """Let finished rollouts go on from forced words; copies come back, decoded but not scored."""
+        seed = derive_seed(self.seed, self.step, purpose)
+        return resume(self.engine, rollouts, actions, sampling or self.sampling, seed)
+
+    def score(self, groups: Sequence[Group]) -> None:
+        """Write the score of every rollout of the groups."""
+        self.scorer(groups)
+
+    def log(self, name: str, value: float) -> None:
+        """Add a value to a metric of this round; the log shows the mean."""
+        self.metrics[name].append(value)

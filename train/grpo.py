@@ -1,0 +1,210 @@
+"""GRPO with Selective Sample Replay and Forced Rethinking (VL-Rethinker, arXiv 2504.08837), or without either.
+
+    mmreflect train configs/train/grpo.yaml
+    python -m train.grpo configs/train/grpo.yaml
+    accelerate launch -m mmreflect train configs/train/grpo.yaml
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from mmreflect.components import (
+    AdvantageOption, EngineOption, EnvironmentOption, RewardOption, SelectionOption, StageOption, default,
+)  # fmt: skip
+from mmreflect.config import config as config_class
+from mmreflect.data.loading import DataConfig, load_samples
+from mmreflect.data.store import open_dataset
+from mmreflect.errors import UserError
+from mmreflect.models import ModelOption, check_model
+from mmreflect.training.arguments import check_trainer, whole_groups
+from mmreflect.training.validation import ValidationConfig
+
+if TYPE_CHECKING:
+    from mmreflect.records import Group
+    from mmreflect.rl.trainer import Method
+    from mmreflect.runs import Run
+
+
+@config_class
+class RolloutConfig:
+    """How answers are made: the environment, the engine, and the stages between rollout and advantage.
+
+    Attributes:
+        keep_every: optimizer steps between two rounds whose rollouts are kept for the report; 0 keeps none.
+        keep_groups: groups kept of such a round.
+    """
+
+    environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
+    engine: EngineOption = Field(default_factory=lambda: default("engine", "transformers"))
+    stages: list[StageOption] = Field(default_factory=list)
+    keep_every: Annotated[int, Field(ge=0)] = 10
+    keep_groups: Annotated[int, Field(gt=0)] = 2
+
+
+@config_class
+class Config:
+    """A GRPO run. `trainer` holds fields of TRL's GRPOConfig under their own names."""
+
+    output: str
+    model: ModelOption
+    data: DataConfig
+    rewards: Annotated[list[RewardOption], Field(min_length=1)]
+    rollout: RolloutConfig = Field(default_factory=RolloutConfig)
+    advantage: AdvantageOption = Field(default_factory=lambda: default("advantage", "group_mean"))
+    selection: SelectionOption = Field(default_factory=lambda: default("selection", "none"))
+    evaluation: ValidationConfig | None = None
+    trainer: Annotated[dict[str, Any], AfterValidator(check_trainer("grpo"))] = Field(default_factory=dict)
+    seed: int = 0
+
+
+def plan(config: Config) -> dict[str, str]:
+    """Say what a step is made of; check what can be checked before torch is loaded."""
+    check_model(config.model)
+    _check_signals(config)
+    trainer = config.trainer
+    per_device = trainer.get("per_device_train_batch_size", 8)
+    accumulation = trainer.get("gradient_accumulation_steps", 1)
+    per_generation = trainer.get("steps_per_generation") or accumulation
+    group = trainer.get("num_generations", 8)
+    whole_groups(per_device, per_generation, group)
+    data = open_dataset(config.data.path)
+    known = data.manifest["splits"].get(config.data.split, {}).get("rows", 0)
+    rows = min(known, config.data.limit or known)
+    prompts = per_device * per_generation // group
+    stages = ", ".join(stage.name for stage in config.rollout.stages) or "none"
+    return {
+        "model": config.model.path,
+        "data": f"{config.data.path} ({config.data.split}), {rows:,} questions",
+        "rollouts": f"{prompts} questions x {group} answers per device, used for {per_generation} micro-steps of {per_device}",
+        "tokens": f"at most {per_device * per_generation * trainer.get('max_completion_length', 256):,} new tokens per generation",
+        "steps": str(trainer.get("max_steps", f"{trainer.get('num_train_epochs', 3)} epochs of {rows // max(1, prompts)} generations")),
+        "rewards": ", ".join(f"{item.name} x {item.options.weight:g}" for item in config.rewards),
+        "method": f"stages {stages}; advantage {config.advantage.name}; selection {config.selection.name}",
+    }
+
+
+def _check_signals(config: Config) -> None:
+    """Check that every part of the score that a stage decides on is a reward."""
+    rewards = [item.name for item in config.rewards]
+    if len(set(rewards)) != len(rewards):
+        raise UserError(f"rewards holds a name twice: {', '.join(rewards)}", "each reward once", "remove one, or add up their weights")
+    for stage in config.rollout.stages:
+        signal = getattr(stage.options, "signal", None)
+        if signal is not None and signal not in rewards:
+            raise UserError(
+                f"stage {stage.name!r} decides on the score part {signal!r}, which no reward gives",
+                f"one of: {', '.join(rewards)}",
+                f"add it to 'rewards' (weight 0 keeps it out of the total), or set the stage's 'signal'",
+            )
+
+
+def run(config: Config, run: "Run") -> dict[str, Any]:
+    """Train, validate, and save the model."""
+    from trl import GRPOConfig
+
+    from mmreflect.models import load_model, lora_settings
+    from mmreflect.rl.trainer import ReflectGRPOTrainer
+    from mmreflect.training.checkpoints import LogFile
+    from mmreflect.training.session import (
+        last_values, ledger_metrics, renderer_for, save_finished, trainer_arguments, validation_samples,
+    )  # fmt: skip
+
+    samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
+    held_out = validation_samples(config.evaluation, run.path / "quarantine-validation.jsonl")
+    texts = (f"{sample.question} {sample.response or sample.gold}" for sample in samples[:2000])
+    loaded = load_model(config.model, texts, config.seed)
+    renderer = renderer_for(loaded, config.data)
+    arguments = GRPOConfig(**{"learning_rate": 1e-6, "beta": 0.0, "scale_rewards": "none", **trainer_arguments(config, run.path)})
+    method = _method(config, arguments, loaded, renderer, run)
+    trainer = ReflectGRPOTrainer(
+        loaded,
+        renderer,
+        samples,
+        method,
+        arguments,
+        peft_config=lora_settings(config.model.lora) if config.model.lora else None,
+        callbacks=[LogFile(run.path / "log.jsonl")],
+    )
+
+    def measure() -> dict[str, float]:
+        assert config.evaluation is not None
+        limit = arguments.max_completion_length
+        return ledger_metrics(method.engine, method.environment, held_out, config.evaluation, limit, config.seed)
+
+    trainer.validate_with(measure if config.evaluation else None, config.evaluation)
+    trainer.train_or_resume()
+    save_finished(loaded, trainer, run.path / "model")
+    history = trainer.state.log_history
+    return {
+        "model": str(run.path / "model"),
+        "steps": trainer.state.global_step,
+        "samples": len(samples),
+        **_means(history, "replay/effective_ratio_raw", "replay/effective_ratio_trained", "replay/replayed_share"),
+        **last_values(history, "reward", "eval_final_accuracy"),
+    }
+
+
+def _method(config: Config, arguments: Any, loaded: Any, renderer: Any, run: "Run") -> "Method":
+    from mmreflect.rl.trainer import Method
+    from mmreflect.rollouts.actions import Sampling
+    from mmreflect.rollouts.engines._generation import TransformersEngine
+    from mmreflect.rollouts.scoring import scorer
+
+    engine = config.rollout.engine
+    sampling = Sampling(arguments.temperature, arguments.top_p, arguments.top_k or 0, arguments.max_completion_length)
+    environment = config.rollout.environment
+    made = engine.module.create(engine.options, loaded, renderer)
+    assert isinstance(made, TransformersEngine) or engine.name != "transformers"
+    return Method(
+        engine=made,
+        environment=environment.module.create(environment.options),
+        scorer=scorer(config.rewards),
+        advantage=config.advantage.module.create(config.advantage.options),
+        selection=config.selection.module.create(config.selection.options),
+        sampling=sampling,
+        stages=[stage.module.create(stage.options) for stage in config.rollout.stages],
+        sft_coefficient=max((getattr(stage.options, "sft_coefficient", 0.0) for stage in config.rollout.stages), default=0.0),
+        watch=lambda step, groups: _keep(config, made, run, step, groups),
+    )
+
+
+def _keep(config: Config, engine: Any, run: "Run", step: int, groups: Sequence["Group"]) -> None:
+    """Keep some groups of a round for the report."""
+    from dataclasses import asdict
+
+    from mmreflect.evaluation.runner import segments
+    from mmreflect.files import write_json
+
+    every = config.rollout.keep_every
+    if not every or step % every:
+        return
+    kept = [
+        {
+            "sample_id": group.sample.id,
+            "question": group.sample.question,
+            "media": [asdict(media) for media in group.sample.media],
+            "gold": group.sample.gold,
+            "rollouts": [
+                {"segments": segments(item, engine), "score": asdict(item.score) if item.score else None, "stop": str(item.stop)}
+                for item in group.rollouts
+            ],
+        }
+        for group in groups[: config.rollout.keep_groups]
+    ]
+    write_json(run.path / "rollouts" / f"step-{step:06}.json", kept)
+
+
+def _means(history: list[dict[str, Any]], *names: str) -> dict[str, float]:
+    """Return the mean over the whole run of each metric that was logged."""
+    logged = {name: [item[name] for item in history if item.get(name) is not None] for name in names}
+    return {name.split("/")[1]: sum(values) / len(values) for name, values in logged.items() if values}
+
+
+if __name__ == "__main__":
+    import sys
+
+    from mmreflect.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

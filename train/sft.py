@@ -1,0 +1,117 @@
+"""Supervised fine-tuning of a Qwen-VL model, or of its text decoder.
+
+    mmreflect train configs/train/sft.yaml
+    python -m train.sft configs/train/sft.yaml
+    accelerate launch -m mmreflect train configs/train/sft.yaml
+
+Only assistant turns are learnt. Rows may hold one picture, several, videos, or text alone.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from mmreflect.components import EnvironmentOption, default
+from mmreflect.config import Component
+from mmreflect.config import config as config_class
+from mmreflect.data.loading import DataConfig, load_samples
+from mmreflect.data.store import open_dataset
+from mmreflect.models import ModelOption, check_model
+from mmreflect.training.arguments import check_trainer
+from mmreflect.training.validation import ValidationConfig
+
+if TYPE_CHECKING:
+    from mmreflect.runs import Run
+
+
+@config_class
+class Config:
+    """A supervised run. `trainer` holds fields of TRL's SFTConfig under their own names."""
+
+    output: str
+    model: ModelOption
+    data: DataConfig
+    environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
+    evaluation: ValidationConfig | None = None
+    trainer: Annotated[dict[str, Any], AfterValidator(check_trainer("sft"))] = Field(default_factory=dict)
+    seed: int = 0
+
+
+def plan(config: Config) -> dict[str, str]:
+    """Say what will be trained on what, and how many steps that is."""
+    check_model(config.model)
+    data = open_dataset(config.data.path)
+    known = data.manifest["splits"].get(config.data.split, {}).get("rows", 0)
+    rows = min(known, config.data.limit or known)
+    trainer = config.trainer
+    batch = trainer.get("per_device_train_batch_size", 8) * trainer.get("gradient_accumulation_steps", 1)
+    epochs = trainer.get("num_train_epochs", 3)
+    steps = trainer.get("max_steps", -1)
+    steps = steps if steps > 0 else round(epochs * -(-rows // batch))
+    return {
+        "model": config.model.path + (" (decoder only)" if config.model.part == "decoder" else ""),
+        "data": f"{config.data.path} ({config.data.split}), {rows:,} rows",
+        "steps": f"{steps:,} of {batch} rows per device, {steps * batch / max(1, rows):.1f} epochs on one device",
+    }
+
+
+def run(config: Config, run: "Run") -> dict[str, Any]:
+    """Train, validate, and save the model."""
+    from trl import SFTConfig
+
+    from mmreflect.data.collation import SftCollator
+    from mmreflect.models import load_model, lora_settings
+    from mmreflect.rollouts.engines._generation import TransformersEngine
+    from mmreflect.training.checkpoints import LogFile
+    from mmreflect.training.session import (
+        last_values, ledger_metrics, renderer_for, save_finished, trainer_arguments, validation_samples,
+    )  # fmt: skip
+    from mmreflect.training.sft import ReflectSFTTrainer, mean_token_loss
+
+    samples = load_samples(config.data, run.path / "quarantine.jsonl", need="response")
+    held_out = validation_samples(config.evaluation, run.path / "quarantine-validation.jsonl")
+    texts = (f"{sample.question} {sample.response}" for sample in samples[:2000])
+    loaded = load_model(config.model, texts, config.seed)
+    renderer = renderer_for(loaded, config.data)
+    given = trainer_arguments(config, run.path)
+    arguments = SFTConfig(**{"learning_rate": 1e-5, "max_length": None, **given}, dataset_kwargs={"skip_prepare_dataset": True})
+    collator = SftCollator(samples, renderer, arguments.max_length)
+    trainer = ReflectSFTTrainer(
+        loaded,
+        collator,
+        samples,
+        arguments,
+        peft_config=lora_settings(config.model.lora) if config.model.lora else None,
+        callbacks=[LogFile(run.path / "log.jsonl")],
+    )
+
+    def measure() -> dict[str, float]:
+        assert config.evaluation is not None
+        environment = config.environment.module.create(config.environment.options)
+        engine = TransformersEngine(loaded, renderer, config.evaluation.batch_size)
+        metrics = ledger_metrics(engine, environment, held_out, config.evaluation, 256, config.seed)
+        answered = [sample for sample in held_out if sample.response]
+        if answered:
+            own = SftCollator(answered, renderer, None)
+            metrics["loss"] = mean_token_loss(trainer.model, own, len(answered), config.evaluation.batch_size)
+        return metrics
+
+    trainer.validate_with(measure if config.evaluation else None, config.evaluation)
+    trainer.train_or_resume()
+    save_finished(loaded, trainer, run.path / "model")
+    return {
+        "model": str(run.path / "model"),
+        "steps": trainer.state.global_step,
+        "samples": len(samples),
+        **last_values(trainer.state.log_history, "loss", "eval_loss", "eval_final_accuracy"),
+    }
+
+
+if __name__ == "__main__":
+    import sys
+
+    from mmreflect.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))
+
+__all__ = ["Component", "Config", "plan", "run"]
