@@ -78,7 +78,11 @@ def make(config: Config, split: str, index: int) -> Example:
     )
     picture = render(config, cells, rng)
     question = f"How many {colour} shapes are there?"
-    shown = [{"type": "image"}] if config.modality == "image" else [{"type": "text", "text": describe(config, cells) + "\n"}]
+    shown = (
+        [{"type": "image"}]
+        if config.modality == "image"
+        else [{"type": "text", "text": describe(config, cells) + "\n"}]
+    )
     return Example(
         id=f"{split}-{index:06}",
         messages=[

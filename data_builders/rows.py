@@ -71,7 +71,10 @@ def _split_rows(source: str, seed: int, validation: float) -> dict[str, list[tup
     places = list(range(len(rows)))
     random.Random(f"{seed}/split").shuffle(places)
     chosen = set(places[:held_out])
-    parts = {"train": [row for row in rows if row[0] not in chosen], "validation": [row for row in rows if row[0] in chosen]}
+    parts = {
+        "train": [row for row in rows if row[0] not in chosen],
+        "validation": [row for row in rows if row[0] in chosen],
+    }
     return {split: part for split, part in parts.items() if part}
 
 

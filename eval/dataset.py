@@ -1,7 +1,7 @@
 """Any dataset that mmreflect build wrote, graded by the project's own grader.
 
-    mmreflect eval configs/eval/dataset.yaml model=outputs/demo/sft/model
-    python -m eval.dataset configs/eval/dataset.yaml
+mmreflect eval configs/eval/dataset.yaml model=outputs/demo/sft/model
+python -m eval.dataset configs/eval/dataset.yaml
 """
 
 from typing import TYPE_CHECKING, Annotated, Any

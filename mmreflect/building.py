@@ -73,7 +73,11 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     with console.progress_bar("rows", sum(sizes.values())) as bar:
         for split, size in sizes.items():
             if size == 0:
-                raise UserError(f"split {split!r} would be empty", "at least one row in every split", "give it rows, or leave the split out")
+                raise UserError(
+                    f"split {split!r} would be empty",
+                    "at least one row in every split",
+                    "give it rows, or leave the split out",
+                )
             shards = []
             for number in range(_shard_count(size, config.shard_rows)):
                 places = range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
@@ -92,7 +96,9 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     write_json(run.path / MANIFEST, manifest)
     rejected = sum(reasons.values())
     if rejected:
-        console.say(f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {run.path / 'rejects'}")
+        console.say(
+            f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {run.path / 'rejects'}"
+        )
     return {"rows": {split: entry["rows"] for split, entry in manifest["splits"].items()}, "rejected": rejected}
 
 
@@ -193,7 +199,9 @@ def _refuse_leakage(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse a dataset in which one question with the same pictures stands in two splits."""
     from mmreflect.data.fingerprint import shared_questions
 
-    files = {split: [folder / shard["file"] for shard in entry["shards"]] for split, entry in manifest["splits"].items()}
+    files = {
+        split: [folder / shard["file"] for shard in entry["shards"]] for split, entry in manifest["splits"].items()
+    }
     shared = shared_questions(folder, files)
     if shared:
         first = "; ".join(f"{left} and {right}" for left, right in shared[:3])

@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("model", help="a model folder or Hub name")
     chat.add_argument("picture", help="an image file")
     chat.add_argument("question")
-    chat.add_argument("overrides", nargs="*", metavar="key=value", help="for example max_new_tokens=512 temperature=0.7")
+    chat.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for example max_new_tokens=512 temperature=0.7"
+    )
     demo = verbs.add_parser("demo", help=VERBS["demo"], description=VERBS["demo"])
     demo.add_argument("overrides", nargs="*", metavar="key=value", help="scale=full or scale=tiny, output=FOLDER")
     verbs.add_parser("doctor", help=VERBS["doctor"], description=VERBS["doctor"])
@@ -116,7 +118,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         close = nearest(words[0], VERBS)
-        console.complain(str(UserError(f"unknown verb {words[0]!r}", f"one of: {', '.join(VERBS)}", f"did you mean {close!r}?" if close else "see mmreflect --help")))
+        console.complain(
+            str(
+                UserError(
+                    f"unknown verb {words[0]!r}",
+                    f"one of: {', '.join(VERBS)}",
+                    f"did you mean {close!r}?" if close else "see mmreflect --help",
+                )
+            )
+        )
         return 2
     try:
         _run(_parse(words))

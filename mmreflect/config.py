@@ -73,7 +73,9 @@ def load_yaml(path: Path) -> Tree:
         raise UserError(f"no such config file: {path}", "the path of a YAML file", do)
     tree = _parse_yaml(path.read_text(), str(path))
     if not isinstance(tree, dict):
-        raise UserError(f"{path} holds {type(tree).__name__}", "a mapping of keys to values", "see configs/ for examples")
+        raise UserError(
+            f"{path} holds {type(tree).__name__}", "a mapping of keys to values", "see configs/ for examples"
+        )
     return tree
 
 
@@ -87,7 +89,9 @@ def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path:
-            raise UserError(f"cannot read the override {override!r}", "key=value", "write for example trainer.max_steps=10")
+            raise UserError(
+                f"cannot read the override {override!r}", "key=value", "write for example trainer.max_steps=10"
+            )
         value = _parse_yaml(text, f"the override {override!r}") if text else None
         _assign(tree, path.split("."), value, override)
     return tree
@@ -101,7 +105,9 @@ def _assign(tree: Any, keys: list[str], value: Any, override: str) -> None:
         elif isinstance(tree, list) and key.isdigit() and int(key) < len(tree):
             tree = tree[int(key)]
         else:
-            raise UserError(f"{override!r} goes through {key!r}, which does not exist", "a path of existing mappings or lists")
+            raise UserError(
+                f"{override!r} goes through {key!r}, which does not exist", "a path of existing mappings or lists"
+            )
         if tree is None or isinstance(tree, str | int | float | bool):
             raise UserError(
                 f"{override!r} sets a key inside {key!r}, which holds the plain value {tree!r}",
@@ -144,7 +150,9 @@ def _problem(cls: type, item: Any) -> str:
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys_at(cls, location[:-1])
         close = nearest(str(location[-1]), known)
-        return f"unknown key {path!r}" + (f"; did you mean {close!r}?" if close else f"; known keys: {', '.join(known)}")
+        return f"unknown key {path!r}" + (
+            f"; did you mean {close!r}?" if close else f"; known keys: {', '.join(known)}"
+        )
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"missing key {path!r}"
     if kind == "user_error" or kind == "value_error":
@@ -238,4 +246,17 @@ def component_parser(kind: str, load: Callable[[str, str], Any]) -> Callable[[An
     return parse_component
 
 
-__all__ = ["Component", "Field", "Tree", "UserError", "apply_overrides", "config", "differences", "load_yaml", "parse", "pydantic", "to_tree", "to_yaml"]
+__all__ = [
+    "Component",
+    "Field",
+    "Tree",
+    "UserError",
+    "apply_overrides",
+    "config",
+    "differences",
+    "load_yaml",
+    "parse",
+    "pydantic",
+    "to_tree",
+    "to_yaml",
+]

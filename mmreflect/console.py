@@ -53,9 +53,22 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
 @contextmanager
 def progress_bar(label: str, total: int, done: int = 0) -> Iterator["ProgressBar"]:
     """Show a progress bar with the time left; silent where the output is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     console = _console()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield ProgressBar(progress, progress.add_task(label, total=total, completed=done))

@@ -103,7 +103,9 @@ def summarise(results: dict[str, Run]) -> Tree:
 
 def _result(results: dict[str, Run], name: str) -> dict[str, Any]:
     if name not in results:
-        raise UserError(f"{PIPELINE} has no step {name!r}", "steps sft, grpo, merge and their eval- steps", "restore the file")
+        raise UserError(
+            f"{PIPELINE} has no step {name!r}", "steps sft, grpo, merge and their eval- steps", "restore the file"
+        )
     return results[name].result or {}
 
 

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from mmreflect import __version__, console, recipes
 
-REQUIRED = ("torch", "torchvision", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "pydantic", "pillow")
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "trl",
+    "accelerate",
+    "peft",
+    "datasets",
+    "safetensors",
+    "pydantic",
+    "pillow",
+)
 OPTIONAL = {
     "av": ("video", "reading videos"),
     "decord": ("video", "reading videos, the second decoder"),
@@ -69,7 +80,9 @@ def _attention() -> str:
 def _decoders() -> str:
     found = [name for name in ("av", "decord", "torchcodec") if importlib.util.find_spec(name)]
     ffmpeg = "" if shutil.which("ffmpeg") else " (torchcodec also needs the system's FFmpeg libraries)"
-    return (", ".join(found) or "[yellow]none[/]: pip install 'mmreflect\\[video]'") + (ffmpeg if "torchcodec" in found else "")
+    return (", ".join(found) or "[yellow]none[/]: pip install 'mmreflect\\[video]'") + (
+        ffmpeg if "torchcodec" in found else ""
+    )
 
 
 def _disk() -> str:

@@ -1,6 +1,7 @@
 """Loading a model with its processor: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen3.5, or only their text decoder."""
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ def load_model(options: ModelConfig, corpus: Iterable[str] = (), seed: int = 0) 
     Raises:
         UserError: the folder is missing, holds no model, no processor, another architecture, or an adapter.
     """
+    _quiet()
     if options.path == "tiny":
         tokenizer = train_tokenizer(corpus, options.tiny.vocabulary)
         loaded = Loaded(build_vlm(options.tiny, tokenizer, seed), tokenizer, build_processor(options.tiny, tokenizer))
@@ -100,6 +102,14 @@ def load_model(options: ModelConfig, corpus: Iterable[str] = (), seed: int = 0) 
     loaded.model.config.use_cache = True
     freeze(loaded.model, options.freeze)
     return loaded
+
+
+def _quiet() -> None:
+    """Silence the progress bars of transformers and its notes on renamed settings; other warnings stay."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def check_model(options: ModelConfig) -> None:
@@ -114,15 +124,23 @@ def _model_type(options: ModelConfig) -> str | None:
     if not folder.exists():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", options.path) and not folder.parent.exists():
             return None
-        raise UserError(f"no such model: {options.path}", "a folder, a Hub name such as Qwen/Qwen3-VL-2B-Instruct, or 'tiny'", "check the path")
+        raise UserError(
+            f"no such model: {options.path}",
+            "a folder, a Hub name such as Qwen/Qwen3-VL-2B-Instruct, or 'tiny'",
+            "check the path",
+        )
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise UserError(f"{options.path} is a LoRA adapter", "a whole model", "merge the adapter into its base first")
     if not (folder / "config.json").is_file():
-        raise UserError(f"{options.path} holds no config.json", "a model folder as save_pretrained writes it", "check the path")
+        raise UserError(
+            f"{options.path} holds no config.json", "a model folder as save_pretrained writes it", "check the path"
+        )
     model_type = str(read_json(folder / "config.json").get("model_type"))
     if model_type not in (*VLM_TYPES, *LLM_TYPES):
         known = ", ".join((*VLM_TYPES, *LLM_TYPES))
-        raise UserError(f"{options.path} is a model of type {model_type!r}", f"one of: {known}", "choose a Qwen-VL model")
+        raise UserError(
+            f"{options.path} is a model of type {model_type!r}", f"one of: {known}", "choose a Qwen-VL model"
+        )
     if model_type in VLM_TYPES and not any((folder / name).is_file() for name in _PROCESSOR_FILES):
         raise UserError(
             f"{options.path} holds a vision-language model but no processor (no {' or '.join(_PROCESSOR_FILES)})",
@@ -148,7 +166,11 @@ def _load_saved(options: ModelConfig) -> Loaded:
         model = transformers.AutoModelForImageTextToText.from_pretrained(options.path, **settings)
     except OSError as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"{options.path} cannot be loaded: {first}", "a readable model folder or Hub name", "check the path and the network") from None
+        raise UserError(
+            f"{options.path} cannot be loaded: {first}",
+            "a readable model folder or Hub name",
+            "check the path and the network",
+        ) from None
     return Loaded(model, processor.tokenizer, processor)
 
 
@@ -215,7 +237,9 @@ def extract_decoder(vlm: "PreTrainedModel") -> "PreTrainedModel":
 
     text = vlm.config.get_text_config().to_dict()
     rope = {key: value for key, value in text.pop("rope_parameters").items() if not key.startswith("mrope")}
-    kind = {"qwen2_vl_text": "Qwen2", "qwen2_5_vl_text": "Qwen2", "qwen3_vl_text": "Qwen3"}.get(text.pop("model_type"), "Qwen3_5")
+    kind = {"qwen2_vl_text": "Qwen2", "qwen2_5_vl_text": "Qwen2", "qwen3_vl_text": "Qwen3"}.get(
+        text.pop("model_type"), "Qwen3_5"
+    )
     config_name = "Qwen3_5TextConfig" if kind == "Qwen3_5" else f"{kind}Config"
     for key in ("architectures", "dtype", "transformers_version"):
         text.pop(key, None)

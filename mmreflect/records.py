@@ -95,7 +95,10 @@ class Sample:
         """Return the prompt's turns with the media in the places of their placeholders."""
         waiting = iter(self.media)
         return [
-            Turn(turn["role"], [part["text"] if part["type"] == "text" else next(waiting) for part in content_parts(turn["content"])])
+            Turn(
+                turn["role"],
+                [part["text"] if part["type"] == "text" else next(waiting) for part in content_parts(turn["content"])],
+            )
             for turn in self.messages
         ]
 

@@ -1,9 +1,9 @@
 """A run and its folder: claimed by one config, resumed by the same, finished by a result.
 
-    config.yaml    the resolved configuration; running it again is the same run
-    run.json       verb, name and version
-    log.jsonl      one line per logged step
-    result.json    written last: the run is finished
+config.yaml    the resolved configuration; running it again is the same run
+run.json       verb, name and version
+log.jsonl      one line per logged step
+result.json    written last: the run is finished
 """
 
 import fcntl
@@ -50,9 +50,9 @@ def open_run(output: str, verb: str, name: str, tree: Tree) -> Run:
     if path.exists() and not path.is_dir():
         raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
     mark = path / "run.json"
-    if mark.is_file():
+    if mark.is_file() and _has_work(path):
         _check_same(path, read_json(mark), verb, name, tree)
-    elif path.is_dir() and any(item.name not in _OURS for item in path.iterdir()):
+    elif path.is_dir() and _has_work(path):
         found = sorted(item.name for item in path.iterdir())[:3]
         raise UserError(
             f"output folder {output!r} is not empty and holds no run of mmreflect (found: {', '.join(found)})",
@@ -73,14 +73,27 @@ def finished_run(output: str, verb: str, name: str, tree: Tree) -> Run | None:
         UserError: the folder belongs to another run.
     """
     path = Path(output)
-    if not (path / "run.json").is_file():
+    if not (path / "run.json").is_file() or not _has_work(path):
         return None
     _check_same(path, read_json(path / "run.json"), verb, name, tree)
     run = Run(path, verb, name)
     return run if run.result is not None else None
 
 
-_OURS = {"config.yaml", ".config.yaml.partial", ".run.json.partial", "run.lock"}
+_CLAIM = {
+    "config.yaml",
+    ".config.yaml.partial",
+    "run.json",
+    ".run.json.partial",
+    "run.lock",
+    "quarantine.jsonl",
+    "quarantine-validation.jsonl",
+}
+"""What a run leaves in its folder before it has done any work; such a folder can be claimed by another configuration."""
+
+
+def _has_work(path: Path) -> bool:
+    return any(item.name not in _CLAIM for item in path.iterdir())
 
 
 def _check_same(path: Path, mark: dict[str, Any], verb: str, name: str, tree: Tree) -> None:
@@ -115,7 +128,9 @@ def _lock(path: Path) -> None:
     except BlockingIOError:
         os.close(handle)
         raise UserError(
-            f"another process is writing to '{path}'", "one process per output folder", "wait for it, or choose another output"
+            f"another process is writing to '{path}'",
+            "one process per output folder",
+            "wait for it, or choose another output",
         ) from None
     _locks[key] = handle
 
@@ -128,6 +143,8 @@ def run_at(path: Path) -> Run:
     """
     mark = path / "run.json"
     if not mark.is_file():
-        raise UserError(f"'{path}' is not a run of mmreflect", "the output folder of a run (it holds run.json)", "check the path")
+        raise UserError(
+            f"'{path}' is not a run of mmreflect", "the output folder of a run (it holds run.json)", "check the path"
+        )
     data = read_json(mark)
     return Run(path, data["verb"], data["name"])

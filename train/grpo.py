@@ -1,8 +1,8 @@
 """GRPO with Selective Sample Replay and Forced Rethinking (VL-Rethinker, arXiv 2504.08837), or without either.
 
-    mmreflect train configs/train/grpo.yaml
-    python -m train.grpo configs/train/grpo.yaml
-    accelerate launch -m mmreflect train configs/train/grpo.yaml
+mmreflect train configs/train/grpo.yaml
+python -m train.grpo configs/train/grpo.yaml
+accelerate launch -m mmreflect train configs/train/grpo.yaml
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from mmreflect.components import (
-    AdvantageOption, EngineOption, EnvironmentOption, RewardOption, SelectionOption, StageOption, default,
+    AdvantageOption,
+    EngineOption,
+    EnvironmentOption,
+    RewardOption,
+    SelectionOption,
+    StageOption,
+    default,
 )  # fmt: skip
 from mmreflect.config import config as config_class
 from mmreflect.data.loading import DataConfig, load_samples
@@ -79,7 +85,11 @@ def plan(config: Config) -> dict[str, str]:
         "data": f"{config.data.path} ({config.data.split}), {rows:,} questions",
         "rollouts": f"{prompts} questions x {group} answers per device, used for {per_generation} micro-steps of {per_device}",
         "tokens": f"at most {per_device * per_generation * trainer.get('max_completion_length', 256):,} new tokens per generation",
-        "steps": str(trainer.get("max_steps", f"{trainer.get('num_train_epochs', 3)} epochs of {rows // max(1, prompts)} generations")),
+        "steps": str(
+            trainer.get(
+                "max_steps", f"{trainer.get('num_train_epochs', 3)} epochs of {rows // max(1, prompts)} generations"
+            )
+        ),
         "rewards": ", ".join(f"{item.name} x {item.options.weight:g}" for item in config.rewards),
         "method": f"stages {stages}; advantage {config.advantage.name}; selection {config.selection.name}",
     }
@@ -89,14 +99,18 @@ def _check_signals(config: Config) -> None:
     """Check that every part of the score that a stage decides on is a reward."""
     rewards = [item.name for item in config.rewards]
     if len(set(rewards)) != len(rewards):
-        raise UserError(f"rewards holds a name twice: {', '.join(rewards)}", "each reward once", "remove one, or add up their weights")
+        raise UserError(
+            f"rewards holds a name twice: {', '.join(rewards)}",
+            "each reward once",
+            "remove one, or add up their weights",
+        )
     for stage in config.rollout.stages:
         signal = getattr(stage.options, "signal", None)
         if signal is not None and signal not in rewards:
             raise UserError(
                 f"stage {stage.name!r} decides on the score part {signal!r}, which no reward gives",
                 f"one of: {', '.join(rewards)}",
-                f"add it to 'rewards' (weight 0 keeps it out of the total), or set the stage's 'signal'",
+                "add it to 'rewards' (weight 0 keeps it out of the total), or set the stage's 'signal'",
             )
 
 
@@ -107,8 +121,14 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     from mmreflect.models import load_model, lora_settings
     from mmreflect.rl.trainer import ReflectGRPOTrainer
     from mmreflect.training.checkpoints import LogFile
+    from mmreflect.training.progress import take_over_output
     from mmreflect.training.session import (
-        last_values, ledger_metrics, renderer_for, save_finished, trainer_arguments, validation_samples,
+        last_values,
+        ledger_metrics,
+        renderer_for,
+        save_finished,
+        trainer_arguments,
+        validation_samples,
     )  # fmt: skip
 
     samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
@@ -116,7 +136,9 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     texts = (f"{sample.question} {sample.response or sample.gold}" for sample in samples[:2000])
     loaded = load_model(config.model, texts, config.seed)
     renderer = renderer_for(loaded, config.data)
-    arguments = GRPOConfig(**{"learning_rate": 1e-6, "beta": 0.0, "scale_rewards": "none", **trainer_arguments(config, run.path)})
+    arguments = GRPOConfig(
+        **{"learning_rate": 1e-6, "beta": 0.0, "scale_rewards": "none", **trainer_arguments(config, run.path)}
+    )
     method = _method(config, arguments, loaded, renderer, run)
     trainer = ReflectGRPOTrainer(
         loaded,
@@ -134,6 +156,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         return ledger_metrics(method.engine, method.environment, held_out, config.evaluation, limit, config.seed)
 
     trainer.validate_with(measure if config.evaluation else None, config.evaluation)
+    take_over_output(trainer, "grpo")
     trainer.train_or_resume()
     save_finished(loaded, trainer, run.path / "model")
     history = trainer.state.log_history
@@ -165,7 +188,9 @@ def _method(config: Config, arguments: Any, loaded: Any, renderer: Any, run: "Ru
         selection=config.selection.module.create(config.selection.options),
         sampling=sampling,
         stages=[stage.module.create(stage.options) for stage in config.rollout.stages],
-        sft_coefficient=max((getattr(stage.options, "sft_coefficient", 0.0) for stage in config.rollout.stages), default=0.0),
+        sft_coefficient=max(
+            (getattr(stage.options, "sft_coefficient", 0.0) for stage in config.rollout.stages), default=0.0
+        ),
         watch=lambda step, groups: _keep(config, made, run, step, groups),
     )
 
@@ -187,7 +212,11 @@ def _keep(config: Config, engine: Any, run: "Run", step: int, groups: Sequence["
             "media": [asdict(media) for media in group.sample.media],
             "gold": group.sample.gold,
             "rollouts": [
-                {"segments": segments(item, engine), "score": asdict(item.score) if item.score else None, "stop": str(item.stop)}
+                {
+                    "segments": segments(item, engine),
+                    "score": asdict(item.score) if item.score else None,
+                    "stop": str(item.stop),
+                }
                 for item in group.rollouts
             ],
         }

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from mmreflect.components import EnvironmentOption, default
-from mmreflect.config import Component
 from mmreflect.config import config as config_class
 from mmreflect.data.loading import DataConfig, load_samples
 from mmreflect.data.store import open_dataset
@@ -63,8 +62,14 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     from mmreflect.models import load_model, lora_settings
     from mmreflect.rollouts.engines._generation import TransformersEngine
     from mmreflect.training.checkpoints import LogFile
+    from mmreflect.training.progress import take_over_output
     from mmreflect.training.session import (
-        last_values, ledger_metrics, renderer_for, save_finished, trainer_arguments, validation_samples,
+        last_values,
+        ledger_metrics,
+        renderer_for,
+        save_finished,
+        trainer_arguments,
+        validation_samples,
     )  # fmt: skip
     from mmreflect.training.sft import ReflectSFTTrainer, mean_token_loss
 
@@ -74,7 +79,9 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     loaded = load_model(config.model, texts, config.seed)
     renderer = renderer_for(loaded, config.data)
     given = trainer_arguments(config, run.path)
-    arguments = SFTConfig(**{"learning_rate": 1e-5, "max_length": None, **given}, dataset_kwargs={"skip_prepare_dataset": True})
+    arguments = SFTConfig(
+        **{"learning_rate": 1e-5, "max_length": None, **given}, dataset_kwargs={"skip_prepare_dataset": True}
+    )
     collator = SftCollator(samples, renderer, arguments.max_length)
     trainer = ReflectSFTTrainer(
         loaded,
@@ -97,6 +104,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         return metrics
 
     trainer.validate_with(measure if config.evaluation else None, config.evaluation)
+    take_over_output(trainer, "sft")
     trainer.train_or_resume()
     save_finished(loaded, trainer, run.path / "model")
     return {
@@ -113,5 +121,3 @@ if __name__ == "__main__":
     from mmreflect.cli import main
 
     sys.exit(main(["train", *sys.argv[1:]]))
-
-__all__ = ["Component", "Config", "plan", "run"]

@@ -59,7 +59,9 @@ def grade(answer: str | None, gold: str | None) -> Verdict:
         value = number(given)
         if value is None:
             return Verdict(False, given, str(wanted), "not a number")
-        return Verdict(value == wanted, str(value), str(wanted), "equal numbers" if value == wanted else "another number")
+        return Verdict(
+            value == wanted, str(value), str(wanted), "equal numbers" if value == wanted else "another number"
+        )
     same = _plain(given) == _plain(reference)
     return Verdict(same, _plain(given), _plain(reference), "same text" if same else "another text")
 

@@ -47,7 +47,9 @@ class Quarantined:
     reason: str
 
 
-def load_samples(data: DataConfig, report: Path | None = None, *, need: Literal["answer", "response"] | None = None) -> list[Sample]:
+def load_samples(
+    data: DataConfig, report: Path | None = None, *, need: Literal["answer", "response"] | None = None
+) -> list[Sample]:
     """Load and check the samples of a split.
 
     Args:

@@ -75,13 +75,15 @@ class Renderer:
         """
         if not conversations:
             return []
-        texts = [self._chat(conversation.messages, reply) for conversation in conversations]
         media = [item for conversation in conversations for item in conversation.media]
+        if self.processor is None and media:
+            raise UserError(
+                f"a text-only model was given {media[0].path}", "samples without media", "use a vision-language model"
+            )
+        texts = [self._chat(conversation.messages, reply) for conversation in conversations]
         if self.processor is None:
-            if media:
-                raise UserError(f"a text-only model was given {media[0].path}", "samples without media", "use a vision-language model")
             return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
-        return self._encode_with_media(texts, media)
+        return self._encode_with_media(texts, media)[0]
 
     def _chat(self, messages: Sequence[Message], reply: bool) -> str:
         speaker = self.processor or self.tokenizer
@@ -89,10 +91,12 @@ class Renderer:
         if self.processor is not None:
             turns = [{**turn, "content": list(content_parts(turn["content"]))} for turn in turns]
         else:
-            turns = [{**turn, "content": "".join(part["text"] for part in content_parts(turn["content"]))} for turn in turns]
+            turns = [
+                {**turn, "content": "".join(part["text"] for part in content_parts(turn["content"]))} for turn in turns
+            ]
         return str(speaker.apply_chat_template(turns, add_generation_prompt=reply, tokenize=False))
 
-    def _encode_with_media(self, texts: list[str], media: list[Media]) -> list[list[int]]:
+    def _encode_with_media(self, texts: list[str], media: list[Media]) -> tuple[list[list[int]], dict[Media, Features]]:
         images = [load_media_image(item) for item in media if item.kind == "image"]
         clips = [load_video(item) for item in media if item.kind == "video"]
         call: dict[str, Any] = {"text": texts}
@@ -101,8 +105,10 @@ class Renderer:
         if clips:
             call |= self._video_call(clips)
         batch = self.processor(**call, return_tensors=None)
-        self._keep(media, batch, clips)
-        return [list(ids) for ids in batch["input_ids"]]
+        features = self._split(media, batch)
+        for item, tensors in features.items():
+            self._remember(item, tensors)
+        return [list(ids) for ids in batch["input_ids"]], features
 
     @staticmethod
     def _video_call(clips: list[Clip]) -> dict[str, Any]:
@@ -111,8 +117,10 @@ class Renderer:
         metadata = [clip.metadata() for clip in clips]
         return {"videos": frames, "videos_kwargs": {"video_metadata": metadata, "do_sample_frames": False}}
 
-    def _keep(self, media: list[Media], batch: Any, clips: list[Clip]) -> None:
-        """Split the processor's concatenated features between the media and remember them."""
+    @staticmethod
+    def _split(media: list[Media], batch: Any) -> dict[Media, Features]:
+        """Split the processor's concatenated features between the media."""
+        found: dict[Media, Features] = {}
         for kind in ("image", "video"):
             items = [item for item in media if item.kind == kind]
             if not items:
@@ -125,8 +133,9 @@ class Renderer:
                 features = {_KEYS[kind][0]: values[start:end].clone(), _KEYS[kind][1]: grids[place : place + 1].clone()}
                 if seconds is not None:
                     features["second_per_grid_ts"] = _tensor(seconds)[place : place + 1].clone()
-                self._remember(item, features)
+                found[item] = features
                 start = end
+        return found
 
     def _remember(self, media: Media, features: Features) -> None:
         old = self._cache.pop(media, None)
@@ -145,13 +154,14 @@ class Renderer:
         for start in range(0, len(missing), 64):
             chunk = missing[start : start + 64]
             turns = [[{"role": "user", "content": [{"type": item.kind}]}] for item in chunk]
-            self.encode([Conversation(turn, [item]) for turn, item in zip(turns, chunk, strict=True)], reply=False)
-            kept |= {item: self._cache[item] for item in chunk if item in self._cache}
+            kept |= self._encode_with_media([self._chat(turn, False) for turn in turns], chunk)[1]
         for item in set(media) & set(self._cache):
             self._cache.move_to_end(item)
         return [kept[item] for item in media]
 
-    def model_inputs(self, rows_BT: Sequence[Sequence[int]], media: Sequence[Sequence[Media]], device: Any = None) -> dict[str, Any]:
+    def model_inputs(
+        self, rows_BT: Sequence[Sequence[int]], media: Sequence[Sequence[Media]], device: Any = None
+    ) -> dict[str, Any]:
         """Return what the model's forward needs beside `input_ids` and `attention_mask` for a batch of rows.
 
         Args:

@@ -62,7 +62,9 @@ def open_dataset(path: str) -> Dataset:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise UserError(f"no such dataset: {path}", "a folder that mmreflect build wrote", "build it first, or check the path")
+        raise UserError(
+            f"no such dataset: {path}", "a folder that mmreflect build wrote", "build it first, or check the path"
+        )
     if not (folder / MANIFEST).is_file():
         raise UserError(
             f"dataset {path} has no {MANIFEST}: its build did not finish, or it is something else",
@@ -87,9 +89,13 @@ def read_rows(path: Path) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg})", "one JSON object per line", "fix that line") from None
+                raise UserError(
+                    f"{path}, line {number}: not JSON ({error.msg})", "one JSON object per line", "fix that line"
+                ) from None
             if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: {type(row).__name__}", "one JSON object per line", "fix that line")
+                raise UserError(
+                    f"{path}, line {number}: {type(row).__name__}", "one JSON object per line", "fix that line"
+                )
             yield row
 
 
@@ -101,17 +107,27 @@ def sample_from_row(row: Row, folder: Path) -> Sample:
     """
     for key in ("id", "messages"):
         if key not in row:
-            raise UserError(f"row {row.get('id', '?')!r} has no {key!r}", "id, messages, images, videos, answer", "add it")
+            raise UserError(
+                f"row {row.get('id', '?')!r} has no {key!r}", "id, messages, images, videos, answer", "add it"
+            )
     messages, response = split_response(row["messages"], str(row["id"]))
     media = _media(row, messages, folder)
     answer = row.get("answer")
-    return Sample(str(row["id"]), messages, media, None if answer is None else str(answer), response, row.get("facts") or {})
+    return Sample(
+        str(row["id"]), messages, media, None if answer is None else str(answer), response, row.get("facts") or {}
+    )
 
 
 def split_response(messages: list[Message], name: str) -> tuple[list[Message], str | None]:
     """Split a conversation into its prompt and the text of its last assistant turn, if it ends with one."""
-    if not isinstance(messages, list) or not messages or not all("role" in turn and "content" in turn for turn in messages):
-        raise UserError(f"row {name!r}: messages is {messages!r}", "a list of turns with role and content", "fix the row")
+    if (
+        not isinstance(messages, list)
+        or not messages
+        or not all("role" in turn and "content" in turn for turn in messages)
+    ):
+        raise UserError(
+            f"row {name!r}: messages is {messages!r}", "a list of turns with role and content", "fix the row"
+        )
     if messages[-1]["role"] == "assistant":
         return messages[:-1], text_of(messages[-1]["content"])
     return messages, None

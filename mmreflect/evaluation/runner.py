@@ -93,7 +93,11 @@ def prefix_lengths(rollout: Rollout, engine: Engine) -> list[int]:
 def segments(rollout: Rollout, engine: Engine) -> list[dict[str, str]]:
     """Return the rollout's text by span: who wrote it, in which stage."""
     return [
-        {"author": str(span.author), "stage": span.stage, "text": engine.detokenize(rollout.token_ids[span.start : span.end])}
+        {
+            "author": str(span.author),
+            "stage": span.stage,
+            "text": engine.detokenize(rollout.token_ids[span.start : span.end]),
+        }
         for span in rollout.spans
     ]
 

@@ -38,7 +38,9 @@ def load_image(path: str | Path, crop: tuple[int, int, int, int] | None = None) 
         ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
-            f"the picture cannot be decoded: {path} ({error})", "a whole picture", "download or export it again, or remove its row"
+            f"the picture cannot be decoded: {path} ({error})",
+            "a whole picture",
+            "download or export it again, or remove its row",
         ) from None
     picture = _on_white(picture)
     return picture if crop is None else _cropped(picture, crop, path)

@@ -67,9 +67,13 @@ def load_video(media: Media, fps: float = 2.0, max_frames: int = 64) -> Clip:
             if not container.streams.video:
                 raise UserError(f"no picture track in {media.path}", "a video with pictures", "remove its row")
             stream = container.streams.video[0]
-            decoded = [(float(frame.time or 0.0), frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+            decoded = [
+                (float(frame.time or 0.0), frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
+            ]
     except av.FFmpegError as error:
-        raise UserError(f"the video cannot be decoded: {media.path} ({error})", "a whole video", "remove its row") from None
+        raise UserError(
+            f"the video cannot be decoded: {media.path} ({error})", "a whole video", "remove its row"
+        ) from None
     if not decoded:
         raise UserError(f"the video holds no frame: {media.path}", "at least one frame", "remove its row")
     times = np.array([time for time, _ in decoded])

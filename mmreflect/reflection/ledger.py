@@ -158,7 +158,9 @@ def _draws(count: int, seed: int, resamples: int) -> npt.NDArray[np.int64]:
     return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
 
 
-def _rate(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64], draws: npt.NDArray[np.int64]) -> Rate:
+def _rate(
+    numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64], draws: npt.NDArray[np.int64]
+) -> Rate:
     """Return sum(numerator) / sum(denominator) with its interval; resamples without a denominator are left out."""
     if denominator.sum() == 0:
         return Rate(None, None, None)

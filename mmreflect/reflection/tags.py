@@ -1,8 +1,8 @@
 """The tagged layouts of a reflecting answer.
 
-    cold_start  <think> s1 </think> <answer> a1 </answer> <reflection> r </reflection> <answer> a2 </answer>
-    srpo        the same with a second <think> s2 </think> before the last answer (SRPO's RL format, arXiv 2506.01713)
-    think       <think> s </think> <answer> a </answer>
+cold_start  <think> s1 </think> <answer> a1 </answer> <reflection> r </reflection> <answer> a2 </answer>
+srpo        the same with a second <think> s2 </think> before the last answer (SRPO's RL format, arXiv 2506.01713)
+think       <think> s </think> <answer> a </answer>
 """
 
 import re
@@ -25,7 +25,7 @@ def _pattern(order: tuple[str, ...]) -> re.Pattern[str]:
 
 
 _PATTERNS = {layout: _pattern(order) for layout, order in _ORDERS.items()}
-_REFLECTION = re.compile(r"<reflection>\s*(\S.*?)\s*(?:</reflection>|$)", re.DOTALL)
+_REFLECTION = re.compile(r"<reflection>\s*(?!</reflection>)(\S.*?)\s*(?:</reflection>|$)", re.DOTALL)
 
 
 def follows(text: str, layout: Layout) -> bool:

@@ -27,7 +27,13 @@ def create(options: Config) -> Callable[[Group], list[Score]]:
         for rollout in group.rollouts:
             ended = rollout.stop is Stop.EOS or not options.require_end
             kept = follows(rollout.text, options.layout)
-            reason = "in format" if kept and ended else f"not the {options.layout} layout" if not kept else f"stopped by {rollout.stop}"
+            reason = (
+                "in format"
+                if kept and ended
+                else f"not the {options.layout} layout"
+                if not kept
+                else f"stopped by {rollout.stop}"
+            )
             scores.append(Score(float(kept and ended), reason=reason))
         return scores
 

@@ -55,7 +55,11 @@ def _rewards(groups: Sequence[Group]) -> dict[str, float]:
         values[f"rewards/{name}/std"] = _std(graded)
     totals = [score.value for score in scores if score.value is not None]
     flat = [_spread(group) <= 1e-6 for group in groups]
-    values |= {"reward": _mean(totals), "reward_std": _std(totals), "frac_reward_zero_std": _mean([float(item) for item in flat])}
+    values |= {
+        "reward": _mean(totals),
+        "reward_std": _std(totals),
+        "frac_reward_zero_std": _mean([float(item) for item in flat]),
+    }
     values["rewards/ungraded_share"] = 1 - len(totals) / len(scores) if scores else 0.0
     return values
 
@@ -87,7 +91,9 @@ def _complete_table(trainer: "ReflectGRPOTrainer", groups: Sequence[Group], rows
             logs["completion"].append([{"role": "assistant", "content": rollout.text}])
             for name, part in (rollout.score.parts if rollout.score else {}).items():
                 logs["rewards"][name].append(float("nan") if part.value is None else part.value)
-    logs["advantages"].extend(float(row.advantages_T[np.abs(row.advantages_T).argmax()]) if len(row.advantages_T) else 0.0 for row in rows)
+    logs["advantages"].extend(
+        float(row.advantages_T[np.abs(row.advantages_T).argmax()]) if len(row.advantages_T) else 0.0 for row in rows
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

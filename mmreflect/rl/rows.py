@@ -104,4 +104,3 @@ def unpack_rows(records: Sequence[dict[str, Any]], arrays: dict[str, Floats]) ->
         rollout = Rollout.from_json(record["rollout"])
         rows.append(Row(sample, rollout, **loaded))  # type: ignore[arg-type]
     return rows
-

@@ -63,7 +63,13 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
     """TRL's GRPOTrainer, with rollouts, replay and forced rethinking of our own."""
 
     def __init__(
-        self, loaded: Loaded, renderer: Renderer, samples: Sequence[Sample], method: Method, arguments: GRPOConfig, **kwargs: Any
+        self,
+        loaded: Loaded,
+        renderer: Renderer,
+        samples: Sequence[Sample],
+        method: Method,
+        arguments: GRPOConfig,
+        **kwargs: Any,
     ) -> None:
         self.samples, self.method, self.renderer = list(samples), method, renderer
         self._window: list[list[Row]] | None = None
@@ -97,6 +103,8 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         if self._step % every == 0 or self._window is None:
             indices = [row["index"] for row in generation_batch[:: self.num_generations]]
             self._window = self._make_window([self.samples[index] for index in indices])
+            if self.args.gradient_accumulation_steps % every:
+                self._freeze_old_logps(self._window)
         return self._collate(self._step % self.args.steps_per_generation)
 
     def _make_window(self, samples: list[Sample]) -> list[list[Row]]:
@@ -105,11 +113,7 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         size = self.args.per_device_train_batch_size
         order = numpy_rng(self.args.seed, self.state.global_step, "rows").permutation(len(rows))
         rows = [rows[place] for place in order]
-        window = [rows[start * size : (start + 1) * size] for start in range(self.args.steps_per_generation)]
-        every = self.args.steps_per_generation * self.num_iterations
-        if self.args.gradient_accumulation_steps % every:
-            self._freeze_old_logps(window)
-        return window
+        return [rows[start * size : (start + 1) * size] for start in range(self.args.steps_per_generation)]
 
     def _make_rows(self, samples: list[Sample]) -> list[Row]:
         method, step = self.method, self.state.global_step
@@ -159,12 +163,16 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         span = min(self.current_gradient_accumulation_steps, self.args.steps_per_generation)
         start = place // span * span
         tokens = sum(int(row.policy_mask_T.sum()) for rows in self._window[start : start + span] for row in rows)
-        total: torch.Tensor = self.accelerator.reduce(torch.tensor(float(tokens), device=self.accelerator.device), reduction="sum")
+        total: torch.Tensor = self.accelerator.reduce(
+            torch.tensor(float(tokens), device=self.accelerator.device), reduction="sum"
+        )
         return total * (self.args.steps_per_generation / self.current_gradient_accumulation_steps)
 
     # ---- the update --------------------------------------------------------------------------------------------
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """Return the loss; a micro-batch without rows has none, and leaves every gradient as it is.
 
         With no gradient at all the optimizer does not move: AdamW with gradients of zero still would.
@@ -199,7 +207,9 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         labels = input_ids.masked_fill(attention_mask == 0, -100)
         labels[:, :-logits_to_keep] = -100
         with self.accelerator.autocast():
-            output = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels, fused_lm_head=True, **extra)
+            output = model(
+                input_ids=input_ids, attention_mask=attention_mask, labels=labels, fused_lm_head=True, **extra
+            )
         logps_BT = output.log_probs[:, -logits_to_keep:]
         if compute_entropy:
             self._captured = logps_BT
@@ -229,7 +239,9 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         self._rows = inputs.get("rows", self._rows)
         ids_BT = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
         mask_BT = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-        logps_BT, _, _ = self._get_per_token_logps_and_entropies(model, ids_BT, mask_BT, inputs["completion_ids"].size(1))
+        logps_BT, _, _ = self._get_per_token_logps_and_entropies(
+            model, ids_BT, mask_BT, inputs["completion_ids"].size(1)
+        )
         if store:
             self._old_logps(logps_BT)
         return torch.as_tensor(logps_BT)
@@ -248,7 +260,9 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
             return 0.0
         empty = np.zeros(0, np.float32)
         weights_BT = pad_rows([empty if item is None else item for item in weighted], 0, dtype=torch.float32)
-        weights_BT = torch.nn.functional.pad(weights_BT, (0, self._captured.shape[1] - weights_BT.shape[1])).to(self._captured)
+        weights_BT = torch.nn.functional.pad(weights_BT, (0, self._captured.shape[1] - weights_BT.shape[1])).to(
+            self._captured
+        )
         loss = -(self._captured * weights_BT).sum() / weights_BT.sum().clamp(min=1.0)
         self._metrics["train"]["rethink/sft_loss"].append(loss.item())
         return self.method.sft_coefficient * loss / self.current_gradient_accumulation_steps
@@ -263,7 +277,10 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         records, arrays = pack_rows([*(row for rows in window for row in rows), *buffer])
         write_atomic(folder / "rows.json", to_json(records))
         np.savez(folder / "rows.npz", **arrays)  # type: ignore[arg-type]
-        write_json(folder / "grpo_state.json", {"step": self._step, "window": [len(rows) for rows in window], "selection": values})
+        write_json(
+            folder / "grpo_state.json",
+            {"step": self._step, "window": [len(rows) for rows in window], "selection": values},
+        )
 
     def restore_extra(self, folder: Path) -> None:
         """Take back what `extra_state` saved; rows that the window and the buffer share are one object again."""

@@ -17,7 +17,9 @@ class Episode:
 
     def __init__(self, sample: Sample, environment: Environment, seed: int) -> None:
         self.sample, self.seed, self.turn = sample, seed, 0
-        self._generator: Generator[Action, Reply, dict[str, Any]] = environment(sample, Context(python_rng(seed, "environment")))
+        self._generator: Generator[Action, Reply, dict[str, Any]] = environment(
+            sample, Context(python_rng(seed, "environment"))
+        )
         self.pending: Action | None = next(self._generator)
         self.opening = self.pending
         self.rollout: Rollout | None = None
@@ -47,7 +49,9 @@ class Driver:
         encoded = dict(zip(places, self.engine.encode([turns[place] for place in places.values()]), strict=True))
         for episode, shown in zip(episodes, turns, strict=True):
             media = [part for turn in shown for part in turn.content if isinstance(part, Media)]
-            episode.rollout = Rollout(episode.sample.id, encoded[episode.sample.id], media=media, policy_step=self.policy_step)
+            episode.rollout = Rollout(
+                episode.sample.id, encoded[episode.sample.id], media=media, policy_step=self.policy_step
+            )
 
     def step(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Answer every waiting episode once and return those that still wait."""
@@ -129,7 +133,13 @@ def _kept(rollout: Rollout, keep: int | None, end_ids: frozenset[int]) -> int:
 
 
 def roll_out(
-    engine: Engine, environment: Environment, samples: Sequence[Sample], n: int, sampling: Sampling, seed: int, policy_step: int = 0
+    engine: Engine,
+    environment: Environment,
+    samples: Sequence[Sample],
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    policy_step: int = 0,
 ) -> list[Group]:
     """Roll every sample out `n` times.
 
@@ -137,7 +147,9 @@ def roll_out(
         seed: of the round; each rollout draws from (seed, sample id, its place in the group).
     """
     driver = Driver(engine, sampling, policy_step)
-    episodes = [Episode(sample, environment, derive_seed(seed, sample.id, place)) for sample in samples for place in range(n)]
+    episodes = [
+        Episode(sample, environment, derive_seed(seed, sample.id, place)) for sample in samples for place in range(n)
+    ]
     driver.open(episodes)
     waiting: list[Episode] = list(episodes)
     while waiting:
@@ -156,7 +168,9 @@ def resume(
     driver = Driver(engine, sampling)
     episodes = []
     for place, (rollout, action) in enumerate(zip(rollouts, actions, strict=True)):
-        episode = Episode(Sample(rollout.sample_id, []), _one_action(action), derive_seed(seed, rollout.sample_id, place))
+        episode = Episode(
+            Sample(rollout.sample_id, []), _one_action(action), derive_seed(seed, rollout.sample_id, place)
+        )
         episode.rollout = Rollout.from_json(rollout.to_json())
         episode.rollout.score = None
         episode.pending = action

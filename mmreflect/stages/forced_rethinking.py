@@ -48,7 +48,12 @@ class Cut:
 
 
 def _paper_cuts() -> list[Cut]:
-    return [Cut(text="Wait"), Cut(text="\\boxed"), Cut(text="answer", which="first", ignore_case=True), Cut(text="\n\n")]
+    return [
+        Cut(text="Wait"),
+        Cut(text="\\boxed"),
+        Cut(text="answer", which="first", ignore_case=True),
+        Cut(text="\n\n"),
+    ]
 
 
 @config
@@ -115,16 +120,27 @@ class ForcedRethinking:
         tries = [attempt for group in groups for attempt in self._tries(group, tools)]
         rollouts = [attempt.group.rollouts[attempt.place] for attempt in tries]
         first = [self._correct(rollout) for group in groups for rollout in group.rollouts]
-        tools.log("rethink/spontaneous", _share([_waits(rollout.text) > 0 for group in groups for rollout in group.rollouts]))
+        tools.log(
+            "rethink/spontaneous", _share([_waits(rollout.text) > 0 for group in groups for rollout in group.rollouts])
+        )
         tools.log("rethink/first_accuracy", _share(first))
         tools.log("rethink/tried", len(tries) / max(1, len(first)))
         if not tries:
             return list(groups)
         sampling = Sampling(
-            self.options.temperature, tools.sampling.top_p, tools.sampling.top_k, self.options.max_new_tokens, tools.sampling.total
+            self.options.temperature,
+            tools.sampling.top_p,
+            tools.sampling.top_k,
+            self.options.max_new_tokens,
+            tools.sampling.total,
         )
         seconds = tools.resume(rollouts, [attempt.action for attempt in tries], "rethink", sampling)
-        tools.score([Group(attempt.group.id, attempt.group.sample, [second]) for attempt, second in zip(tries, seconds, strict=True)])
+        tools.score(
+            [
+                Group(attempt.group.id, attempt.group.sample, [second])
+                for attempt, second in zip(tries, seconds, strict=True)
+            ]
+        )
         self._accept(tries, seconds, tools)
         return list(groups)
 

@@ -86,7 +86,9 @@ def check_trainer(kind: TrainerKind) -> Callable[[dict[str, Any]], dict[str, Any
 
 def _problem(kind: TrainerKind, key: str, value: Any) -> str | None:
     ours = _OURS | (_SFT_OURS if kind == "sft" else _GRPO_OURS)
-    advice = ours.get(key) or next((text for prefix, text in ours.items() if prefix.endswith("_") and key.startswith(prefix)), None)
+    advice = ours.get(key) or next(
+        (text for prefix, text in ours.items() if prefix.endswith("_") and key.startswith(prefix)), None
+    )
     if advice:
         return f"'{key}' is not set here: {advice}"
     fields = trainer_fields(kind)
@@ -115,7 +117,9 @@ def trainer_fields(kind: TrainerKind) -> Mapping[str, str]:
                 fields |= {
                     item.target.id: ast.unparse(item.annotation)
                     for item in node.body
-                    if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and not item.target.id.startswith("_")
+                    if isinstance(item, ast.AnnAssign)
+                    and isinstance(item.target, ast.Name)
+                    and not item.target.id.startswith("_")
                 }
     return fields
 

@@ -74,6 +74,27 @@ class CheckpointMixin:
             write_atomic(folder / MARKER, "")
             self._rotate()
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load every weight of a checkpoint, strictly.
+
+        transformers loads the file's names into memory's names without complaint about what does not fit. Qwen2-VL and
+        Qwen2.5-VL are saved under other names than they have in memory, so it loads nothing of them: a "resumed" run
+        goes on from the initial weights.
+        """
+        model = self.model if model is None else model  # type: ignore[attr-defined]
+        if hasattr(model, "peft_config") or self.is_fsdp_enabled or self.is_deepspeed_enabled:  # type: ignore[attr-defined]
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(saved.state_dict(), strict=True)
+
+    def _load_best_model(self) -> None:
+        best = self.state.best_model_checkpoint  # type: ignore[attr-defined]
+        if hasattr(self.model, "peft_config") or self.is_fsdp_enabled or self.is_deepspeed_enabled:  # type: ignore[attr-defined]
+            super()._load_best_model()  # type: ignore[misc]
+        else:
+            self._load_from_checkpoint(best)
+
     def _rotate(self) -> None:
         if not self._keep:
             return

@@ -39,11 +39,18 @@ def trainer_arguments(config: Any, run_path: Path) -> dict[str, Any]:
 
 
 def ledger_metrics(
-    engine: Engine, environment: Environment, samples: list[Sample], validation: ValidationConfig, max_new_tokens: int, seed: int
+    engine: Engine,
+    environment: Environment,
+    samples: list[Sample],
+    validation: ValidationConfig,
+    max_new_tokens: int,
+    seed: int,
 ) -> dict[str, float]:
     """Validate greedily and return the ledger's rates as plain metrics."""
     sampling = Sampling(temperature=0, max_new_tokens=validation.max_new_tokens or max_new_tokens)
-    found = evaluate(engine, environment, samples, sampling, seed=seed, batch_size=validation.batch_size, label="validation").ledger
+    found = evaluate(
+        engine, environment, samples, sampling, seed=seed, batch_size=validation.batch_size, label="validation"
+    ).ledger
     rates = {
         "first_accuracy": found.first_accuracy,
         "final_accuracy": found.final_accuracy,

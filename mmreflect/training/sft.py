@@ -18,7 +18,9 @@ from mmreflect.training.validation import ValidationMixin
 class ReflectSFTTrainer(CheckpointMixin, ValidationMixin, SFTTrainer):  # type: ignore[misc]
     """TRL's SFTTrainer on the project's samples, with exact resume and validation by the ledger."""
 
-    def __init__(self, loaded: Loaded, collator: SftCollator, samples: Sequence[Sample], arguments: SFTConfig, **kwargs: Any) -> None:
+    def __init__(
+        self, loaded: Loaded, collator: SftCollator, samples: Sequence[Sample], arguments: SFTConfig, **kwargs: Any
+    ) -> None:
         self.samples = samples
         index = Dataset.from_dict({"index": list(range(len(samples))), "labels": [[0]] * len(samples)})
         super().__init__(

@@ -54,7 +54,9 @@ class ValidationMixin:
 
     _measure: Callable[[], dict[str, float]] | None = None
 
-    def validate_with(self, measure: Callable[[], dict[str, float]] | None, validation: ValidationConfig | None) -> None:
+    def validate_with(
+        self, measure: Callable[[], dict[str, float]] | None, validation: ValidationConfig | None
+    ) -> None:
         """Set what `evaluate` measures, and early stopping."""
         self._measure = measure
         if validation is not None and validation.patience is not None:
@@ -62,7 +64,9 @@ class ValidationMixin:
 
             self.add_callback(EarlyStoppingCallback(early_stopping_patience=validation.patience))  # type: ignore[attr-defined]
 
-    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
         """Measure, log, and tell the callbacks."""
         assert self._measure is not None
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._measure().items()}

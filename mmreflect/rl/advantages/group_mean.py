@@ -40,4 +40,3 @@ def create(options: Config) -> Callable[[Group], list[Floats]]:
         ]
 
     return group_mean
-

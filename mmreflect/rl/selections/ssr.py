@@ -63,7 +63,10 @@ class SelectiveSampleReplay:
             self.buffer.popleft()
         drawn = self._draw(max(0, n - len(effective)), tools)
         self._log(rows, effective, drawn, tools)
-        if self.options.clear_every and (tools.step + tools.steps) // self.options.clear_every > tools.step // self.options.clear_every:
+        if (
+            self.options.clear_every
+            and (tools.step + tools.steps) // self.options.clear_every > tools.step // self.options.clear_every
+        ):
             self.buffer.clear()
         return effective[:n] + drawn if len(effective) <= n else effective
 

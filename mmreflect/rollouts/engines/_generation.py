@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers import SuppressTokensLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from mmreflect.data.rendering import Conversation, Renderer, assistant_spans, pad_rows
 from mmreflect.models import Loaded, end_token_ids, visual_token_ids
@@ -165,7 +172,11 @@ def speaking(model: "PreTrainedModel") -> Iterator[None]:
 
 def _checkpointing(model: "PreTrainedModel") -> bool:
     """Tell whether activations are checkpointed; transformers renamed the flag in 5.20."""
-    name = "is_activation_checkpointing" if hasattr(type(model), "is_activation_checkpointing") else "is_gradient_checkpointing"
+    name = (
+        "is_activation_checkpointing"
+        if hasattr(type(model), "is_activation_checkpointing")
+        else "is_gradient_checkpointing"
+    )
     return bool(getattr(model, name))
 
 
@@ -173,8 +184,9 @@ def _conversation(turns: Sequence[Turn]) -> Conversation:
     messages: list[Message] = []
     media: list[Media] = []
     for turn in turns:
-        parts = [{"type": "text", "text": part} if isinstance(part, str) else {"type": part.kind} for part in turn.content]
+        parts = [
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": part.kind} for part in turn.content
+        ]
         messages.append({"role": turn.role, "content": parts})
         media += [part for part in turn.content if isinstance(part, Media)]
     return Conversation(messages, media)
-

@@ -84,7 +84,9 @@ def create(options: Config, loaded: Any = None, renderer: Any = None) -> Scripte
 
     def say(request: Request, asked: int) -> str:
         if request.sample_id not in script:
-            raise UserError(f"{options.replies} has no replies for sample {request.sample_id!r}", "a row per sample", "add it")
+            raise UserError(
+                f"{options.replies} has no replies for sample {request.sample_id!r}", "a row per sample", "add it"
+            )
         said = script[request.sample_id]
         return str(said[asked % len(said)])
 

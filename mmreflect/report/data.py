@@ -1,0 +1,273 @@
+"""Reading a run's folder into the plain values that the page shows; what is not there yet is left empty."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmreflect.config import Tree, load_yaml
+from mmreflect.errors import UserError
+from mmreflect.files import read_json, read_jsonl
+from mmreflect.records import Media, Part, Sample, Score, Stop, media_from_json
+from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger_from_json
+from mmreflect.report.text import Segment
+from mmreflect.runs import run_at
+
+SHARE_ROWS = 5000
+"""Rows of a split that are read for the shares of its facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A run's folder. `result` is None until the run is finished; `steps` are the runs inside a demo, in order."""
+
+    path: Path
+    verb: str
+    name: str
+    version: str
+    config: Tree
+    config_text: str
+    result: dict[str, Any] | None
+    log: list[dict[str, Any]]
+    steps: list["Folder"] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def finished(self) -> bool:
+        """A demo is finished when all of its steps are: its page is written before its own result."""
+        if self.verb == "demo":
+            return bool(self.steps) and not self.missing and all(step.finished for step in self.steps)
+        return self.result is not None
+
+
+def read_folder(path: Path) -> Folder:
+    """Read a run's folder, for a demo with the runs inside it.
+
+    Raises:
+        UserError: the folder holds no run, or a file of it cannot be read.
+    """
+    run = run_at(path)
+    with _named(path / "run.json"):
+        version = str(read_json(path / "run.json").get("mmreflect", ""))
+    config_file, result_file = path / "config.yaml", path / "result.json"
+    config = load_yaml(config_file) if config_file.is_file() else {}
+    text = config_file.read_text() if config_file.is_file() else ""
+    result: dict[str, Any] | None = None
+    if result_file.is_file():
+        with _named(result_file):
+            result = read_json(result_file)
+    steps, missing = _steps(path, config) if run.verb == "demo" else ([], [])
+    return Folder(path, run.verb, run.name, version, config, text, result, _rows(path / "log.jsonl"), steps, missing)
+
+
+def _steps(path: Path, config: Tree) -> tuple[list[Folder], list[str]]:
+    order = [str(step["name"]) for step in config.get("steps") or []]
+    found = {file.parent.name for file in path.glob("*/run.json")}
+    known = [name for name in order if name in found]
+    others = sorted(found - set(order))
+    return [read_folder(path / name) for name in [*known, *others]], [name for name in order if name not in found]
+
+
+class _named:
+    """Turns a broken file's error into one that names the file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError)):
+            raise UserError(
+                f"{self._file} cannot be read as a file of a run ({type(error).__name__}: {error})",
+                "the file as mmreflect wrote it",
+                "restore it, or delete it to leave it out of the page",
+            ) from None
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        return []
+    with _named(file):
+        return list(read_jsonl(file))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One recorded answer with its place in the ledger."""
+
+    id: str
+    question: str
+    media: list[Media]
+    gold: str | None
+    stop: str
+    entry: Entry
+    segments: list[Segment]
+
+
+def ledger_of(run: Folder) -> Ledger | None:
+    """Return the ledger of a finished evaluation."""
+    if not run.result or "ledger" not in run.result:
+        return None
+    with _named(run.path / "result.json"):
+        return ledger_from_json(run.result["ledger"])
+
+
+def answers_of(run: Folder) -> list[Answer]:
+    """Return the answers of an evaluation, in the order in which they were asked."""
+    file = run.path / "samples.jsonl"
+    with _named(file):
+        return [_answer(row) for row in _rows(file)]
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    known = Entry(**{name: row[name] for name in Entry.__dataclass_fields__})
+    segments = _segments(row.get("segments")) or [Segment("model", "", row["text"])]
+    media = [media_from_json(item) for item in row.get("media") or []]
+    return Answer(str(row["id"]), row["question"], media, row["gold"], row.get("stop", "eos"), known, segments)
+
+
+def _segments(rows: list[dict[str, str]] | None) -> list[Segment]:
+    return [Segment(row["author"], row["stage"], row["text"]) for row in rows or []]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRollout:
+    """A rollout of a training step; `entry` reads its text the way the ledger does."""
+
+    segments: list[Segment]
+    score: Score | None
+    stop: str
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGroup:
+    """All rollouts of one question in one step."""
+
+    sample_id: str
+    question: str
+    media: list[Media]
+    gold: str | None
+    rollouts: list[KeptRollout]
+
+
+def rounds_of(run: Folder) -> list[tuple[int, list[KeptGroup]]]:
+    """Return the kept groups of a training run by step."""
+    found = []
+    for file in sorted(run.path.glob("rollouts/step-*.json")):
+        with _named(file):
+            found.append((int(file.stem.removeprefix("step-")), [_group(row) for row in read_json(file)]))
+    return found
+
+
+def _group(row: dict[str, Any]) -> KeptGroup:
+    media = [media_from_json(item) for item in row.get("media") or []]
+    rollouts = [_rollout(item, row["gold"]) for item in row["rollouts"]]
+    return KeptGroup(str(row["sample_id"]), row["question"], media, row["gold"], rollouts)
+
+
+def _rollout(row: dict[str, Any], gold: str | None) -> KeptRollout:
+    segments = _segments(row["segments"])
+    text = "".join(segment.text for segment in segments)
+    score = row.get("score")
+    if score is not None:
+        parts = {name: Part(**part) for name, part in score["parts"].items()}
+        score = Score(**{**score, "parts": parts})
+    return KeptRollout(segments, score, row.get("stop", str(Stop.EOS)), entry(text, gold, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What a merge wrote about itself; `layers` are its rows as they stand in the file."""
+
+    layers: list[dict[str, Any]]
+    prior: str
+    merged: int
+    copied: int
+    warnings: list[str]
+
+
+def merge_of(run: Folder) -> MergeReport | None:
+    """Return the report of a merge, if it is written."""
+    file = run.path / "merge_report.json"
+    if not file.is_file():
+        return None
+    with _named(file):
+        data = read_json(file)
+        tensors = data["tensors"]
+        return MergeReport(data["layers"], str(data["prior"]), tensors["merged"], tensors["copied"], data["warnings"])
+
+
+@dataclass(slots=True)
+class Split:
+    """A split of a dataset; `facts` count the values of each fact with few of them, over `read` rows."""
+
+    name: str
+    rows: int
+    shards: int
+    preview: list[Sample] = field(default_factory=list)
+    facts: dict[str, Counter[str]] = field(default_factory=dict)
+    read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """What a build wrote; complete only when its manifest is."""
+
+    splits: list[Split]
+    rejects: list[tuple[str, int]]
+    complete: bool
+
+
+def dataset_of(run: Folder, preview: int) -> DatasetView:
+    """Return counts, shares of facts, rejects by reason, and the first rows of every split."""
+    file = run.path / "manifest.json"
+    complete = file.is_file()
+    if complete:
+        with _named(file):
+            named = {name: [shard["file"] for shard in item["shards"]] for name, item in read_json(file)["splits"].items()}
+    else:
+        folders = [item for item in sorted(run.path.iterdir()) if item.is_dir() and item.name not in ("media", "rejects")]
+        named = {item.name: [f"{item.name}/{shard.name}" for shard in sorted(item.glob("*.jsonl"))] for item in folders}
+    splits = [_split(run.path, name, shards, preview) for name, shards in named.items() if shards]
+    reasons = Counter(str(row.get("reason", "")) for shard in sorted(run.path.glob("rejects/*.jsonl")) for row in _rows(shard))
+    return DatasetView(splits, sorted(reasons.items(), key=lambda item: (-item[1], item[0])), complete)
+
+
+def _split(folder: Path, name: str, shards: list[str], preview: int) -> Split:
+    from mmreflect.data.store import sample_from_row
+
+    split = Split(name, sum((folder / shard).read_bytes().count(b"\n") for shard in shards), len(shards))
+    for row in _first_rows(folder, shards):
+        if split.read < preview:
+            split.preview.append(sample_from_row(row, folder))
+        split.read += 1
+        for key, value in (row.get("facts") or {}).items():
+            if isinstance(value, bool | str):
+                split.facts.setdefault(key, Counter())[_word(value)] += 1
+    split.facts = {key: values for key, values in split.facts.items() if len(values) <= 12}
+    return split
+
+
+def _first_rows(folder: Path, shards: list[str]) -> Iterator[dict[str, Any]]:
+    left = SHARE_ROWS
+    for shard in shards:
+        with _named(folder / shard):
+            for row in read_jsonl(folder / shard):
+                if left == 0:
+                    return
+                left -= 1
+                yield row
+
+
+def _word(value: bool | str) -> str:
+    return value if isinstance(value, str) else "yes" if value else "no"

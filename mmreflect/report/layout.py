@@ -1,0 +1,117 @@
+"""The parts that a page is made of, as plain values; each template shows one of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from mmreflect.report.numbers import Figure
+from mmreflect.report.pictures import Picture
+from mmreflect.report.plots import Plot
+from mmreflect.report.text import Block, Chip
+
+Cell = str | Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; the first column names its row, the others are numbers unless `prose` says otherwise."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    prose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerBody:
+    """The ledger: its table, the graphic of first and final accuracy, and what has to be said about it."""
+
+    table: Table
+    graphic: Markup | None
+    notes: Sequence[str]
+
+
+@dataclass(slots=True)
+class PlotBlock:
+    """Plots that belong together, under a title of their own."""
+
+    title: str = ""
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer as shown: who gave it, the verdicts, the text, and remarks below it."""
+
+    label: str
+    chips: Sequence[Chip]
+    blocks: Sequence[Block]
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question with its pictures and one or more answers."""
+
+    id: str
+    question: str
+    gold: str | None
+    pictures: Sequence[Picture]
+    replies: Sequence[Reply]
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Examples in groups; a group with `closed` is folded away."""
+
+    notes: Sequence[str]
+    tables: Sequence[Table]
+    groups: Sequence[tuple[str, Sequence[Example]]]
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsBody:
+    """How it was run: one row per run, and each run's configuration."""
+
+    notes: Sequence[str]
+    table: Table
+    files: Sequence[tuple[str, str]]
+
+
+Body = LedgerBody | Sequence[PlotBlock] | Gallery | SettingsBody
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page with a title; `template` names the file that shows its body."""
+
+    anchor: str
+    title: str
+    template: str
+    body: Body
+
+
+def plots_section(anchor: str, title: str, blocks: Sequence[PlotBlock | None]) -> Section | None:
+    """Return a section of plots, or None when no block has anything to show."""
+    shown = [block for block in blocks if block and (block.plots or block.tables or block.notes or block.warnings)]
+    return Section(anchor, title, "plots", shown) if shown else None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole page. `lead` answers the question in the title; `key_figures` are label, number, remark."""
+
+    eyebrow: str
+    title: str
+    subject: str
+    lead: Sequence[str]
+    status: Sequence[str]
+    key_figures: Sequence[tuple[str, Figure]]
+    sections: Sequence[Section]
+    version: str

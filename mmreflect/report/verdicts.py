@@ -1,0 +1,197 @@
+"""Did reflecting help? The ledger as a table, a graphic, and sentences; every number comes from the runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from mmreflect.reflection.ledger import Ledger
+from mmreflect.report.data import Answer, Folder, answers_of, ledger_of
+from mmreflect.report.layout import Cell, LedgerBody, Section, Table
+from mmreflect.report.numbers import (
+    NONE, Figure, counted, fixed, mean_figure, percent, points, points_figure, share_figure,
+)  # fmt: skip
+from mmreflect.report.plots import Change, dumbbells
+
+QUESTION = "Did reflecting help?"
+_HEADER = (
+    "stage", "n", "first accuracy", "final accuracy", "gain, points", "fix rate (of the wrong)", "harm rate (of the right)",
+    "reflected", "tokens to first answer", "tokens after it", "tokens per point gained",
+)  # fmt: skip
+_CAPTION = "Gain is final minus first accuracy. In brackets: 95 % intervals, bootstrap over the answers."
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """An evaluated stage: its folder's name without `eval-`, how the page calls it, its ledger and its answers."""
+
+    name: str
+    label: str
+    ledger: Ledger
+    answers: list[Answer]
+
+
+def stages_of(runs: Sequence[Folder]) -> list[Stage]:
+    """Return the finished evaluations among runs; a merge is named by its method."""
+    methods = {run.label: run.name for run in runs if run.verb == "merge"}
+    stages = []
+    for run in runs:
+        known = ledger_of(run) if run.verb == "eval" else None
+        if known is not None:
+            name = run.label.removeprefix("eval-")
+            stages.append(Stage(name, _label(name, methods.get(name)), known, answers_of(run)))
+    return stages
+
+
+def _label(name: str, merge_method: str | None) -> str:
+    if merge_method:
+        return f"after the merge ({merge_method.upper()})"
+    return {"sft": "after cold start (SFT)", "grpo": "after RL (GRPO)"}.get(name, f"after {name}")
+
+
+def ledger_section(stages: Sequence[Stage], notes: Sequence[str]) -> Section | None:
+    """Return the ledger table with its graphic, or None without a finished evaluation."""
+    if not stages:
+        return None
+    table = Table(_HEADER, [[stage.label, *_cells(stage.ledger)] for stage in stages], _CAPTION)
+    said = [*notes, *(text for stage in stages for text in _gaps(stage))]
+    return Section("ledger", "The reflection ledger", "ledger", LedgerBody(table, graphic(stages), said))
+
+
+def _cells(known: Ledger) -> list[Cell]:
+    graded = known.n - known.ungraded
+    right = round((known.first_accuracy.value or 0.0) * graded)
+    fix, harm = share_figure(known.fix_rate), share_figure(known.harm_rate)
+    per_point = NONE if known.tokens_per_point is None else fixed(known.tokens_per_point)
+    return [
+        f"{known.n:,}",
+        share_figure(known.first_accuracy),
+        share_figure(known.final_accuracy),
+        points_figure(known.gain),
+        Figure(fix.text, fix.interval, f"{known.fixed:,} of {graded - right:,}"),
+        Figure(harm.text, harm.interval, f"{known.harmed:,} of {right:,}"),
+        share_figure(known.reflected),
+        mean_figure(known.tokens_first),
+        mean_figure(known.tokens_after),
+        Figure(per_point, remark="" if known.tokens_per_point is not None else "no gain"),
+    ]
+
+
+def _gaps(stage: Stage) -> list[str]:
+    gaps = []
+    if stage.ledger.ungraded:
+        gaps.append(f"{counted(stage.ledger.ungraded, 'answer')} could not be graded and {_is(stage.ledger.ungraded)} left out of the rates")
+    if stage.ledger.unparsed:
+        gaps.append(f"{counted(stage.ledger.unparsed, 'text')} held no final answer")
+    return [f"{_upper(stage.label)}: {'; '.join(gaps)}."] if gaps else []
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def graphic(stages: Sequence[Stage]) -> Markup | None:
+    """Return the dumbbells of first and final accuracy, or None when nothing was graded."""
+    changes = []
+    for stage in stages:
+        first, final = stage.ledger.first_accuracy, stage.ledger.final_accuracy
+        if first.value is not None and final.value is not None:
+            bounds = [(rate.low or 0.0, rate.high or 0.0) for rate in (first, final)]
+            changes.append(Change(stage.label, first.value, bounds[0], final.value, bounds[1]))
+    return dumbbells("First and final accuracy", changes) if changes else None
+
+
+def lead(stages: Sequence[Stage]) -> list[str]:
+    """Answer the question in words: the reinforced stage first, else the last one, then the others in order."""
+    if not stages:
+        return []
+    main = next((stage for stage in stages if stage.name == "grpo"), stages[-1])
+    return [_answer(main), *(_aside(stage) for stage in stages if stage is not main)]
+
+
+def _answer(stage: Stage) -> str:
+    known = stage.ledger
+    if known.gain.value is None:
+        return f"This cannot be said {stage.label}: no answer could be graded."
+    shares = f"first tries are right in {share_figure(known.first_accuracy).text}, final answers in {share_figure(known.final_accuracy).text}"
+    word = {"helped": "Yes", "hurt": "No", "nothing": "No", "open": "Not shown"}[_effect(known)]
+    return f"{word}, {stage.label}: {shares}, a difference of {points_figure(known.gain)} points."
+
+
+def _aside(stage: Stage) -> str:
+    effect = _effect(stage.ledger)
+    gain = f"{points_figure(stage.ledger.gain)} points"
+    said = {
+        "helped": f"it helped: {gain}",
+        "hurt": f"it did harm: {gain}",
+        "nothing": "it changed nothing: no answer fixed, none harmed",
+        "open": f"neither gain nor loss is shown: {gain}",
+        "unknown": "no answer could be graded",
+    }[effect]
+    return f"{_upper(stage.label)} {said}."
+
+
+def _effect(known: Ledger) -> str:
+    gain = known.gain
+    if gain.value is None or gain.low is None or gain.high is None:
+        return "unknown"
+    if not known.fixed and not known.harmed:
+        return "nothing"
+    return "helped" if gain.low > 0 else "hurt" if gain.high < 0 else "open"
+
+
+def comparisons(stages: Sequence[Stage]) -> list[str]:
+    """Say for each stage after the first what it changed: overall, in the first answer, and in what reflecting adds."""
+    return [text for before, after in zip(stages, stages[1:], strict=False) if (text := _compare(before, after))]
+
+
+def _compare(before: Stage, after: Stage) -> str:
+    old, new = before.ledger, after.ledger
+    values = (old.first_accuracy.value, new.first_accuracy.value, old.final_accuracy.value, new.final_accuracy.value)
+    old_first, new_first, old_final, new_final = values
+    if old_first is None or new_first is None or old_final is None or new_final is None:
+        return ""
+    step = {"grpo": "Reinforcement", "merge": "Merging"}.get(after.name, f"The step to {after.name!r}")
+    change = new_final - old_final
+    overlap = (old.final_accuracy.low or 0) <= (new.final_accuracy.high or 0) and (new.final_accuracy.low or 0) <= (old.final_accuracy.high or 0)
+    verdict = "made no difference that the intervals can show" if overlap else "made things better" if change > 0 else "made things worse"
+    text = (
+        f"{step} {verdict}: final accuracy went from {percent(old_final)} to {percent(new_final)} ({points(change)} points). "
+        f"First answers alone went from {percent(old_first)} to {percent(new_first)}; what reflecting adds to them "
+        f"went from {points(old_final - old_first)} to {points(new_final - new_first)} points."
+    )
+    return text + _paired(before, after)
+
+
+def _paired(before: Stage, after: Stage) -> str:
+    known = {answer.id: answer.entry.final_correct for answer in before.answers}
+    pairs = [
+        (known[answer.id], answer.entry.final_correct)
+        for answer in after.answers
+        if known.get(answer.id) is not None and answer.entry.final_correct is not None
+    ]
+    if not pairs:
+        return ""
+    up, down = pairs.count((False, True)), pairs.count((True, False))
+    return f" Of {counted(len(pairs), 'question')} answered at both stages, {up:,} turned right and {down:,} turned wrong."
+
+
+def lazy_note(runs: Sequence[Folder]) -> list[str]:
+    """Say what was put into a demo's cold-start data on purpose, as its builder's settings have it."""
+    for run in runs:
+        careful = run.config.get("careful")
+        if run.verb == "build" and run.label == "data" and isinstance(careful, int | float) and careful < 1:
+            overlook = run.config.get("overlook")
+            quick = ""
+            if isinstance(overlook, int | float) and overlook > 0:
+                quick = f" Its first answers are a quick look that misses each shape with a chance of {percent(overlook, 0)}, on purpose too."
+            return [
+                f"Read with care: in the demo's cold-start data {percent(1 - careful, 0)} of the reflections are lazy on purpose "
+                f"(careful: {careful:g} in data/config.yaml); they agree with the first answer without looking.{quick} "
+                "Reinforcement learns to choose the careful reflection that the data also holds; it does not learn to see."
+            ]
+    return []
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

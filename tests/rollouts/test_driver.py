@@ -1,0 +1,124 @@
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmreflect.environments import single_turn
+from mmreflect.records import Author, Media, Reply, Sample, Stop, Turn
+from mmreflect.rollouts.actions import Action, Context, Continue, Observe, Sampling
+from mmreflect.rollouts.driver import Driver, Episode, roll_out
+from mmreflect.rollouts.engines.scripted import ScriptedEngine
+
+SAMPLING = Sampling(max_new_tokens=50, budget=200)
+
+
+def sample(name: str = "q", text: str = "how many?") -> Sample:
+    return Sample(
+        name,
+        [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]},
+        ],
+        [Media("image", "a.png")],
+    )
+
+
+def look_again(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+    first = yield Observe(given.turns()[-1].content, stage="propose")
+    yield Observe(["look: ", Media("image", "crop.png")], stage="revise")
+    return {"first": first.text}
+
+
+def test_single_turn_shows_history_media_and_instruction() -> None:
+    engine = ScriptedEngine(lambda request, asked: "3")
+    environment = single_turn.create(single_turn.Config(instruction="Box it."))
+    rollout = roll_out(engine, environment, [sample()], 1, SAMPLING, seed=0)[0].rollouts[0]
+    assert "".join(chr(token) for token in rollout.prompt_ids) == "be brief\x01how many?\n\nBox it."
+    assert rollout.media == [Media("image", "a.png")] and rollout.text == "3" and rollout.stop is Stop.EOS
+
+
+def test_groups_keep_order_and_every_rollout_its_own_seed() -> None:
+    engine = ScriptedEngine(lambda request, asked: f"{request.sample_id}{asked}")
+    groups = roll_out(engine, single_turn.create(single_turn.Config()), [sample("a"), sample("b")], 3, SAMPLING, seed=0)
+    assert [[item.text for item in group.rollouts] for group in groups] == [["a0", "a1", "a2"], ["b0", "b1", "b2"]]
+    assert len({request.seed for request in engine.requests}) == 6
+
+
+def test_seeds_do_not_depend_on_the_batch() -> None:
+    def seeds(*names: str) -> dict[str, list[int]]:
+        engine = ScriptedEngine(lambda request, asked: "x")
+        roll_out(
+            engine, single_turn.create(single_turn.Config()), [sample(name) for name in names], 2, SAMPLING, seed=5
+        )
+        return {name: [request.seed for request in engine.requests if request.sample_id == name] for name in names}
+
+    assert seeds("a", "b", "c")["b"] == seeds("b")["b"]
+
+
+def test_new_media_in_the_middle_of_a_rollout() -> None:
+    engine = ScriptedEngine(lambda request, asked: f"r{asked}")
+    rollout = roll_out(engine, look_again, [sample()], 1, SAMPLING, seed=0)[0].rollouts[0]
+    assert rollout.token_ids == [ord("r"), ord("0"), 0, *map(ord, "look: "), 1, ord("r"), ord("1"), 0]
+    assert [(span.author, span.stage) for span in rollout.spans] == [
+        (Author.MODEL, "propose"),
+        (Author.ENVIRONMENT, "revise"),
+        (Author.MODEL, "revise"),
+    ]
+    assert [item.path for item in rollout.media] == ["a.png", "crop.png"] and rollout.facts == {"first": "r0"}
+    assert engine.requests[1].media == rollout.media
+
+
+def test_budget_is_checked_before_anything_is_inserted() -> None:
+    engine = ScriptedEngine(lambda request, asked: "r" * 20)
+    rollout = roll_out(engine, look_again, [sample()], 1, Sampling(max_new_tokens=30, budget=28), seed=0)[0].rollouts[0]
+    assert rollout.stop is Stop.BUDGET and len(rollout.token_ids) == 21 and rollout.media == [Media("image", "a.png")]
+
+
+def test_a_reply_cut_by_its_limit_gets_one_end_token_before_the_next_turn() -> None:
+    engine = ScriptedEngine(lambda request, asked: "r" * 60)
+    rollout = roll_out(engine, look_again, [sample()], 1, SAMPLING, seed=0)[0].rollouts[0]
+    assert rollout.token_ids[50] == 0 and rollout.token_ids[:50].count(0) == 0 and rollout.stop is Stop.LENGTH
+
+
+def test_driver_can_be_stepped() -> None:
+    engine = ScriptedEngine(lambda request, asked: "r")
+    driver, episode = Driver(engine, SAMPLING), Episode(sample(), look_again, 0)
+    driver.open([episode])
+    assert (
+        driver.step([episode]) == [episode]
+        and episode.rollout is not None
+        and episode.rollout.token_ids == [ord("r"), 0]
+    )
+    assert driver.step([episode]) == []
+
+
+def test_an_environment_must_begin_with_observe() -> None:
+    def wrong(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        yield Continue("x", "y")
+        return {}
+
+    with pytest.raises(TypeError, match="must begin with Observe"):
+        roll_out(ScriptedEngine(lambda request, asked: ""), wrong, [sample()], 1, SAMPLING, seed=0)
+
+
+def test_scripted_replies_from_a_file(tmp_path: Path) -> None:
+    from mmreflect.components import default, load
+    from mmreflect.config import component_parser
+    from mmreflect.errors import UserError
+
+    file = tmp_path / "replies.jsonl"
+    file.write_text('{"sample_id": "q", "replies": ["1", "2"]}\n')
+    option = component_parser("engine", load)({"name": "scripted", "replies": str(file)})
+    engine = option.module.create(option.options)
+    environment = default("environment", "single_turn")
+    rollouts = roll_out(engine, environment.module.create(environment.options), [sample()], 3, SAMPLING, seed=0)[
+        0
+    ].rollouts
+    assert [item.text for item in rollouts] == ["1", "2", "1"]
+    with pytest.raises(UserError, match="has no replies for sample 'other'"):
+        roll_out(engine, environment.module.create(environment.options), [sample("other")], 1, SAMPLING, seed=0)
+
+
+def test_turns_put_media_in_their_places() -> None:
+    assert sample().turns() == [Turn("system", ["be brief"]), Turn("user", [Media("image", "a.png"), "how many?"])]

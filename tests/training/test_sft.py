@@ -1,0 +1,204 @@
+"""Supervised fine-tuning through the front door, and its collator on every family and kind of row."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmreflect.data.collation import SftCollator
+from mmreflect.data.rendering import Renderer
+from mmreflect.data.store import open_dataset
+from mmreflect.errors import UserError
+from mmreflect.models import ModelConfig, load_model, part_of
+from mmreflect.records import Media, Sample
+from mmreflect.tiny import FAMILIES
+
+Cli = Callable[..., tuple[int, str]]
+
+
+def config(grid: Path, output: Path, model: Any, **trainer: Any) -> dict[str, Any]:
+    settings = {
+        "max_steps": 6,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 1e-3,
+        "logging_steps": 2,
+        "save_steps": 2,
+    }
+    data = {"path": str(grid), "split": "train"}
+    return {"method": "sft", "output": str(output), "model": model, "data": data, "trainer": settings | trainer}
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    timed = ("runtime", "per_second", "step_time")
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if not any(word in key for word in timed)} for row in rows]
+
+
+def video(path: Path) -> Path:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=4)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for place in range(12):
+            picture = np.full((64, 64, 3), place * 20, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def question(*parts: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [*({"type": part} for part in parts), {"type": "text", "text": "How many?"}]}]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batch_of_text_pictures_and_video(
+    family: str, tiny_model: Callable[[str], Path], grid: Path, tmp_path: Path
+) -> None:
+    """Text-only, one picture, two pictures and a video in one batch: finite loss, and labels only on the answer."""
+    pictures = [sample.media[0] for sample in open_dataset(str(grid)).samples("train")][:3]
+    clip = Media("video", str(video(tmp_path / "clip.mp4")))
+    samples = [
+        Sample("text", question(), response="<answer>1</answer>"),
+        Sample("one", question("image"), pictures[:1], response="<answer>2</answer>"),
+        Sample("two", question("image", "image"), pictures[1:], response="\n\nthree"),
+        Sample("video", question("video"), [clip], response="<answer>4</answer>"),
+    ]
+    loaded = load_model(ModelConfig(path=str(tiny_model(family))))
+    renderer = Renderer(loaded.tokenizer, loaded.processor)
+    batch = SftCollator(samples, renderer, None)([{"index": place} for place in range(4)])
+    assert bool(loaded.model(**batch).loss.isfinite())
+    for row, sample in zip(batch["labels"], samples, strict=True):
+        learnt = loaded.tokenizer.decode([token for token in row.tolist() if token != -100])
+        assert learnt.strip() == f"{(sample.response or '').strip()}<|im_end|>"
+    tokens = int((batch["mm_token_type_ids"] == 1).sum())
+    assert tokens == int(batch["image_grid_thw"].prod(-1).sum()) // 4
+    assert int((batch["mm_token_type_ids"] == 2).sum()) == int(batch["video_grid_thw"].prod(-1).sum()) // 4
+
+
+def test_features_are_those_of_the_processor_alone(tiny_model: Callable[[str], Path], grid: Path) -> None:
+    import torch
+
+    loaded = load_model(ModelConfig(path=str(tiny_model("qwen2_5_vl"))))
+    media = [sample.media[0] for sample in open_dataset(str(grid)).samples("train")][:5]
+    small = Renderer(loaded.tokenizer, loaded.processor, cache_bytes=1)
+    large = Renderer(loaded.tokenizer, loaded.processor)
+    for one, other in zip(small.features(media + media), large.features(media + media), strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_row_over_the_limit_is_an_error_and_never_cut(tiny_model: Callable[[str], Path], grid: Path) -> None:
+    loaded = load_model(ModelConfig(path=str(tiny_model("qwen2_5_vl"))))
+    samples = list(open_dataset(str(grid)).samples("train"))
+    collator = SftCollator(samples, Renderer(loaded.tokenizer, loaded.processor), 20)
+    with pytest.raises(
+        UserError,
+        match=r"sample 'train-000000' has \d+ tokens, trainer.max_length is 20[\s\S]*raise trainer.max_length",
+    ):
+        collator([{"index": 0}])
+
+
+def test_resumed_training_is_bit_equal_in_the_second_epoch(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = str(tiny_model("qwen2_5_vl"))
+    keys = {"max_steps": 10, "logging_steps": 3, "save_steps": 4}
+    assert run_cli("train", config(grid, tmp_path / "whole", model, **keys))[0] == 0
+    assert run_cli("train", config(grid, tmp_path / "cut", model, **keys))[0] == 0
+    cut = tmp_path / "cut"
+    (cut / "result.json").unlink()
+    (cut / "model/model.safetensors").unlink()
+    last = max((cut / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    assert last.name == "checkpoint-10"
+    (last / "complete").unlink()
+    code, text = run_cli("train", config(grid, tmp_path / "cut", model, **keys))
+    assert code == 0, text
+    whole = tmp_path / "whole"
+    assert (cut / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+    assert log_of(cut) == log_of(whole) and log_of(whole)[-1]["epoch"] > 1
+
+
+def test_validation_best_checkpoint_and_early_stopping(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    settings = config(grid, tmp_path / "run", str(tiny_model("qwen2_5_vl")), learning_rate=0.0, max_steps=20)
+    data = {"path": str(grid), "split": "validation"}
+    settings["evaluation"] = {"data": data, "every_steps": 2, "keep_best": True, "patience": 2, "max_new_tokens": 4}
+    code, text = run_cli("train", settings)
+    assert code == 0, text
+    rows = log_of(tmp_path / "run")
+    validated = [row["step"] for row in rows if "eval_final_accuracy" in row]
+    assert validated[:3] == [2, 4, 6] and max(validated) == 6, "no better checkpoint in two validations stops the run"
+    assert all("eval_loss" in row for row in rows if "eval_final_accuracy" in row)
+
+
+@pytest.mark.parametrize("part", ["vision", "projector"])
+def test_frozen_parts_do_not_move(
+    part: str, run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = {"path": str(tiny_model("qwen3_vl")), "freeze": [part]}
+    assert run_cli("train", config(grid, tmp_path / "run", model, max_steps=2))[0] == 0
+    before = dict(load_model(ModelConfig(path=str(tiny_model("qwen3_vl")))).model.named_parameters())
+    after = dict(load_model(ModelConfig(path=str(tmp_path / "run/model"))).model.named_parameters())
+    moved = {part_of(name) for name in before if not before[name].equal(after[name])}
+    assert part not in moved and "decoder" in moved
+
+
+def test_lora_ends_as_a_whole_model(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = {"path": str(tiny_model("qwen2_5_vl")), "lora": {"r": 4}}
+    code, text = run_cli(
+        "train", config(grid, tmp_path / "run", model, max_steps=2, learning_rate=1e-2, gradient_checkpointing=True)
+    )
+    assert code == 0, text
+    before = dict(load_model(ModelConfig(path=str(tiny_model("qwen2_5_vl")))).model.named_parameters())
+    after = dict(load_model(ModelConfig(path=str(tmp_path / "run/model"))).model.named_parameters())
+    assert before.keys() == after.keys()
+    assert {part_of(name) for name in before if not before[name].equal(after[name])} == {"decoder"}
+    assert (tmp_path / "run/adapter/adapter_config.json").is_file()
+
+
+def test_decoder_alone_trains_as_a_text_model(run_cli: Cli, tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    build = {"builder": "grid", "output": str(tmp_path / "text"), "modality": "text", "splits": {"train": 16}}
+    assert run_cli("build", build)[0] == 0
+    model = {"path": str(tiny_model("qwen2_5_vl")), "part": "decoder"}
+    assert run_cli("train", config(tmp_path / "text", tmp_path / "run", model, max_steps=2))[0] == 0
+    assert json.loads((tmp_path / "run/model/config.json").read_text())["model_type"] == "qwen2"
+
+
+def test_a_text_model_refuses_pictures(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    code, text = run_cli(
+        "train", config(grid, tmp_path / "run", {"path": str(tiny_model("qwen2_5_vl")), "part": "decoder"})
+    )
+    assert code == 2 and "a text-only model was given" in text and "use a vision-language model" in text
+
+
+def test_model_folders_that_cannot_be_used(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    import shutil
+
+    naked = tmp_path / "naked"
+    shutil.copytree(tiny_model("qwen2_5_vl"), naked)
+    (naked / "processor_config.json").unlink()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "llama"}')
+    for model, reason in (
+        (naked, "holds a vision-language model but no processor"),
+        (other, "is a model of type 'llama'"),
+        (tmp_path, "holds no config.json"),
+        (tmp_path / "gone" / "far", "no such model"),
+    ):
+        code, text = run_cli("train", config(grid, tmp_path / "run", str(model)))
+        assert code == 2 and reason in text and "to do:" in text and "Traceback" not in text
+    assert not (tmp_path / "run").exists()
