@@ -10,8 +10,7 @@ from pydantic import Field
 
 from mmreflect.components import EngineOption, EnvironmentOption, default
 from mmreflect.config import config as config_class
-from mmreflect.data.loading import DataConfig, load_samples
-from mmreflect.data.store import open_dataset
+from mmreflect.data.loading import DataConfig, count_samples, load_samples
 from mmreflect.models import ModelOption, check_model
 
 if TYPE_CHECKING:
@@ -38,12 +37,10 @@ class Config:
 def plan(config: Config) -> dict[str, str]:
     """Say what will be asked of which model."""
     check_model(config.model)
-    data = open_dataset(config.data.path)
-    rows = data.manifest["splits"].get(config.data.split, {}).get("rows", 0)
     decoding = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top_p {config.top_p:g}"
     return {
         "model": config.model.path,
-        "data": f"{config.data.path} ({config.data.split}), {min(rows, config.data.limit or rows):,} questions",
+        "data": f"{config.data.path} ({config.data.split}), {count_samples(config.data):,} questions",
         "decoding": f"{decoding}, at most {config.max_new_tokens:,} new tokens",
     }
 

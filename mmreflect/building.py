@@ -96,9 +96,8 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     write_json(run.path / MANIFEST, manifest)
     rejected = sum(reasons.values())
     if rejected:
-        console.say(
-            f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {run.path / 'rejects'}"
-        )
+        where = run.path / "rejects"
+        console.say(f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {where}")
     return {"rows": {split: entry["rows"] for split, entry in manifest["splits"].items()}, "rejected": rejected}
 
 

@@ -89,7 +89,7 @@ _CLAIM = {
     "quarantine.jsonl",
     "quarantine-validation.jsonl",
 }
-"""What a run leaves in its folder before it has done any work; such a folder can be claimed by another configuration."""
+"""What a run leaves in its folder before it has done any work; another configuration may claim such a folder."""
 
 
 def _has_work(path: Path) -> bool:
@@ -108,7 +108,7 @@ def _check_same(path: Path, mark: dict[str, Any], verb: str, name: str, tree: Tr
         shown = "".join(f"\n    {line}" for line in changed[:12])
         more = f"\n    and {len(changed) - 12} more" if len(changed) > 12 else ""
         raise UserError(
-            f"output folder '{path}' holds a run with another configuration; these keys differ (there -> now):{shown}{more}",
+            f"output folder '{path}' holds a run of another configuration; they differ (there -> now) in:{shown}{more}",
             "the same configuration, to resume it",
             "choose another output, restore those keys, or delete the folder",
         )

@@ -20,8 +20,7 @@ from mmreflect.components import (
     default,
 )  # fmt: skip
 from mmreflect.config import config as config_class
-from mmreflect.data.loading import DataConfig, load_samples
-from mmreflect.data.store import open_dataset
+from mmreflect.data.loading import DataConfig, count_samples, load_samples
 from mmreflect.errors import UserError
 from mmreflect.models import ModelOption, check_model
 from mmreflect.training.arguments import check_trainer, whole_groups
@@ -75,21 +74,17 @@ def plan(config: Config) -> dict[str, str]:
     per_generation = trainer.get("steps_per_generation") or accumulation
     group = trainer.get("num_generations", 8)
     whole_groups(per_device, per_generation, group)
-    data = open_dataset(config.data.path)
-    known = data.manifest["splits"].get(config.data.split, {}).get("rows", 0)
-    rows = min(known, config.data.limit or known)
+    questions = count_samples(config.data)
     prompts = per_device * per_generation // group
+    limit = per_device * per_generation * trainer.get("max_completion_length", 256)
+    epochs = f"{trainer.get('num_train_epochs', 3)} epochs of {questions // max(1, prompts)} generations"
     stages = ", ".join(stage.name for stage in config.rollout.stages) or "none"
     return {
         "model": config.model.path,
-        "data": f"{config.data.path} ({config.data.split}), {rows:,} questions",
-        "rollouts": f"{prompts} questions x {group} answers per device, used for {per_generation} micro-steps of {per_device}",
-        "tokens": f"at most {per_device * per_generation * trainer.get('max_completion_length', 256):,} new tokens per generation",
-        "steps": str(
-            trainer.get(
-                "max_steps", f"{trainer.get('num_train_epochs', 3)} epochs of {rows // max(1, prompts)} generations"
-            )
-        ),
+        "data": f"{config.data.path} ({config.data.split}), {questions:,} questions",
+        "rollouts": f"{prompts} questions x {group} answers per device, used for {per_generation} micro-steps",
+        "tokens": f"at most {limit:,} new tokens per generation",
+        "steps": str(trainer.get("max_steps", epochs)),
         "rewards": ", ".join(f"{item.name} x {item.options.weight:g}" for item in config.rewards),
         "method": f"stages {stages}; advantage {config.advantage.name}; selection {config.selection.name}",
     }

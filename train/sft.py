@@ -13,8 +13,7 @@ from pydantic import AfterValidator, Field
 
 from mmreflect.components import EnvironmentOption, default
 from mmreflect.config import config as config_class
-from mmreflect.data.loading import DataConfig, load_samples
-from mmreflect.data.store import open_dataset
+from mmreflect.data.loading import DataConfig, count_samples, load_samples
 from mmreflect.models import ModelOption, check_model
 from mmreflect.training.arguments import check_trainer
 from mmreflect.training.validation import ValidationConfig
@@ -39,9 +38,7 @@ class Config:
 def plan(config: Config) -> dict[str, str]:
     """Say what will be trained on what, and how many steps that is."""
     check_model(config.model)
-    data = open_dataset(config.data.path)
-    known = data.manifest["splits"].get(config.data.split, {}).get("rows", 0)
-    rows = min(known, config.data.limit or known)
+    rows = count_samples(config.data)
     trainer = config.trainer
     batch = trainer.get("per_device_train_batch_size", 8) * trainer.get("gradient_accumulation_steps", 1)
     epochs = trainer.get("num_train_epochs", 3)

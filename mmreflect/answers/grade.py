@@ -75,7 +75,7 @@ def _grade_letter(given: str, wanted: str) -> Verdict:
 
 
 def tidy(text: str) -> str:
-    """Remove markup that carries no meaning: math dollars, text wrappers, bold, quotes, outer blanks, a last full stop."""
+    """Remove markup that carries no meaning: math dollars, text wrappers, bold, quotes, a last full stop."""
     text = text.replace("−", "-").replace("\u00a0", " ").strip()
     while True:
         smaller = _WRAPPERS.sub(r"\1", text).strip().strip("$*`\"'").strip()
@@ -86,7 +86,7 @@ def tidy(text: str) -> str:
 
 
 def number(text: str) -> Fraction | None:
-    """Read a number: integer, decimal, scientific, fraction, percent-free; thousands separators allowed. None if it is none."""
+    """Read an integer, decimal, scientific number or fraction, with thousands separators or without; else None."""
     compact = text.replace("{,}", ",").replace("\\,", "").replace("\\$", "").replace("$", "").strip()
     if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?", compact):
         compact = compact.replace(",", "")

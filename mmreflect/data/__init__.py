@@ -1,0 +1,1 @@
+"""Datasets on disk, checked samples, rendering to tokens, and batches."""

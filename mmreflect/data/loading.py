@@ -12,7 +12,7 @@ from pydantic import Field
 from mmreflect import console
 from mmreflect.config import config
 from mmreflect.data.store import Row, open_dataset, sample_from_row
-from mmreflect.errors import UserError
+from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import write_jsonl
 from mmreflect.media.images import load_media_image
 from mmreflect.records import Sample
@@ -37,6 +37,19 @@ class DataConfig:
     max_pixels: Annotated[int, Field(gt=0)] | None = None
     check: Literal["decode", "exists"] = "decode"
     tolerate: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+def count_samples(data: DataConfig) -> int:
+    """Return how many samples a data block names, by the manifest alone.
+
+    Raises:
+        UserError: there is no such dataset, or no such split.
+    """
+    dataset = open_dataset(data.path)
+    if data.split not in dataset.splits():
+        raise unknown_name("split", data.split, dataset.splits())
+    rows = int(dataset.manifest["splits"][data.split]["rows"])
+    return min(rows, data.limit or rows)
 
 
 @dataclass(frozen=True, slots=True)

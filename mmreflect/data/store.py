@@ -141,7 +141,7 @@ def _media(row: Row, messages: list[Message], folder: Path) -> list[Media]:
     for kind, count in given.items():
         if parts.count(kind) != count:
             raise UserError(
-                f"row {row['id']!r} has {parts.count(kind)} {kind} placeholder(s) in its messages and {count} {kind}(s)",
+                f"row {row['id']!r} has {parts.count(kind)} {kind} placeholder(s) in messages and {count} {kind}(s)",
                 "the same number of both",
                 f"correct messages or '{kind}s' of that row",
             )

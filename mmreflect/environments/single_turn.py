@@ -10,11 +10,11 @@ from mmreflect.rollouts.actions import Action, Context, Environment, Observe
 
 @config
 class Config:
-    """Options of the environment.
+    r"""Options of the environment.
 
     Attributes:
         system: a system turn before the sample's own; None adds none.
-        instruction: text after the question, such as "Put your final answer within \\boxed{}."; None adds none.
+        instruction: text after the question, such as "Put your final answer within \boxed{}."; None adds none.
     """
 
     system: str | None = None

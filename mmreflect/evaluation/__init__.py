@@ -1,0 +1,1 @@
+"""Asking a model every question once, and recording every answer."""

@@ -105,10 +105,10 @@ def segments(rollout: Rollout, engine: Engine) -> list[dict[str, str]]:
 def show_ledger(title: str, rows: dict[str, Ledger]) -> None:
     """Print ledgers side by side, a line each."""
     header = ("", "n", "first", "final", "gain", "fixed of wrong", "harmed of right", "reflected", "tokens after first")
-    lines = [
-        (name, str(item.n), *(_percent(rate) for rate in (item.first_accuracy, item.final_accuracy, item.gain, item.fix_rate, item.harm_rate, item.reflected)), _number(item.tokens_after.value))
-        for name, item in rows.items()
-    ]  # fmt: skip
+    lines = []
+    for name, item in rows.items():
+        rates = (item.first_accuracy, item.final_accuracy, item.gain, item.fix_rate, item.harm_rate, item.reflected)
+        lines.append((name, str(item.n), *(_percent(rate) for rate in rates), _number(item.tokens_after.value)))
     console.show_table(title, header, lines)
 
 

@@ -1,0 +1,1 @@
+"""Tagged layouts, reflecting words, and the reflection ledger."""

@@ -4,7 +4,10 @@ import re
 from collections import Counter
 
 LEXICON: dict[str, tuple[str, ...]] = {
-    "doubt": ("wait", "hold on", "hmm", "oh", "actually", "on second thought", "seems off", "does this make sense", "something is wrong"),
+    "doubt": (
+        "wait", "hold on", "hmm", "oh", "actually", "on second thought", "seems off", "does this make sense",
+        "something is wrong",
+    ),
     "verify": (
         "verify", "check", "recheck", "double-check", "double check", "let's check", "let me check",
         "checking our work", "to confirm", "to be sure", "make sure", "looking back",
@@ -13,8 +16,14 @@ LEXICON: dict[str, tuple[str, ...]] = {
         "rethink", "reconsider", "recalculate", "retry", "try again", "think again", "redo", "retracing",
         "correction", "i made a mistake", "i realize",
     ),
-    "alternative": ("alternatively", "alternative", "another approach", "another thought", "another way", "different method", "we could also"),
-    "visual": ("look again", "looking at the image again", "re-examine the image", "zoom in", "upon closer inspection", "back to the figure", "back to the chart"),
+    "alternative": (
+        "alternatively", "alternative", "another approach", "another thought", "another way", "different method",
+        "we could also",
+    ),
+    "visual": (
+        "look again", "looking at the image again", "re-examine the image", "zoom in", "upon closer inspection",
+        "back to the figure", "back to the chart",
+    ),
 }  # fmt: skip
 """`visual` is counted apart: it is no part of `reflection_count`."""
 

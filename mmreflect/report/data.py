@@ -15,6 +15,8 @@ from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger_from_json
 from mmreflect.report.text import Segment
 from mmreflect.runs import run_at
 
+MOST_VALUES = 6
+"""A fact with more different values than this has no table of shares."""
 SHARE_ROWS = 5000
 """Rows of a split that are read for the shares of its facts."""
 
@@ -234,12 +236,18 @@ def dataset_of(run: Folder, preview: int) -> DatasetView:
     complete = file.is_file()
     if complete:
         with _named(file):
-            named = {name: [shard["file"] for shard in item["shards"]] for name, item in read_json(file)["splits"].items()}
+            named = {
+                name: [shard["file"] for shard in item["shards"]] for name, item in read_json(file)["splits"].items()
+            }
     else:
-        folders = [item for item in sorted(run.path.iterdir()) if item.is_dir() and item.name not in ("media", "rejects")]
+        folders = [
+            item for item in sorted(run.path.iterdir()) if item.is_dir() and item.name not in ("media", "rejects")
+        ]
         named = {item.name: [f"{item.name}/{shard.name}" for shard in sorted(item.glob("*.jsonl"))] for item in folders}
     splits = [_split(run.path, name, shards, preview) for name, shards in named.items() if shards]
-    reasons = Counter(str(row.get("reason", "")) for shard in sorted(run.path.glob("rejects/*.jsonl")) for row in _rows(shard))
+    reasons = Counter(
+        str(row.get("reason", "")) for shard in sorted(run.path.glob("rejects/*.jsonl")) for row in _rows(shard)
+    )
     return DatasetView(splits, sorted(reasons.items(), key=lambda item: (-item[1], item[0])), complete)
 
 
@@ -254,7 +262,7 @@ def _split(folder: Path, name: str, shards: list[str], preview: int) -> Split:
         for key, value in (row.get("facts") or {}).items():
             if isinstance(value, bool | str):
                 split.facts.setdefault(key, Counter())[_word(value)] += 1
-    split.facts = {key: values for key, values in split.facts.items() if len(values) <= 12}
+    split.facts = {key: values for key, values in split.facts.items() if len(values) <= MOST_VALUES}
     return split
 
 

@@ -3,9 +3,19 @@
 from collections.abc import Sequence
 
 from mmreflect.records import Sample
-from mmreflect.report.data import SHARE_ROWS, Answer, Folder, KeptGroup, KeptRollout, Split, dataset_of, rounds_of
+from mmreflect.report.data import (
+    MOST_VALUES,
+    SHARE_ROWS,
+    Answer,
+    Folder,
+    KeptGroup,
+    KeptRollout,
+    Split,
+    dataset_of,
+    rounds_of,
+)
 from mmreflect.report.layout import Example, Gallery, Reply, Section, Table
-from mmreflect.report.numbers import counted, percent, quantity
+from mmreflect.report.numbers import NONE, percent, quantity
 from mmreflect.report.pictures import Album
 from mmreflect.report.text import OUTCOMES, Chip, Outcome, Segment, blocks, outcome_of, verdicts
 from mmreflect.report.verdicts import Stage
@@ -28,12 +38,21 @@ def samples(stages: Sequence[Stage], album: Album) -> Section | None:
         examples = []
         for source, place in picks:
             shown = source.answers[place]
-            replies = [_answer_reply(stage.label, known[shown.id]) for stage, known in by_stage if shown.id in known]
-            kind = outcome if len(stages) == 1 else f"{outcome} {source.label}"
+            replies = [
+                _answer_reply(stage.label if len(stages) > 1 else "", known[shown.id])
+                for stage, known in by_stage
+                if shown.id in known
+            ]
             pictures = [album.show(media) for media in shown.media]
-            examples.append(Example(shown.id, shown.question, shown.gold, pictures, replies, kind))
-        groups.append(("", examples))
-    notes = ["Not hand-picked: the first questions of the evaluation in which the outcome occurs."]
+            examples.append(Example(shown.id, shown.question, shown.gold, pictures, replies))
+        source = picks[0][0]
+        where = f" {source.label}" if len(stages) > 1 else ""
+        groups.append(
+            (f"{outcome.capitalize()}{where}: the first {len(picks)} of {_count(source, outcome):,}", examples)
+        )
+    notes = [
+        "Not hand-picked: for each outcome the first questions in which it occurs, in the order of the evaluation."
+    ]
     return Section("samples", "Samples", "gallery", Gallery(notes, [_outcome_table(stages)], groups))
 
 
@@ -46,13 +65,20 @@ def _choose(order: Sequence[Stage]) -> dict[Outcome, list[tuple[Stage, int]]]:
             places = [
                 place
                 for place, answer in enumerate(stage.answers)
-                if answer.id not in taken and outcome_of(answer.entry.first_correct, answer.entry.final_correct) == outcome
+                if answer.id not in taken
+                and outcome_of(answer.entry.first_correct, answer.entry.final_correct) == outcome
             ]
             if places:
                 chosen[outcome] = [(stage, place) for place in places[: PER_OUTCOME[outcome]]]
                 taken |= {stage.answers[place].id for _, place in chosen[outcome]}
                 break
     return chosen
+
+
+def _count(stage: Stage, outcome: Outcome) -> int:
+    return sum(
+        outcome_of(answer.entry.first_correct, answer.entry.final_correct) == outcome for answer in stage.answers
+    )
 
 
 def _answer_reply(label: str, answer: Answer) -> Reply:
@@ -79,8 +105,15 @@ def rounds(run: Folder, album: Album) -> Section | None:
     groups = [(f"step {step}", [_group_example(group, album) for group in kept]) for step, kept in shown]
     notes = ["Groups kept while training, after forced rethinking and before replay; rewards as they were given."]
     if len(shown) < len(found):
-        notes.append(f"{len(shown)} of {len(found)} kept steps are shown, evenly spread; all are in {run.label}/rollouts.")
-    return Section(f"rollouts-{run.label}", f"Rollouts of training steps ({run.label})", "gallery", Gallery(notes, [], groups, closed=True))
+        notes.append(
+            f"{len(shown)} of {len(found)} kept steps are shown, evenly spread; all are in {run.label}/rollouts."
+        )
+    return Section(
+        f"rollouts-{run.label}",
+        f"Rollouts of training steps ({run.label})",
+        "gallery",
+        Gallery(notes, [], groups, closed=True),
+    )
 
 
 def _spread(found: Sequence[tuple[int, list[KeptGroup]]], most: int) -> list[tuple[int, list[KeptGroup]]]:
@@ -92,7 +125,9 @@ def _spread(found: Sequence[tuple[int, list[KeptGroup]]], most: int) -> list[tup
 def _group_example(group: KeptGroup, album: Album) -> Example:
     replies = [_rollout_reply(number, rollout) for number, rollout in enumerate(group.rollouts[:MOST_ROLLOUTS], 1)]
     kind = f"{MOST_ROLLOUTS} of {len(group.rollouts)} rollouts" if len(group.rollouts) > MOST_ROLLOUTS else ""
-    return Example(group.sample_id, group.question, group.gold, [album.show(media) for media in group.media], replies, kind)
+    return Example(
+        group.sample_id, group.question, group.gold, [album.show(media) for media in group.media], replies, kind
+    )
 
 
 def _rollout_reply(number: int, rollout: KeptRollout) -> Reply:
@@ -105,9 +140,13 @@ def _rollout_reply(number: int, rollout: KeptRollout) -> Reply:
         return Reply(f"rollout {number}", chips, blocks(rollout.segments), ["not scored"])
     value = "not graded" if score.value is None else quantity(score.value)
     parts = [
-        f"{name} {'not graded' if part.value is None else quantity(part.value)} × {quantity(part.weight)}" for name, part in score.parts.items()
+        f"{name} {'not graded' if part.value is None else quantity(part.value)} × {quantity(part.weight)}"
+        for name, part in score.parts.items()
     ]
-    remarks = [f"reward {value}" + (f" = {' + '.join(parts)}" if parts else ""), *([score.reason] if score.reason else [])]
+    remarks = [
+        f"reward {value}" + (f" = {' + '.join(parts)}" if parts else ""),
+        *([score.reason] if score.reason else []),
+    ]
     return Reply(f"rollout {number}", chips, blocks(rollout.segments), remarks)
 
 
@@ -115,19 +154,32 @@ def dataset(run: Folder, album: Album) -> list[Section]:
     """Show what a build wrote: counts and shares, rejects with reasons, and rows to look at."""
     view = dataset_of(run, PREVIEW)
     total = sum(split.rows for split in view.splits)
-    counts = [[split.name, f"{split.rows:,}", percent(split.rows / total if total else 0.0), f"{split.shards:,}"] for split in view.splits]
+    counts = [
+        [split.name, f"{split.rows:,}", percent(split.rows / total if total else 0.0), f"{split.shards:,}"]
+        for split in view.splits
+    ]
     tables = [Table(("split", "rows", "share", "shards"), counts)] if counts else []
     tables += [table for table in [_facts(view.splits)] if table]
     rejects = [[reason, f"{count:,}"] for reason, count in view.rejects]
     tables += [Table(("rejected because", "rows"), rejects)] if rejects else []
-    notes = [] if view.complete else ["There is no manifest.json yet: the build is not finished, the counts are of the shards so far."]
+    notes = (
+        []
+        if view.complete
+        else ["There is no manifest.json yet: the build is not finished, the counts are of the shards so far."]
+    )
     if not rejects:
         notes.append("No row was rejected.")
     if any(split.rows > split.read for split in view.splits):
         notes.append(f"Shares of facts are over the first {SHARE_ROWS:,} rows of a split.")
     content = Section("content", "What was built", "gallery", Gallery(notes, tables, []))
-    groups = [(split.name, [_row_example(sample, album) for sample in split.preview]) for split in view.splits if split.preview]
-    preview = Section("rows", "Rows to look at", "gallery", Gallery([f"The first {PREVIEW} rows of every split."], [], groups))
+    groups = [
+        (split.name, [_row_example(sample, album) for sample in split.preview])
+        for split in view.splits
+        if split.preview
+    ]
+    preview = Section(
+        "rows", "Rows to look at", "gallery", Gallery([f"The first {PREVIEW} rows of every split."], [], groups)
+    )
     return [content, preview] if groups else [content]
 
 
@@ -135,16 +187,21 @@ def _facts(splits: Sequence[Split]) -> Table | None:
     keys = sorted({(fact, value) for split in splits for fact, values in split.facts.items() for value in values})
     if not keys:
         return None
-    rows = [
-        [f"{fact}: {value}", *(percent(split.facts.get(fact, {}).get(value, 0) / split.read if split.read else 0.0) for split in splits)]
-        for fact, value in keys
-    ]
-    return Table(("share of rows with", *(split.name for split in splits)), rows)
+    rows = [[f"{fact}: {value}", *(_share(split, fact, value) for split in splits)] for fact, value in keys]
+    caption = f"Facts with at most {MOST_VALUES} values."
+    return Table(("share of rows with", *(split.name for split in splits)), rows, caption)
+
+
+def _share(split: Split, fact: str, value: str) -> str:
+    values = split.facts.get(fact)
+    return percent(values[value] / split.read) if values is not None and split.read else NONE
 
 
 def _row_example(sample: Sample, album: Album) -> Example:
     replies = []
     if sample.response is not None:
         facts = ", ".join(f"{key}: {value}" for key, value in sample.facts.items())
-        replies.append(Reply("target", [], blocks([Segment("model", "target", sample.response)]), [facts] if facts else []))
+        replies.append(
+            Reply("target", [], blocks([Segment("model", "target", sample.response)]), [facts] if facts else [])
+        )
     return Example(sample.id, sample.question, sample.gold, [album.show(media) for media in sample.media], replies)

@@ -14,8 +14,16 @@ Line = tuple[str, str, int]
 """A key of the log, its name on the page, and the style of its line."""
 
 _VALIDATION: list[tuple[str, Unit, list[Line]]] = [
-    ("Validation: first and final answer right", "share", [("eval_final_accuracy", "final", 0), ("eval_first_accuracy", "first", 1)]),
-    ("Validation: fix and harm rate", "share", [("eval_fix_rate", "fixed, of the wrong", 2), ("eval_harm_rate", "harmed, of the right", 1)]),
+    (
+        "Validation: first and final answer right",
+        "share",
+        [("eval_final_accuracy", "final", 0), ("eval_first_accuracy", "first", 1)],
+    ),
+    (
+        "Validation: fix and harm rate",
+        "share",
+        [("eval_fix_rate", "fixed, of the wrong", 2), ("eval_harm_rate", "harmed, of the right", 1)],
+    ),
 ]
 _SUPERVISED: list[tuple[str, Unit, list[Line]]] = [
     ("Loss", "number", [("loss", "training", 0), ("eval_loss", "validation", 1)]),
@@ -23,7 +31,11 @@ _SUPERVISED: list[tuple[str, Unit, list[Line]]] = [
 ]
 _REINFORCED: list[tuple[str, Unit, list[Line]]] = [
     ("Reward", "number", [("reward", "mean over rollouts", 0)]),
-    ("Rollouts: first and final answer right", "share", [("ledger/final_accuracy", "final", 0), ("ledger/first_accuracy", "first", 1)]),
+    (
+        "Rollouts: first and final answer right",
+        "share",
+        [("ledger/final_accuracy", "final", 0), ("ledger/first_accuracy", "first", 1)],
+    ),
     ("Rollouts: fixed and harmed, of all", "share", [("ledger/fixed", "fixed", 2), ("ledger/harmed", "harmed", 1)]),
     ("Answer length in tokens", "number", [("completions/mean_length", "mean over rollouts", 0)]),
 ]
@@ -39,8 +51,16 @@ _REPLAY: list[tuple[str, Unit, list[Line]]] = [
     ("Rows in the buffer", "number", [("replay/buffer", "rows", 3)]),
 ]
 _RETHINK: list[tuple[str, Unit, list[Line]]] = [
-    ("Tried, and spontaneous reflections", "share", [("rethink/tried", "tried, of the rollouts", 0), ("rethink/spontaneous", "spontaneous", 2)]),
-    ("Forced second looks: fix and harm rate", "share", [("rethink/fix_rate", "fixed, of the wrong", 2), ("rethink/harm_rate", "harmed, of the right", 1)]),
+    (
+        "Tried, and spontaneous reflections",
+        "share",
+        [("rethink/tried", "tried, of the rollouts", 0), ("rethink/spontaneous", "spontaneous", 2)],
+    ),
+    (
+        "Forced second looks: fix and harm rate",
+        "share",
+        [("rethink/fix_rate", "fixed, of the wrong", 2), ("rethink/harm_rate", "harmed, of the right", 1)],
+    ),
     (
         "Right before and after forcing",
         "share",
@@ -64,7 +84,9 @@ def curves(run: Folder, title: str = "") -> PlotBlock | None:
     if reinforced:
         parts = _reward_parts(run.log)
         plots[1:1] = [parts] if parts else []
-    notes = ["Rollouts count as trained on: a forced second look that was accepted stands in the place of its first version."]
+    notes = [
+        "Rollouts count as trained on: a forced second look that was accepted stands in the place of its first version."
+    ]
     forced = any("rethink/tried" in row for row in run.log)
     return PlotBlock(title, notes if forced else [], plots=plots) if plots else None
 
@@ -73,7 +95,9 @@ def _plots(log: Sequence[dict[str, Any]], wanted: Sequence[tuple[str, Unit, list
     drawn = []
     for title, unit, lines in wanted:
         series = [
-            Series(name, points, style, dots=key.startswith("eval_")) for key, name, style in lines if (points := _points(log, key))
+            Series(name, points, style, dots=key.startswith("eval_"))
+            for key, name, style in lines
+            if (points := _points(log, key))
         ]
         plot = line_plot(title, series, unit) if series else None
         drawn += [plot] if plot else []
@@ -90,7 +114,9 @@ def _points(log: Sequence[dict[str, Any]], key: str) -> list[Point]:
 
 
 def _reward_parts(log: Sequence[dict[str, Any]]) -> Plot | None:
-    names = sorted({key.split("/")[1] for row in log for key in row if key.startswith("rewards/") and key.endswith("/mean")})
+    names = sorted(
+        {key.split("/")[1] for row in log for key in row if key.startswith("rewards/") and key.endswith("/mean")}
+    )
     series = [Series(name, _points(log, f"rewards/{name}/mean"), place % 4) for place, name in enumerate(names)]
     inside = all(0 <= value <= 1 for item in series for _, value in item.points)
     return line_plot("Parts of the reward, before weights", series, "share" if inside else "number")
@@ -106,12 +132,16 @@ def replay(run: Folder, title: str = "") -> PlotBlock | None:
     plots = _plots(run.log, _REPLAY)
     if not plots:
         return None
-    raw, trained, share = (_mean(run.log, f"replay/{name}") for name in ("effective_ratio_raw", "effective_ratio_trained", "replayed_share"))
+    raw, trained, share = (
+        _mean(run.log, f"replay/{name}")
+        for name in ("effective_ratio_raw", "effective_ratio_trained", "replayed_share")
+    )
     notes = []
     if raw is not None and trained is not None:
         replayed = f"; {percent(share)} of the batch came from replay" if share is not None else ""
         notes.append(
-            f"Mean over the run: {percent(raw)} of the fresh rows carried an advantage, {percent(trained)} of the rows trained on{replayed}."
+            f"Mean over the run: {percent(raw)} of the fresh rows carried an advantage, {percent(trained)} "
+            f"of the rows trained on{replayed}."
         )
     return PlotBlock(title, notes, plots=plots)
 
@@ -128,7 +158,9 @@ def rethinking(run: Folder, title: str = "") -> PlotBlock | None:
         rows = [Bar("accepted", accepted, 0), *(Bar(label, value, 1) for label, value in drops if value is not None)]
         block.plots.append(bars("What became of the tries", rows))
         steps = len(_points(run.log, "rethink/accept_rate"))
-        block.notes.append(f"Shares of the tries are means over {counted(steps, 'logged step')}, each counting the same.")
+        block.notes.append(
+            f"Shares of the tries are means over {counted(steps, 'logged step')}, each counting the same."
+        )
     block.plots += lines
     return block
 
@@ -141,7 +173,8 @@ def merging(run: Folder, title: str = "") -> PlotBlock | None:
     block = PlotBlock(title, warnings=list(report.warnings))
     prior = f" Prior over the layers: {report.prior}." if report.prior else ""
     block.notes.append(
-        f"{counted(report.merged, 'tensor')} merged, {counted(report.copied, 'tensor')} copied from the vision-language model.{prior}"
+        f"{counted(report.merged, 'tensor')} merged, {counted(report.copied, 'tensor')} copied from the "
+        f"vision-language model.{prior}"
     )
     wanted: list[tuple[str, Unit, list[Line]]] = [
         ("Weight of each task vector", "share", [("lam_v", "vision-language", 0), ("lam_r", "reasoning", 1)]),
@@ -149,14 +182,23 @@ def merging(run: Folder, title: str = "") -> PlotBlock | None:
         ("Cosine between the task vectors", "number", [("cosine", "cosine", 2)]),
     ]
     for name, unit, lines in wanted:
-        series = [Series(label, _by_layer(report.layers, key), style, dots=len(report.layers) <= 80) for key, label, style in lines]
+        series = [
+            Series(label, _by_layer(report.layers, key), style, dots=len(report.layers) <= 80)
+            for key, label, style in lines
+        ]
         if unit == "share" and not all(0 <= value <= 1 for item in series for _, value in item.points):
             unit = "number"
         plot = line_plot(name, series, unit, "layer")
         block.plots += [plot] if plot else []
     header = [name for name in _COLUMNS if any(row.get(name) is not None for row in report.layers)]
     cells = [[_layer_cell(row.get(name)) for name in header] for row in report.layers]
-    block.tables.append(Table([_COLUMNS[name] for name in header], cells, "v: vision-language model, r: reasoning model, both against the base."))
+    block.tables.append(
+        Table(
+            [_COLUMNS[name] for name in header],
+            cells,
+            "v: vision-language model, r: reasoning model, both against the base.",
+        )
+    )
     return block
 
 

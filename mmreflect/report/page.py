@@ -7,8 +7,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmreflect.files import write_atomic
+from mmreflect.reflection.ledger import ledger
 from mmreflect.report import gallery, measures, verdicts
-from mmreflect.report.data import Folder, dataset_of, merge_of, read_folder
+from mmreflect.report.data import Folder, answers_of, dataset_of, merge_of, read_folder
 from mmreflect.report.layout import Page, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
 from mmreflect.report.pictures import Album
@@ -30,13 +31,17 @@ def write_page(run_folder: str) -> Path:
 
 def _render(page: Page) -> str:
     environment = Environment(
-        loader=PackageLoader("mmreflect.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("mmreflect.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("page.html.jinja").render(page=page)
 
 
 def _page(run: Folder, album: Album) -> Page:
-    eyebrow = " · ".join(part for part in ("mmreflect", run.verb, run.name, run.label) if part)
+    eyebrow = f"mmreflect {run.verb} {run.name} · folder {run.label}"
     parts = {"demo": _demo, "train": _train, "eval": _evaluation, "merge": _merge, "build": _build}
     title, subject, lead, figures, sections = parts.get(run.verb, _plain)(run, album)
     shown = [section for section in [*sections, _settings(run)] if section]
@@ -53,18 +58,32 @@ def _demo(run: Folder, album: Album) -> Parts:
     sections = [
         verdicts.ledger_section(stages, notes),
         plots_section("curves", "Learning curves", [measures.curves(step, _named(step)) for step in trained]),
-        plots_section("replay", "Selective sample replay", [measures.replay(step, _titled(step, trained, "replay/")) for step in trained]),
-        plots_section("rethinking", "Forced rethinking", [measures.rethinking(step, _titled(step, trained, "rethink/")) for step in trained]),
+        plots_section(
+            "replay",
+            "Selective sample replay",
+            [measures.replay(step, _titled(step, trained, "replay/")) for step in trained],
+        ),
+        plots_section(
+            "rethinking",
+            "Forced rethinking",
+            [measures.rethinking(step, _titled(step, trained, "rethink/")) for step in trained],
+        ),
         gallery.samples(stages, album),
         *(gallery.rounds(step, album) for step in trained),
         plots_section("merge", "Merge", [measures.merging(step) for step in run.steps if step.verb == "merge"]),
     ]
-    subject = "The whole pipeline on held-out questions: what each stage answers at first, and what after looking again."
+    subject = (
+        "The whole pipeline on held-out questions: what each stage answers at first, and what after looking again."
+    )
     return verdicts.QUESTION, subject, verdicts.lead(stages), [], sections
 
 
 def _named(step: Folder) -> str:
-    return f"{step.label} ({step.name.upper() if step.name in ('sft', 'grpo') else step.name})" if step.label != step.name else step.label.upper()
+    return (
+        f"{step.label} ({step.name.upper() if step.name in ('sft', 'grpo') else step.name})"
+        if step.label != step.name
+        else step.label.upper()
+    )
 
 
 def _titled(step: Folder, steps: Sequence[Folder], prefix: str) -> str:
@@ -80,15 +99,22 @@ def _train(run: Folder, album: Album) -> Parts:
         plots_section("rethinking", "Forced rethinking", [measures.rethinking(run)]),
         gallery.rounds(run, album),
     ]
-    last = next((row for row in reversed(run.log) if "eval_final_accuracy" in row), {})
+    last: dict[str, Any] = next((row for row in reversed(run.log) if "eval_final_accuracy" in row), {})
     first, final = last.get("eval_first_accuracy"), last.get("eval_final_accuracy")
     lead, figures = [], _train_figures(run, last)
     if first is not None and final is not None:
         lead = [
-            f"In the last validation (step {last.get('step', NONE)}) first tries are right in {percent(first)}, final answers in "
-            f"{percent(final)}, a difference of {points(final - first)} points. The log holds no intervals; evaluate the model for them."
+            f"In the last validation (step {last.get('step', NONE)}) first tries are right in {percent(first)}, final "
+            f"answers in {percent(final)}, a difference of {points(final - first)} points. The log holds no intervals; "
+            "evaluate the model for them."
         ]
-    return verdicts.QUESTION if lead else "A training run", f"Training by {run.name.upper()}.", lead, figures, sections
+    return (
+        verdicts.QUESTION if lead else "A training run",
+        f"{run.name.upper()} from {_what(run)}.",
+        lead,
+        figures,
+        sections,
+    )
 
 
 def _train_figures(run: Folder, last: dict[str, Any]) -> list[tuple[str, Figure]]:
@@ -98,11 +124,13 @@ def _train_figures(run: Folder, last: dict[str, Any]) -> list[tuple[str, Figure]
             figures.append((name, Figure(percent(last[key]), remark="validation")))
     for key, name in (("eval_fix_rate", "fix rate"), ("eval_harm_rate", "harm rate")):
         if isinstance(last.get(key), int | float):
-            figures.append((name, Figure(percent(last[key]), remark="of the wrong" if "fix" in key else "of the right")))
+            figures.append(
+                (name, Figure(percent(last[key]), remark="of the wrong" if "fix" in key else "of the right"))
+            )
     steps = [row["step"] for row in run.log if "step" in row]
     if steps:
         figures.append(("steps", Figure(quantity(max(steps)), remark="" if run.finished else "so far")))
-    logged = next((row for row in reversed(run.log) if "reward" in row or "loss" in row), {})
+    logged: dict[str, Any] = next((row for row in reversed(run.log) if "reward" in row or "loss" in row), {})
     for key in ("reward", "loss"):
         if key in logged:
             figures.append((f"last {key}", Figure(quantity(logged[key]))))
@@ -111,21 +139,23 @@ def _train_figures(run: Folder, last: dict[str, Any]) -> list[tuple[str, Figure]
 
 
 def _evaluation(run: Folder, album: Album) -> Parts:
-    model = run.config.get("model")
-    path = model.get("path") if isinstance(model, dict) else model
     known = verdicts.stages_of([run])
     stages = [verdicts.Stage(stage.name, "in this evaluation", stage.ledger, stage.answers) for stage in known]
-    data = run.config.get("data") or {}
-    place = f", on {data.get('path')} ({data.get('split')})" if isinstance(data, dict) and data.get("path") else ""
-    subject = f"{path or run.label}{place}."
     if not stages:  # not finished: the answers so far can be read, the ledger is written last
-        from mmreflect.report.data import answers_of
-        from mmreflect.reflection.ledger import ledger
-
         answers = answers_of(run)
-        so_far = [verdicts.Stage("", "so far", ledger([answer.entry for answer in answers]), answers)] if answers else []
-        return verdicts.QUESTION, subject, [], [], [verdicts.ledger_section(so_far, []), gallery.samples(so_far, album)]
-    return verdicts.QUESTION, subject, verdicts.lead(stages), [], [verdicts.ledger_section(stages, []), gallery.samples(stages, album)]
+        stages = (
+            [verdicts.Stage("", "so far", ledger([answer.entry for answer in answers]), answers)] if answers else []
+        )
+    sections = [verdicts.ledger_section(stages, []), gallery.samples(stages, album)]
+    return verdicts.QUESTION, f"{_what(run)}.", verdicts.lead(stages), [], sections
+
+
+def _what(run: Folder) -> str:
+    """Name the model and the data of a run, as its configuration has them."""
+    model, data = run.config.get("model"), run.config.get("data")
+    path = model.get("path") if isinstance(model, dict) else model
+    where = f" on {data['path']} ({data.get('split', 'train')})" if isinstance(data, dict) and data.get("path") else ""
+    return f"{path or run.label}{where}"
 
 
 def _merge(run: Folder, album: Album) -> Parts:
@@ -133,17 +163,40 @@ def _merge(run: Folder, album: Album) -> Parts:
     figures: list[tuple[str, Figure]] = []
     if report:
         weights = [row["lam_v"] for row in report.layers if isinstance(row.get("lam_v"), int | float)]
-        figures = [("layers", Figure(f"{len(report.layers):,}")), ("tensors merged", Figure(f"{report.merged:,}")), ("tensors copied", Figure(f"{report.copied:,}"))]
-        figures += [("weight of the vision-language model", Figure(percent(sum(weights) / len(weights)), remark="mean over layers"))] if weights else []
+        figures = [
+            ("layers", Figure(f"{len(report.layers):,}")),
+            ("tensors merged", Figure(f"{report.merged:,}")),
+            ("tensors copied", Figure(f"{report.copied:,}")),
+        ]
+        figures += (
+            [
+                (
+                    "weight of the vision-language model",
+                    Figure(percent(sum(weights) / len(weights)), remark="mean over layers"),
+                )
+            ]
+            if weights
+            else []
+        )
         figures.append(("warnings", Figure(f"{len(report.warnings):,}")))
     lead = ["A merge measures nothing by itself: evaluate the merged model next to the one that it started from."]
-    return "A merge of weights", f"Merging by {run.name.upper()}.", lead, figures, [plots_section("merge", "Layer by layer", [measures.merging(run)])]
+    return (
+        "A merge of weights",
+        f"Merging by {run.name.upper()}.",
+        lead,
+        figures,
+        [plots_section("merge", "Layer by layer", [measures.merging(run)])],
+    )
 
 
 def _build(run: Folder, album: Album) -> Parts:
     view = dataset_of(run, 0)
     total, rejected = sum(split.rows for split in view.splits), sum(count for _, count in view.rejects)
-    figures = [("rows", Figure(f"{total:,}")), ("splits", Figure(f"{len(view.splits):,}")), ("rejected", Figure(f"{rejected:,}"))]
+    figures = [
+        ("rows", Figure(f"{total:,}")),
+        ("splits", Figure(f"{len(view.splits):,}")),
+        ("rejected", Figure(f"{rejected:,}")),
+    ]
     return "A dataset", f"Built by {run.name}.", [], figures, gallery.dataset(run, album)
 
 
@@ -164,14 +217,19 @@ def _status(run: Folder) -> list[str]:
 def _settings(run: Folder) -> Section:
     runs = run.steps if run.verb == "demo" else [run]
     header = ("run", "what", "finished", "took", "mmreflect")
-    rows = [[item.label, f"{item.verb} {item.name}", "yes" if item.finished else "no", _took(item), item.version] for item in runs]
+    rows = [
+        [item.label, f"{item.verb} {item.name}", "yes" if item.finished else "no", _took(item), item.version]
+        for item in runs
+    ]
     everything = [run, *run.steps]
     files = [(f"{_inside(item, run)}config.yaml", item.config_text) for item in everything if item.config_text]
     command = f"mmreflect demo scale={run.name}" if run.verb == "demo" else f"mmreflect {run.verb} config.yaml"
     took = sum(float(item.result.get("seconds") or 0) for item in runs if item.result)
     total = f" {counted(len(runs), 'step')}, {duration(took)} altogether." if run.verb == "demo" and took else ""
     notes = [f"Run again with: {command}.{total} Each config.yaml below is complete and gives its run again."]
-    return Section("settings", "How it was run", "settings", SettingsBody(notes, Table(header, rows, prose=True), files))
+    return Section(
+        "settings", "How it was run", "settings", SettingsBody(notes, Table(header, rows, prose=True), files)
+    )
 
 
 def _inside(item: Folder, run: Folder) -> str:

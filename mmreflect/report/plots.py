@@ -69,7 +69,10 @@ def line_plot(title: str, series: Sequence[Series], unit: Unit = "number", acros
     body = [_grid(frame, ticks, unit), _across(frame, across)]
     body += [_line(frame, item) for item in thinned]
     keys = [Key(item.name, item.style, _written(item.points[-1][1], unit)) for item in shown]
-    ranges = "; ".join(f"{item.name} from {_written(item.points[0][1], unit)} to {_written(item.points[-1][1], unit)}" for item in shown)
+    ranges = "; ".join(
+        f"{item.name} from {_written(item.points[0][1], unit)} to {_written(item.points[-1][1], unit)}"
+        for item in shown
+    )
     remark = f"Each point is the mean of {each} logged steps." if each > 1 else ""
     return Plot(title, _svg(title, f"{title} by {across}: {ranges}.", WIDTH, HEIGHT, body), keys, remark)
 
@@ -113,7 +116,7 @@ def _extent(values: Sequence[float]) -> tuple[float, float]:
 def _ticks(values: Sequence[float]) -> list[float]:
     """Return about four round places that hold all values; zero is one of them where it is near."""
     low, high = _extent(values)
-    if low >= 0 and low < 0.6 * high or low == high >= 0:
+    if (low >= 0 and low < 0.6 * high) or low == high >= 0:
         low = 0.0
     if low == high:
         high = low + 1.0 if low == 0 else low + abs(low)
@@ -140,7 +143,10 @@ def _grid(frame: _Frame, ticks: Sequence[float], unit: Unit) -> Markup:
 
 def _across(frame: _Frame, name: str) -> Markup:
     ends = [(frame.low_x, "start"), (frame.high_x, "end")] if frame.high_x > frame.low_x else [(frame.low_x, "middle")]
-    parts = [_mark('<text x="{}" y="{}" text-anchor="{}">{}</text>', frame.x(x), HEIGHT - 12, anchor, quantity(x)) for x, anchor in ends]
+    parts = [
+        _mark('<text x="{}" y="{}" text-anchor="{}">{}</text>', frame.x(x), HEIGHT - 12, anchor, quantity(x))
+        for x, anchor in ends
+    ]
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     if len(ends) > 1:
         parts.append(_mark('<text x="{}" y="{}" text-anchor="middle">{}</text>', middle, HEIGHT - 12, name))
@@ -178,7 +184,9 @@ def dumbbells(title: str, rows: Sequence[Change]) -> Markup:
         parts.append(_mark('<text x="{}" y="{}" text-anchor="middle">{}</text>', x, bottom + 16, percent(tick, 0)))
     parts += [_dumbbell(row, width, top + row_height * place) for place, row in enumerate(rows)]
     told = "; ".join(
-        f"{row.label}: first {percent(row.first)}, final {percent(row.final)}, gain {points(row.final - row.first)} points" for row in rows
+        f"{row.label}: first {percent(row.first)}, final {percent(row.final)}, "
+        f"gain {points(row.final - row.first)} points"
+        for row in rows
     )
     return _svg(title, f"{title}. {told}.", width, bottom + 24, parts)
 
@@ -188,24 +196,28 @@ def _share_x(share: float, width: int) -> float:
 
 
 def _dumbbell(row: Change, width: int, top: float) -> Markup:
-    y = top + 36
+    y = top + 35
     first, final = _share_x(row.first, width), _share_x(row.final, width)
     tone = "up" if row.final > row.first else "down" if row.final < row.first else "same"
     parts = [_mark('<text class="label" x="{}" y="{}">{}</text>', 26, top + 16, row.label)]
     for (low, high), kind in ((row.first_interval, "first"), (row.final_interval, "final")):
         parts.append(
-            _mark('<line class="interval {}" x1="{}" x2="{}" y1="{}" y2="{}"/>', kind, _share_x(low, width), _share_x(high, width), y, y)
+            _mark(
+                '<line class="interval {}" x1="{}" x2="{}" y1="{}" y2="{}"/>',
+                kind,
+                _share_x(low, width),
+                _share_x(high, width),
+                y,
+                y,
+            )
         )
     if tone != "same":
         parts.append(_mark('<line class="bar {}" x1="{}" x2="{}" y1="{}" y2="{}"/>', tone, first, final, y, y))
     parts.append(_mark('<circle class="first" cx="{}" cy="{}" r="5.5"/>', first, y))
     parts.append(_mark('<circle class="final" cx="{}" cy="{}" r="{}"/>', final, y, 5.5 if tone != "same" else 2.5))
-    right = max(row.first_interval[1], row.final_interval[1], row.first, row.final)
     gain = f"{points(row.final - row.first)} points"
-    at_right = _share_x(right, width) + 90 < width
-    x = _share_x(right, width) + 9 if at_right else width - 26
     parts.append(
-        _mark('<text class="gain {}" x="{}" y="{}" text-anchor="{}">{}</text>', tone, x, y + 4 if at_right else top + 16, "start" if at_right else "end", gain)
+        _mark('<text class="gain {}" x="{}" y="{}" text-anchor="end">{}</text>', tone, width - 26, top + 16, gain)
     )
     return Markup("").join(parts)
 
@@ -228,9 +240,16 @@ def bars(title: str, rows: Sequence[Bar]) -> Plot:
     for place, row in enumerate(rows):
         y = top + height * place
         long = room * row.share / largest if math.isfinite(row.share) else 0.0
-        parts.append(_mark('<text class="label" x="{}" y="{}" text-anchor="end">{}</text>', left - 8, y + 16, row.label))
-        parts.append(_mark('<rect class="s{}" x="{}" y="{}" width="{}" height="{}" rx="1.5"/>', row.style, left, y + 5, max(1.0, long), 14))
-        parts.append(_mark('<text x="{}" y="{}">{}</text>', left + max(1.0, long) + 6, y + 16, percent(row.share)))
+        parts.append(
+            _mark('<text class="label" x="{}" y="{}" text-anchor="end">{}</text>', left - 8, y + 16, row.label)
+        )
+        if long > 0:
+            parts.append(
+                _mark(
+                    '<rect class="s{}" x="{}" y="{}" width="{}" height="14"/>', row.style, left, y + 5, max(1.0, long)
+                )
+            )
+        parts.append(_mark('<text x="{}" y="{}">{}</text>', left + long + 6, y + 16, percent(row.share)))
     told = "; ".join(f"{row.label} {percent(row.share)}" for row in rows)
     return Plot(title, _svg(title, f"{title}: {told}.", WIDTH, top + height * len(rows) + 6, parts), [])
 
@@ -245,5 +264,11 @@ def _mark(template: str, *values: str | float) -> Markup:
 
 
 def _svg(title: str, description: str, width: float, height: float, parts: Sequence[Markup]) -> Markup:
-    opening = _mark('<svg class="plot" role="img" viewBox="0 0 {} {}"><title>{}</title><desc>{}</desc>', width, height, title, description)
+    opening = _mark(
+        '<svg class="plot" role="img" viewBox="0 0 {} {}"><title>{}</title><desc>{}</desc>',
+        width,
+        height,
+        title,
+        description,
+    )
     return opening + Markup("").join(parts) + Markup("</svg>")

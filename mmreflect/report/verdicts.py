@@ -1,5 +1,6 @@
 """Did reflecting help? The ledger as a table, a graphic, and sentences; every number comes from the runs."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,22 @@ from mmreflect.reflection.ledger import Ledger
 from mmreflect.report.data import Answer, Folder, answers_of, ledger_of
 from mmreflect.report.layout import Cell, LedgerBody, Section, Table
 from mmreflect.report.numbers import (
-    NONE, Figure, counted, fixed, mean_figure, percent, points, points_figure, share_figure,
+    NONE,
+    Figure,
+    counted,
+    fixed,
+    mean_figure,
+    percent,
+    points,
+    points_figure,
+    share_figure,
 )  # fmt: skip
 from mmreflect.report.plots import Change, dumbbells
 
 QUESTION = "Did reflecting help?"
 _HEADER = (
-    "stage", "n", "first accuracy", "final accuracy", "gain, points", "fix rate (of the wrong)", "harm rate (of the right)",
-    "reflected", "tokens to first answer", "tokens after it", "tokens per point gained",
+    "stage", "n", "first accuracy", "final accuracy", "gain, points", "fix rate (of the wrong)",
+    "harm rate (of the right)", "reflected", "tokens to first answer", "tokens after", "tokens per point gained",
 )  # fmt: skip
 _CAPTION = "Gain is final minus first accuracy. In brackets: 95 % intervals, bootstrap over the answers."
 
@@ -80,14 +89,11 @@ def _cells(known: Ledger) -> list[Cell]:
 def _gaps(stage: Stage) -> list[str]:
     gaps = []
     if stage.ledger.ungraded:
-        gaps.append(f"{counted(stage.ledger.ungraded, 'answer')} could not be graded and {_is(stage.ledger.ungraded)} left out of the rates")
+        left = "is" if stage.ledger.ungraded == 1 else "are"
+        gaps.append(f"{counted(stage.ledger.ungraded, 'answer')} could not be graded and {left} left out of the rates")
     if stage.ledger.unparsed:
         gaps.append(f"{counted(stage.ledger.unparsed, 'text')} held no final answer")
     return [f"{_upper(stage.label)}: {'; '.join(gaps)}."] if gaps else []
-
-
-def _is(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def graphic(stages: Sequence[Stage]) -> Markup | None:
@@ -113,14 +119,21 @@ def _answer(stage: Stage) -> str:
     known = stage.ledger
     if known.gain.value is None:
         return f"This cannot be said {stage.label}: no answer could be graded."
-    shares = f"first tries are right in {share_figure(known.first_accuracy).text}, final answers in {share_figure(known.final_accuracy).text}"
+    first, final = share_figure(known.first_accuracy).text, share_figure(known.final_accuracy).text
     word = {"helped": "Yes", "hurt": "No", "nothing": "No", "open": "Not shown"}[_effect(known)]
-    return f"{word}, {stage.label}: {shares}, a difference of {points_figure(known.gain)} points."
+    return (
+        f"{word}, {stage.label}: first tries are right in {first}, final answers in {final}, a gain of {_gain(known)}."
+    )
+
+
+def _gain(known: Ledger) -> str:
+    gain = points_figure(known.gain)
+    return f"{gain.text} points {gain.interval}".strip()
 
 
 def _aside(stage: Stage) -> str:
     effect = _effect(stage.ledger)
-    gain = f"{points_figure(stage.ledger.gain)} points"
+    gain = _gain(stage.ledger)
     said = {
         "helped": f"it helped: {gain}",
         "hurt": f"it did harm: {gain}",
@@ -142,7 +155,7 @@ def _effect(known: Ledger) -> str:
 
 def comparisons(stages: Sequence[Stage]) -> list[str]:
     """Say for each stage after the first what it changed: overall, in the first answer, and in what reflecting adds."""
-    return [text for before, after in zip(stages, stages[1:], strict=False) if (text := _compare(before, after))]
+    return [text for before, after in itertools.pairwise(stages) if (text := _compare(before, after))]
 
 
 def _compare(before: Stage, after: Stage) -> str:
@@ -153,10 +166,19 @@ def _compare(before: Stage, after: Stage) -> str:
         return ""
     step = {"grpo": "Reinforcement", "merge": "Merging"}.get(after.name, f"The step to {after.name!r}")
     change = new_final - old_final
-    overlap = (old.final_accuracy.low or 0) <= (new.final_accuracy.high or 0) and (new.final_accuracy.low or 0) <= (old.final_accuracy.high or 0)
-    verdict = "made no difference that the intervals can show" if overlap else "made things better" if change > 0 else "made things worse"
+    overlap = (old.final_accuracy.low or 0) <= (new.final_accuracy.high or 0) and (new.final_accuracy.low or 0) <= (
+        old.final_accuracy.high or 0
+    )
+    verdict = (
+        "made no difference that the intervals can show"
+        if overlap
+        else "made things better"
+        if change > 0
+        else "made things worse"
+    )
     text = (
-        f"{step} {verdict}: final accuracy went from {percent(old_final)} to {percent(new_final)} ({points(change)} points). "
+        f"{step} {verdict}: final accuracy went from {percent(old_final)} to {percent(new_final)} "
+        f"({points(change)} points). "
         f"First answers alone went from {percent(old_first)} to {percent(new_first)}; what reflecting adds to them "
         f"went from {points(old_final - old_first)} to {points(new_final - new_first)} points."
     )
@@ -173,22 +195,24 @@ def _paired(before: Stage, after: Stage) -> str:
     if not pairs:
         return ""
     up, down = pairs.count((False, True)), pairs.count((True, False))
-    return f" Of {counted(len(pairs), 'question')} answered at both stages, {up:,} turned right and {down:,} turned wrong."
+    return (
+        f" Of {counted(len(pairs), 'question')} answered at both stages, {up:,} turned right and {down:,} turned wrong."
+    )
 
 
 def lazy_note(runs: Sequence[Folder]) -> list[str]:
     """Say what was put into a demo's cold-start data on purpose, as its builder's settings have it."""
     for run in runs:
-        careful = run.config.get("careful")
+        careful, overlook = run.config.get("careful"), run.config.get("overlook")
         if run.verb == "build" and run.label == "data" and isinstance(careful, int | float) and careful < 1:
-            overlook = run.config.get("overlook")
             quick = ""
             if isinstance(overlook, int | float) and overlook > 0:
-                quick = f" Its first answers are a quick look that misses each shape with a chance of {percent(overlook, 0)}, on purpose too."
+                quick = f" Its first answers miss each shape with a chance of {percent(overlook, 0)}, on purpose too."
             return [
-                f"Read with care: in the demo's cold-start data {percent(1 - careful, 0)} of the reflections are lazy on purpose "
-                f"(careful: {careful:g} in data/config.yaml); they agree with the first answer without looking.{quick} "
-                "Reinforcement learns to choose the careful reflection that the data also holds; it does not learn to see."
+                f"Read with care: in the demo's cold-start data {percent(1 - careful, 0)} of the reflections are lazy "
+                f"on purpose (careful: {careful:g} in data/config.yaml); they agree with the first answer without "
+                f"looking.{quick} Reinforcement can learn to choose the careful reflection that the data also holds, "
+                "and to stop overlooking; it does not learn to see."
             ]
     return []
 

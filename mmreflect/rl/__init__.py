@@ -1,0 +1,1 @@
+"""From groups to the update: advantages, selections, rows, and the trainer on TRL."""

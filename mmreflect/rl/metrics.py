@@ -45,7 +45,7 @@ def _lengths(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def _rewards(groups: Sequence[Group]) -> dict[str, float]:
-    """Return mean and deviation of every part and of the total; what could not be graded is counted, not averaged in."""
+    """Return mean and deviation of every part and the total; what could not be graded is counted, not averaged in."""
     scores = [rollout.score for group in groups for rollout in group.rollouts if rollout.score is not None]
     values: dict[str, float] = {}
     names = list(scores[0].parts) if scores else []

@@ -73,7 +73,7 @@ _ARRAYS = ("advantages_T", "old_logps_T", "sft_weights_T")
 
 
 def pack_rows(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[str, Floats]]:
-    """Return rows as plain records and float arrays, for JSON and `.npz`; no pickle. A row that stands twice is kept once.
+    """Return rows as plain records and float arrays, for JSON and `.npz`; a row that stands twice is kept once.
 
     Returns:
         Records (each with the place of its twin where it has one) and arrays named `<place>/<field>`.

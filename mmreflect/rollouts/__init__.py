@@ -1,0 +1,1 @@
+"""Rollouts: actions, the driver, engines, scoring."""

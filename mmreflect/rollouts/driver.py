@@ -89,7 +89,7 @@ class Driver:
         return True
 
     def _turn_ids(self, rollout: Rollout, action: Observe) -> list[int]:
-        """Return the tokens of a new turn in the middle of a rollout, the last reply's end token included if it is missing."""
+        """Return the tokens of a new turn in the middle of a rollout, with the last reply's end token if need be."""
         closed = bool(rollout.token_ids) and rollout.token_ids[-1] in self.engine.end_ids
         end = [] if closed else [self.engine.end_id]
         return end + self.engine.encode_turn(Turn(action.role, action.content))

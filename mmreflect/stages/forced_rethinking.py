@@ -212,7 +212,7 @@ class ForcedRethinking:
 
 
 def choose_trigger(correct: bool, bare_share: float, rng: Random) -> Trigger:
-    """Draw a trigger: half bare or questioning, half verification or correction by whether the first answer was right."""
+    """Draw a trigger: half bare or questioning, half verification or correction as the answer was right or wrong."""
     if rng.random() < 0.5:
         return "bare" if rng.random() < bare_share else "self_questioning"
     return "self_verification" if correct else "self_correction"

@@ -1,0 +1,1 @@
+"""What every trainer shares: arguments, order, checkpoints, validation, progress."""

@@ -156,8 +156,9 @@ def whole_groups(per_device: int, steps_per_generation: int, num_generations: in
     if rows % num_generations:
         below, above = rows // num_generations * num_generations, (rows // num_generations + 1) * num_generations
         raise UserError(
-            f"trainer.per_device_train_batch_size x steps_per_generation = {per_device} x {steps_per_generation} = {rows} "
-            f"rollouts per device, which is no multiple of trainer.num_generations = {num_generations}",
+            "trainer.per_device_train_batch_size x steps_per_generation = "
+            f"{per_device} x {steps_per_generation} = {rows} rollouts per device, "
+            f"which is no multiple of trainer.num_generations = {num_generations}",
             f"a multiple of {num_generations}, for example {' or '.join(str(item) for item in (below, above) if item)}",
             "change one of the three",
         )

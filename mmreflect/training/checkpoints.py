@@ -49,7 +49,7 @@ class CheckpointMixin:
     _restored_from: Path | None = None
 
     def keep_checkpoints(self) -> None:
-        """Take rotation over from transformers, which removes the old checkpoint before the new one is known to be whole."""
+        """Take rotation over from transformers, which removes an old checkpoint before the new one is whole."""
         self._keep: int | None = self.args.save_total_limit  # type: ignore[attr-defined]
         self.args.save_total_limit = None  # type: ignore[attr-defined]
         self.add_callback(_Restore(self))  # type: ignore[attr-defined]

@@ -136,7 +136,7 @@ BAD = [
     ({"question": "q", "images": ["cut.png"]}, "the picture cannot be decoded"),
     ({"question": "q", "images": ["text.png"]}, "not a picture"),
     ({"question": "q", "images": ["gone.png"]}, "no such picture"),
-    ({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}], "images": ["good.png"]}, "has 2 image placeholder(s) in its messages and 1 image(s)"),
+    ({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}], "images": ["good.png"]}, "has 2 image placeholder(s) in messages and 1 image(s)"),
     ({"images": ["good.png"]}, "has neither 'messages' nor a 'question'"),
 ]  # fmt: skip
 
@@ -197,12 +197,12 @@ def test_loading_leaves_out_bad_samples_within_the_tolerance(
 
 
 def test_loading_refuses_missing_empty_and_unfinished_sets(grid: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such dataset"):
+    with pytest.raises(UserError, match=r"no such dataset"):
         load_samples(DataConfig(path=str(tmp_path / "nowhere")))
-    with pytest.raises(UserError, match="has no manifest.json"):
+    with pytest.raises(UserError, match=r"has no manifest\.json"):
         load_samples(DataConfig(path=str(tmp_path)))
-    with pytest.raises(UserError, match="unknown split 'trian'[\\s\\S]*did you mean 'train'"):
+    with pytest.raises(UserError, match=r"unknown split 'trian'[\s\S]*did you mean 'train'"):
         load_samples(DataConfig(path=str(grid), split="trian"))
     (tmp_path / "manifest.json").write_text('{"splits": {"train": {"rows": 0, "shards": []}}}')
-    with pytest.raises(UserError, match="split 'train' of .* is empty"):
+    with pytest.raises(UserError, match=r"split 'train' of .* is empty"):
         load_samples(DataConfig(path=str(tmp_path)))

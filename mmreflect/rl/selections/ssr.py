@@ -1,11 +1,11 @@
 """Selective Sample Replay (VL-Rethinker, arXiv 2504.08837, section 3.2, algorithm 1).
 
-Rows whose advantage is zero teach nothing. SSR drops them and refills the batch from its own past, drawing row j with
-probability |A_j|^alpha / sum |A|^alpha, so that every row of the update carries a gradient.
+Rows whose advantage is zero teach nothing. SSR drops them and refills the batch from its own past, drawing row j
+with probability |A_j|^alpha / sum |A|^alpha, so that every row of the update carries a gradient.
 
-Where the released code differs we follow the paper: the whole effective batch is trained on (the code resamples it), the
-target is the batch size (the code: half of it), and the buffer is emptied after each episode (the code never does). The
-released trainer, as published, does not apply SSR at all.
+Where the released code differs we follow the paper: the whole effective batch is trained on (the code resamples it),
+the target is the batch size (the code: half of it), and the buffer is emptied after each episode (the code never
+does). The released trainer, as published, does not apply SSR at all.
 """
 
 from collections import deque
