@@ -67,6 +67,7 @@ class Config:
 def plan(config: Config) -> dict[str, str]:
     """Say what a step is made of; check what can be checked before torch is loaded."""
     check_model(config.model)
+    _check_engine(config)
     _check_signals(config)
     trainer = config.trainer
     per_device = trainer.get("per_device_train_batch_size", 8)
@@ -88,6 +89,19 @@ def plan(config: Config) -> dict[str, str]:
         "rewards": ", ".join(f"{item.name} x {item.options.weight:g}" for item in config.rewards),
         "method": f"stages {stages}; advantage {config.advantage.name}; selection {config.selection.name}",
     }
+
+
+def _check_engine(config: Config) -> None:
+    """Check that the engine can do what this run asks of it."""
+    engine = config.rollout.engine
+    needed = {"tokens", "policy"} | ({"continue"} if config.rollout.stages else set())
+    missing = sorted(needed - engine.module.CAPABILITIES)
+    if missing:
+        raise UserError(
+            f"engine {engine.name!r} lacks: {', '.join(missing)}",
+            f"an engine that can: {', '.join(sorted(needed))}",
+            "set rollout.engine to transformers",
+        )
 
 
 def _check_signals(config: Config) -> None:
@@ -167,14 +181,12 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
 def _method(config: Config, arguments: Any, loaded: Any, renderer: Any, run: "Run") -> "Method":
     from mmreflect.rl.trainer import Method
     from mmreflect.rollouts.actions import Sampling
-    from mmreflect.rollouts.engines._generation import TransformersEngine
     from mmreflect.rollouts.scoring import scorer
 
     engine = config.rollout.engine
     sampling = Sampling(arguments.temperature, arguments.top_p, arguments.top_k or 0, arguments.max_completion_length)
     environment = config.rollout.environment
     made = engine.module.create(engine.options, loaded, renderer)
-    assert isinstance(made, TransformersEngine) or engine.name != "transformers"
     return Method(
         engine=made,
         environment=environment.module.create(environment.options),

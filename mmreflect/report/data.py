@@ -261,7 +261,7 @@ def _split(folder: Path, name: str, shards: list[str], preview: int) -> Split:
         split.read += 1
         for key, value in (row.get("facts") or {}).items():
             if isinstance(value, bool | str):
-                split.facts.setdefault(key, Counter())[_word(value)] += 1
+                split.facts.setdefault(key, Counter())[word(value)] += 1
     split.facts = {key: values for key, values in split.facts.items() if len(values) <= MOST_VALUES}
     return split
 
@@ -277,5 +277,6 @@ def _first_rows(folder: Path, shards: list[str]) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def _word(value: bool | str) -> str:
-    return value if isinstance(value, str) else "yes" if value else "no"
+def word(value: object) -> str:
+    """Return a fact's value as the page writes it."""
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)

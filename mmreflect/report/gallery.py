@@ -13,6 +13,7 @@ from mmreflect.report.data import (
     Split,
     dataset_of,
     rounds_of,
+    word,
 )
 from mmreflect.report.layout import Example, Gallery, Reply, Section, Table
 from mmreflect.report.numbers import NONE, percent, quantity
@@ -200,7 +201,7 @@ def _share(split: Split, fact: str, value: str) -> str:
 def _row_example(sample: Sample, album: Album) -> Example:
     replies = []
     if sample.response is not None:
-        facts = ", ".join(f"{key}: {value}" for key, value in sample.facts.items())
+        facts = ", ".join(f"{key}: {word(value)}" for key, value in sample.facts.items())
         replies.append(
             Reply("target", [], blocks([Segment("model", "target", sample.response)]), [facts] if facts else [])
         )

@@ -1,8 +1,10 @@
 """Did reflecting help? The ledger as a table, a graphic, and sentences; every number comes from the runs."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from markupsafe import Markup
 
@@ -166,38 +168,48 @@ def _compare(before: Stage, after: Stage) -> str:
         return ""
     step = {"grpo": "Reinforcement", "merge": "Merging"}.get(after.name, f"The step to {after.name!r}")
     change = new_final - old_final
-    overlap = (old.final_accuracy.low or 0) <= (new.final_accuracy.high or 0) and (new.final_accuracy.low or 0) <= (
-        old.final_accuracy.high or 0
-    )
-    verdict = (
-        "made no difference that the intervals can show"
-        if overlap
-        else "made things better"
-        if change > 0
-        else "made things worse"
-    )
+    pairs = _pairs(before, after)
+    if pairs:
+        chance = sign_test(pairs.count((False, True)), pairs.count((True, False)))
+        shown = chance < 0.05
+    else:
+        old_rate, new_rate = old.final_accuracy, new.final_accuracy
+        shown = (old_rate.low or 0) > (new_rate.high or 0) or (new_rate.low or 0) > (old_rate.high or 0)
+    verdict = "made no difference that can be told from chance"
+    if shown:
+        verdict = "made things better" if change > 0 else "made things worse"
     text = (
         f"{step} {verdict}: final accuracy went from {percent(old_final)} to {percent(new_final)} "
         f"({points(change)} points). "
         f"First answers alone went from {percent(old_first)} to {percent(new_first)}; what reflecting adds to them "
         f"went from {points(old_final - old_first)} to {points(new_final - new_first)} points."
     )
-    return text + _paired(before, after)
+    if pairs:
+        up, down = pairs.count((False, True)), pairs.count((True, False))
+        said = "p < 0.001" if chance < 0.001 else f"p = {chance:.3f}"
+        text += (
+            f" Of {counted(len(pairs), 'question')} answered at both stages, {up:,} turned right and {down:,} turned"
+        )
+        text += f" wrong (exact sign test, {said})."
+    return text
 
 
-def _paired(before: Stage, after: Stage) -> str:
+def _pairs(before: Stage, after: Stage) -> list[tuple[bool, bool]]:
+    """Return whether the final answer was right before and after, for every question graded at both stages."""
     known = {answer.id: answer.entry.final_correct for answer in before.answers}
-    pairs = [
-        (known[answer.id], answer.entry.final_correct)
-        for answer in after.answers
-        if known.get(answer.id) is not None and answer.entry.final_correct is not None
-    ]
-    if not pairs:
-        return ""
-    up, down = pairs.count((False, True)), pairs.count((True, False))
-    return (
-        f" Of {counted(len(pairs), 'question')} answered at both stages, {up:,} turned right and {down:,} turned wrong."
-    )
+    pairs = []
+    for answer in after.answers:
+        old, new = known.get(answer.id), answer.entry.final_correct
+        if old is not None and new is not None:
+            pairs.append((old, new))
+    return pairs
+
+
+def sign_test(up: int, down: int) -> float:
+    """Return the two-sided exact probability of so uneven a split when both directions are equally likely."""
+    total, fewer = up + down, min(up, down)
+    tail = sum(math.comb(total, number) for number in range(fewer + 1))
+    return min(1.0, float(Fraction(2 * tail, 2**total)))
 
 
 def lazy_note(runs: Sequence[Folder]) -> list[str]:

@@ -105,7 +105,7 @@ class Engine(Protocol):
     """Something that speaks in tokens.
 
     Capabilities: `tokens` (ids in, ids out), `continue` (goes on from the middle of a reply), `media` (pictures and
-    video).
+    video), `policy` (what speaks is the model that is trained). Each engine's module names its own as `CAPABILITIES`.
     `end_ids` all end a turn; `end_id` is the one that the chat template writes.
     """
 

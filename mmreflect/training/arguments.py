@@ -63,7 +63,7 @@ _GRPO_OURS = {
     "generation_kwargs": "use temperature, top_p, top_k and max_completion_length",
     "min_p": "use top_p or top_k",
     "repetition_penalty": "it biases the policy gradient; use a reward",
-    "num_generations_eval": "use evaluation.samples_per_question",
+    "num_generations_eval": "validation asks each question once, greedily",
     "mask_truncated_completions": "rollouts that do not end score 0 in accuracy and format (require_end)",
     "shuffle_dataset": "the order is a function of seed and epoch",
     "log_multimodal": "the run's page shows rollouts with their pictures",

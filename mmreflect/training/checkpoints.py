@@ -7,11 +7,12 @@ saves, a checkpoint holds what lives between two steps: running means of the log
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from mmreflect.files import append_jsonl, read_json, sync_folder, write_atomic, write_json, write_jsonl
 
@@ -61,8 +62,21 @@ class CheckpointMixin:
         for path in folder.glob("checkpoint-*"):
             if not (path / MARKER).is_file():
                 shutil.rmtree(path)
+        if self._restored_from is not None and read_json(self._restored_from / STATE)["stopped"]:
+            return self._finish_stopped(self._restored_from)
         resume = str(self._restored_from) if self._restored_from else None
         return self.train(resume_from_checkpoint=resume)  # type: ignore[attr-defined]
+
+    def _finish_stopped(self, folder: Path) -> Any:
+        """Finish a run that was killed after its last checkpoint; transformers would train one step too many."""
+        trainer: Any = self
+        self._load_from_checkpoint(str(folder))
+        trainer.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+        trainer.state.init_training_references(trainer, trainer.state.max_steps, trainer.state.num_train_epochs, None)
+        trainer._memory_tracker.start()
+        trainer.control = trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
+        trainer.model.train()
+        return trainer._finalize_training(None, 0, time.time())
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
@@ -112,6 +126,7 @@ class CheckpointMixin:
             "loss_since_logged": self._tr_loss.item(),
             "loss_total": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
+            "stopped": self.control.should_training_stop,  # type: ignore[attr-defined]
             "train_tokens": getattr(self, "_total_train_tokens", 0),
             "metrics": {name: list(values) for name, values in metrics.items()},
         }

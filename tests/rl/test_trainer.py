@@ -109,6 +109,14 @@ def test_resumed_training_is_bit_equal_in_the_second_epoch(
     assert (cut / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
     assert (whole / "model/model.safetensors").read_bytes() != (trained / "model.safetensors").read_bytes()
 
+    (cut / "result.json").unlink()
+    (cut / "model/model.safetensors").unlink()
+    (cut / "log.jsonl").write_text("")
+    code, text = run_cli("train", settings("cut"))
+    assert code == 0, text
+    assert log_of(cut) == log_of(whole), "killed after its last checkpoint, it trains no step more"
+    assert (cut / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+
 
 def test_replay_fills_the_batch_with_useful_rows(run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:
     code, text = run_cli("train", config(grid, tmp_path / "run", trained, max_completion_length=40, max_steps=6))
@@ -152,6 +160,12 @@ def test_group_size_must_divide_the_batch(run_cli: Cli, grid: Path, trained: Pat
     assert code == 2
     assert "8 x 2 = 16 rollouts per device, which is no multiple of trainer.num_generations = 3" in text
     assert "15 or 18" in text and not (tmp_path / "run").exists()
+
+
+def test_an_engine_without_a_policy_is_refused(run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:
+    engine = {"name": "scripted", "replies": "replies.jsonl"}
+    code, text = run_cli("train", config(grid, tmp_path / "run", trained) | {"rollout": {"engine": engine}})
+    assert code == 2 and "engine 'scripted' lacks: policy" in text
 
 
 def test_a_stage_needs_its_signal_among_the_rewards(run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from mmreflect.data.rendering import Conversation, Renderer, assistant_spans, pa
 from mmreflect.models import Loaded, end_token_ids, visual_token_ids
 from mmreflect.records import Media, Message, Reply, Stop, Turn
 from mmreflect.rollouts.actions import Request, Sampling
+from mmreflect.rollouts.engines.transformers import CAPABILITIES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,7 +37,7 @@ class TransformersEngine:
         batch_size: replies generated at once.
     """
 
-    capabilities = frozenset({"tokens", "continue", "media"})
+    capabilities = CAPABILITIES
 
     def __init__(self, loaded: Loaded, renderer: Renderer, batch_size: int) -> None:
         self.loaded, self.renderer, self.batch_size = loaded, renderer, batch_size

@@ -16,6 +16,9 @@ from mmreflect.records import Reply, Stop, Turn
 from mmreflect.rollouts.actions import Request, Sampling
 
 
+CAPABILITIES = frozenset({"tokens", "continue", "media"})
+
+
 @config
 class Config:
     """Options of the engine. `replies`: a JSONL file."""
@@ -33,7 +36,7 @@ class ScriptedEngine:
     A reply that ends with the character NUL or fits the limit ends its turn; a longer one is cut.
     """
 
-    capabilities = frozenset({"tokens", "continue", "media"})
+    capabilities = CAPABILITIES
     end_ids = frozenset({0})
     end_id = 0
 

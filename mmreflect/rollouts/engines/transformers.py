@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mmreflect.rollouts.engines._generation import TransformersEngine
 
 
+CAPABILITIES = frozenset({"tokens", "continue", "media", "policy"})
+
+
 @config
 class Config:
     """Options of the engine. `batch_size`: replies generated at once; lower it when memory runs out."""
