@@ -125,6 +125,6 @@ def _show(results: dict[str, Run]) -> None:
     from mmreflect.evaluation.runner import show_ledger
     from mmreflect.reflection.ledger import ledger_from_json
 
-    labels = {"sft": "after cold start (SFT)", "grpo": "after RL (GRPO)", "merge": "after the merge (FRANK)"}
+    labels = {"sft": "after SFT", "grpo": "after GRPO", "merge": "after merge"}
     rows = {label: ledger_from_json(_result(results, f"eval-{stage}")["ledger"]) for stage, label in labels.items()}
-    show_ledger("Did reflecting help? Held-out questions, greedy; 95 % intervals", rows)
+    show_ledger("Did reflecting help? Held-out questions, greedy: % with 95 % intervals, tokens after the first", rows)

@@ -6,7 +6,9 @@ log.jsonl      one line per logged step
 result.json    written last: the run is finished
 """
 
+import contextlib
 import fcntl
+import importlib.metadata
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +64,17 @@ def open_run(output: str, verb: str, name: str, tree: Tree) -> Run:
     path.mkdir(parents=True, exist_ok=True)
     _lock(path)
     write_atomic(path / "config.yaml", to_yaml(tree))
-    write_json(mark, {"verb": verb, "name": name, "mmreflect": __version__})
+    write_json(mark, {"verb": verb, "name": name, "mmreflect": __version__, "versions": _versions()})
     return Run(path, verb, name)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that decide a result, without importing anything."""
+    found = {}
+    for package in ("torch", "transformers", "trl", "accelerate", "peft", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def finished_run(output: str, verb: str, name: str, tree: Tree) -> Run | None:

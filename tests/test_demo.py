@@ -41,7 +41,9 @@ def test_merge_leaves_everything_but_the_decoder_blocks_as_it_is(demo: Path) -> 
     assert changed <= {name for name in vlm if name.startswith("model.layers.")}
 
 
-def test_started_again_it_goes_on_where_it_stopped(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_started_again_it_goes_on_where_it_stopped(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (demo / "merge/model/model.safetensors").read_bytes()
     summary = json.loads((demo / "summary.json").read_text())
     shutil.rmtree(demo / "merge")

@@ -8,7 +8,7 @@ from typing import Any
 from mmreflect import console
 from mmreflect.files import append_jsonl, read_jsonl
 from mmreflect.records import Group, Rollout, Sample
-from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
+from mmreflect.reflection.ledger import Entry, Ledger, Rate, entry, ledger
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
 
@@ -103,17 +103,19 @@ def segments(rollout: Rollout, engine: Engine) -> list[dict[str, str]]:
 
 
 def show_ledger(title: str, rows: dict[str, Ledger]) -> None:
-    """Print ledgers side by side, a line each."""
-    header = ("", "n", "first", "final", "gain", "fixed of wrong", "harmed of right", "reflected", "tokens after first")
+    """Print ledgers side by side: percentages, half of their 95 % intervals, tokens after the first try."""
+    header = ("", "n", "first", "final", "gain", "fixed", "harmed", "tokens")
     lines = []
     for name, item in rows.items():
-        rates = (item.first_accuracy, item.final_accuracy, item.gain, item.fix_rate, item.harm_rate, item.reflected)
+        rates = (item.first_accuracy, item.final_accuracy, item.gain, item.fix_rate, item.harm_rate)
         lines.append((name, str(item.n), *(_percent(rate) for rate in rates), _number(item.tokens_after.value)))
     console.show_table(title, header, lines)
 
 
-def _percent(rate: Any) -> str:
-    return "-" if rate.value is None else f"{100 * rate.value:.1f} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+def _percent(rate: Rate) -> str:
+    if rate.value is None or rate.low is None or rate.high is None:
+        return "-"
+    return f"{100 * rate.value:.1f} ±{50 * (rate.high - rate.low):.1f}"
 
 
 def _number(value: float | None) -> str:

@@ -57,7 +57,9 @@ def read_folder(path: Path) -> Folder:
     """
     run = run_at(path)
     with _named(path / "run.json"):
-        version = str(read_json(path / "run.json").get("mmreflect", ""))
+        mark = read_json(path / "run.json")
+        versions = {"mmreflect": mark.get("mmreflect", ""), **mark.get("versions", {})}
+        version = ", ".join(f"{name} {number}" for name, number in versions.items())
     config_file, result_file = path / "config.yaml", path / "result.json"
     config = load_yaml(config_file) if config_file.is_file() else {}
     text = config_file.read_text() if config_file.is_file() else ""

@@ -216,7 +216,7 @@ def _status(run: Folder) -> list[str]:
 
 def _settings(run: Folder) -> Section:
     runs = run.steps if run.verb == "demo" else [run]
-    header = ("run", "what", "finished", "took", "mmreflect")
+    header = ("run", "what", "finished", "took", "versions")
     rows = [
         [item.label, f"{item.verb} {item.name}", "yes" if item.finished else "no", _took(item), item.version]
         for item in runs

@@ -166,7 +166,8 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         total: torch.Tensor = self.accelerator.reduce(
             torch.tensor(float(tokens), device=self.accelerator.device), reduction="sum"
         )
-        return total * (self.args.steps_per_generation / self.current_gradient_accumulation_steps)
+        scaled: torch.Tensor = total * (self.args.steps_per_generation / self.current_gradient_accumulation_steps)
+        return scaled
 
     # ---- the update --------------------------------------------------------------------------------------------
 

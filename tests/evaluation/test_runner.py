@@ -32,7 +32,11 @@ def test_every_question_is_asked_once_and_recorded(tmp_path: Path) -> None:
     assert [record["id"] for record in found.records] == ["q0", "q1", "q2", "q3", "q4"]
     assert found.ledger.final_accuracy.value == 0.8 and found.ledger.fix_rate.value == 0.8
     first = json.loads((tmp_path / "samples.jsonl").read_text().splitlines()[0])
-    assert first["first"] == "2" and first["final"] == "3" and first["tokens_first"] == len("<think>t</think><answer>2</answer>")
+    assert (
+        first["first"] == "2"
+        and first["final"] == "3"
+        and first["tokens_first"] == len("<think>t</think><answer>2</answer>")
+    )
     assert first["segments"] == [{"author": "model", "stage": "answer", "text": first["text"]}]
 
 
@@ -49,7 +53,14 @@ def test_an_interrupted_evaluation_repeats_no_question(tmp_path: Path) -> None:
 
 def config(grid: Path, output: Path, model: Path, **keys: Any) -> dict[str, Any]:
     data = {"path": str(grid), "split": "validation"}
-    return {"benchmark": "dataset", "output": str(output), "model": str(model), "data": data, "max_new_tokens": 8, **keys}
+    return {
+        "benchmark": "dataset",
+        "output": str(output),
+        "model": str(model),
+        "data": data,
+        "max_new_tokens": 8,
+        **keys,
+    }
 
 
 def test_through_the_front_door(run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
@@ -60,7 +71,9 @@ def test_through_the_front_door(run_cli: Cli, grid: Path, tiny_model: Callable[[
     assert len((tmp_path / "run/samples.jsonl").read_text().splitlines()) == 6
 
 
-def test_another_model_needs_another_output(run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+def test_another_model_needs_another_output(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
     assert run_cli("eval", config(grid, tmp_path / "run", tiny_model("qwen2_5_vl")))[0] == 0
     code, text = run_cli("eval", config(grid, tmp_path / "run", tiny_model("qwen3_vl")))
     assert code == 2 and "model.path:" in text and "choose another output" in text
@@ -73,19 +86,25 @@ def test_from_python(grid: Path, tiny_model: Callable[[str], Path], tmp_path: Pa
     assert run.result is not None and run.result["ledger"]["n"] == 3
 
 
-def test_unknown_split_is_refused_before_anything_is_loaded(run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+def test_unknown_split_is_refused_before_anything_is_loaded(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
     code, text = run_cli("eval", config(grid, tmp_path / "run", tiny_model("qwen2_5_vl")), "data.split=tset")
     assert code == 2 and "unknown split 'tset'" in text and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])
-def test_chat_answers_and_says_what_changed(family: str, tiny_model: Callable[[str], Path], grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_chat_answers_and_says_what_changed(
+    family: str, tiny_model: Callable[[str], Path], grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     picture = next((grid / "media/train/00000").iterdir())
     assert main(["chat", str(tiny_model(family)), str(picture), "How many red shapes?", "max_new_tokens=6"]) == 0
     assert "stopped by" in capsys.readouterr().out
 
 
-def test_chat_refuses_what_it_cannot_use(tiny_model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_chat_refuses_what_it_cannot_use(
+    tiny_model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     picture = tmp_path / "x.png"
     picture.write_text("no picture")
     assert main(["chat", str(tiny_model("qwen2_vl")), str(picture), "q"]) == 2
@@ -98,4 +117,6 @@ def test_chat_colours_blocks_and_shows_markup_as_it_is() -> None:
     from mmreflect.chat import coloured
 
     shown = coloured("<think>[red]a</think><answer>1</answer><reflection>b</reflection><answer>2</answer>")
-    assert "\\[red]a" in shown and "[magenta]<reflection>b</reflection>[/]" in shown and shown.count("[bold green]") == 2
+    assert (
+        "\\[red]a" in shown and "[magenta]<reflection>b</reflection>[/]" in shown and shown.count("[bold green]") == 2
+    )

@@ -44,11 +44,18 @@ def run_with_kills(verb: str, file: Path, output: Path, sign: str, kills: int, r
 
 def content(folder: Path) -> dict[str, bytes]:
     ignored = {"run.lock", "config.yaml", "result.json"}
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ignored}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ignored
+    }
 
 
 def log(run: Path) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if not any(word in key for word in TIMED)} for row in read_jsonl(run / "log.jsonl")]
+    return [
+        {key: value for key, value in row.items() if not any(word in key for word in TIMED)}
+        for row in read_jsonl(run / "log.jsonl")
+    ]
 
 
 def write(path: Path, tree: dict[str, Any]) -> Path:
@@ -57,7 +64,10 @@ def write(path: Path, tree: dict[str, Any]) -> Path:
 
 
 def build_config(folder: Path, rows: int = 600) -> Path:
-    return write(folder / "build.json", {"builder": "grid", "output": "x", "splits": {"train": rows, "validation": 60}, "shard_rows": 60})
+    return write(
+        folder / "build.json",
+        {"builder": "grid", "output": "x", "splits": {"train": rows, "validation": 60}, "shard_rows": 60},
+    )
 
 
 def test_build(tmp_path: Path) -> None:
@@ -74,13 +84,22 @@ SHAPE = {"hidden_size": 32, "layers": 2, "heads": 2, "vision_hidden_size": 32}
 def cold_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cold")
     run_whole("build", build_config(folder), folder / "data")
-    tree = sft_config(folder / "data") | {"trainer": {"max_steps": 150, "per_device_train_batch_size": 16, "learning_rate": 5e-3, "save_steps": 150}}
+    tree = sft_config(folder / "data") | {
+        "trainer": {"max_steps": 150, "per_device_train_batch_size": 16, "learning_rate": 5e-3, "save_steps": 150}
+    }
     run_whole("train", write(folder / "sft.json", tree), folder / "sft")
     return folder
 
 
 def sft_config(data: Path) -> dict[str, Any]:
-    trainer = {"max_steps": 120, "per_device_train_batch_size": 8, "learning_rate": 2e-3, "save_steps": 10, "logging_steps": 3, "save_total_limit": 2}
+    trainer = {
+        "max_steps": 120,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 2e-3,
+        "save_steps": 10,
+        "logging_steps": 3,
+        "save_total_limit": 2,
+    }
     model = {"path": "tiny", "tiny": SHAPE}
     return {"method": "sft", "output": "x", "model": model, "data": {"path": str(data)}, "trainer": trainer}
 
@@ -88,15 +107,24 @@ def sft_config(data: Path) -> dict[str, Any]:
 def test_sft(cold_start: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "sft.json", sft_config(cold_start / "data"))
     run_whole("train", file, tmp_path / "whole")
-    assert run_with_kills("train", file, tmp_path / "cut", "checkpoints/checkpoint-*/complete", 3, random.Random(1)) >= 1
+    assert (
+        run_with_kills("train", file, tmp_path / "cut", "checkpoints/checkpoint-*/complete", 3, random.Random(1)) >= 1
+    )
     assert content(tmp_path / "whole/model") == content(tmp_path / "cut/model")
     assert log(tmp_path / "whole") == log(tmp_path / "cut") and log(tmp_path / "whole")[-1]["epoch"] > 1
 
 
 def test_grpo_with_replay_and_forced_rethinking(cold_start: Path, tmp_path: Path) -> None:
     word = "<reflection>Wait, check again:"
-    triggers = {name: word for name in ("bare", "self_questioning", "self_verification", "self_correction")}
-    stage = {"name": "forced_rethinking", "append_probability": 0.0, "cuts": [{"text": "<reflection>", "which": "first"}], "min_second_tokens": 1, "max_new_tokens": 32, "triggers": triggers}
+    triggers = dict.fromkeys(("bare", "self_questioning", "self_verification", "self_correction"), word)
+    stage = {
+        "name": "forced_rethinking",
+        "append_probability": 0.0,
+        "cuts": [{"text": "<reflection>", "which": "first"}],
+        "min_second_tokens": 1,
+        "max_new_tokens": 32,
+        "triggers": triggers,
+    }
     tree = {
         "method": "grpo", "output": "x", "model": str(cold_start / "sft/model"), "data": {"path": str(cold_start / "data"), "split": "validation"},
         "rollout": {"stages": [stage], "keep_every": 5}, "rewards": ["accuracy", {"name": "format", "layout": "cold_start", "weight": 0.5}],
@@ -109,7 +137,9 @@ def test_grpo_with_replay_and_forced_rethinking(cold_start: Path, tmp_path: Path
     }  # fmt: skip
     file = write(tmp_path / "grpo.json", tree)
     run_whole("train", file, tmp_path / "whole")
-    assert run_with_kills("train", file, tmp_path / "cut", "checkpoints/checkpoint-*/complete", 4, random.Random(2)) >= 1
+    assert (
+        run_with_kills("train", file, tmp_path / "cut", "checkpoints/checkpoint-*/complete", 4, random.Random(2)) >= 1
+    )
     assert content(tmp_path / "whole/model") == content(tmp_path / "cut/model")
     assert log(tmp_path / "whole") == log(tmp_path / "cut") and log(tmp_path / "whole")[-1]["epoch"] > 1
     assert content(tmp_path / "whole/rollouts") == content(tmp_path / "cut/rollouts")

@@ -15,7 +15,11 @@ LIGHT = ["pydantic", "pyyaml", "rich", "numpy", "pillow", "jinja2"]
 
 
 def test_wheel_runs_and_lists_its_recipes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
     wheel = next((tmp_path / "dist").glob("*.whl"))
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
@@ -23,7 +27,9 @@ def test_wheel_runs_and_lists_its_recipes(tmp_path: Path) -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
 
     def mmreflect(*words: str) -> str:
-        done = subprocess.run([tmp_path / "venv/bin/mmreflect", *words], check=True, capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run(
+            [tmp_path / "venv/bin/mmreflect", *words], check=True, capture_output=True, text=True, cwd=tmp_path
+        )
         return done.stdout
 
     assert "VERB" in mmreflect("--help")

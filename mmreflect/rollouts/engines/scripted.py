@@ -15,7 +15,6 @@ from mmreflect.errors import UserError
 from mmreflect.records import Reply, Stop, Turn
 from mmreflect.rollouts.actions import Request, Sampling
 
-
 CAPABILITIES = frozenset({"tokens", "continue", "media"})
 
 
