@@ -4,13 +4,13 @@ Advantages, behaviour log-probs and SFT weights are per token, so that one rollo
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmreflect.records import Author, Floats, Group, Rollout, Sample, media_from_json
+from mmreflect.records import Author, Floats, Group, Rollout, Sample, Stop, media_from_json
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +22,7 @@ class Row:
         old_logps_T: log-probs under the policy that wrote it; None: captured from the update's own forward, which is
             that policy while a row is used for the first time.
         sft_weights_T: weights of the auxiliary supervised term, or None.
+        group: names the group within its round.
     """
 
     sample: Sample
@@ -29,6 +30,11 @@ class Row:
     advantages_T: Floats
     old_logps_T: Floats | None = None
     sft_weights_T: Floats | None = None
+    group: str = ""
+
+    def weighted(self, weight: float) -> "Row":
+        """Return a copy of this row with its advantages scaled."""
+        return replace(self, advantages_T=self.advantages_T * np.float32(weight))
 
     @property
     def magnitude(self) -> float:
@@ -51,11 +57,18 @@ def policy_mask(rollout: Rollout) -> npt.NDArray[np.bool_]:
 
 
 def rows_of(groups: Sequence[Group], advantage: Callable[[Group], list[Floats]]) -> list[Row]:
-    """Turn scored groups into rows, in order."""
+    """Turn scored groups into rows, in order; rollouts that failed are left out."""
     return [
-        Row(group.sample, rollout, advantages_T, sft_weights_T=_sft_weights(rollout, advantages_T))
+        Row(
+            group.sample,
+            rollout,
+            advantages_T,
+            sft_weights_T=_sft_weights(rollout, advantages_T),
+            group=f"{group.id}/{group.context}",
+        )
         for group in groups
         for rollout, advantages_T in zip(group.rollouts, advantage(group), strict=True)
+        if rollout.stop is not Stop.ERROR
     ]
 
 
@@ -87,7 +100,7 @@ def pack_rows(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[str, Floa
             records.append({"twin": twin})
             continue
         sample = asdict(row.sample)
-        records.append({"sample": sample, "rollout": row.rollout.to_json()})
+        records.append({"sample": sample, "rollout": row.rollout.to_json(), "group": row.group})
         arrays |= {f"{place}/{name}": value for name in _ARRAYS if (value := getattr(row, name)) is not None}
     return records, arrays
 
@@ -102,5 +115,5 @@ def unpack_rows(records: Sequence[dict[str, Any]], arrays: dict[str, Floats]) ->
         sample = Sample(**{**record["sample"], "media": [media_from_json(item) for item in record["sample"]["media"]]})
         loaded = {name: arrays.get(f"{place}/{name}") for name in _ARRAYS}
         rollout = Rollout.from_json(record["rollout"])
-        rows.append(Row(sample, rollout, **loaded))  # type: ignore[arg-type]
+        rows.append(Row(sample, rollout, group=record["group"], **loaded))  # type: ignore[arg-type]
     return rows

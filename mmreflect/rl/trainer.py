@@ -5,7 +5,7 @@ batch becomes rows (rollouts, scores, stages, advantages, selection), what the p
 videos of every row), the order of samples, validation, and checkpoints. See docs/design.md, section 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from mmreflect.data.rendering import Renderer, pad_rows
+from mmreflect.errors import UserError
 from mmreflect.files import read_json, to_json, write_atomic, write_json
 from mmreflect.models import Loaded
 from mmreflect.records import Floats, Group, Sample
@@ -30,6 +31,7 @@ from mmreflect.seeds import derive_seed, numpy_rng
 from mmreflect.stages import Stage
 from mmreflect.training.checkpoints import CheckpointMixin
 from mmreflect.training.sampler import SeededOrder
+from mmreflect.training.survival import FiniteMixin
 from mmreflect.training.validation import ValidationMixin
 
 Advantage = Callable[[Group], list[Floats]]
@@ -59,7 +61,7 @@ def _scored_by_us(prompts: Any, completions: Any, **kwargs: Any) -> list[float]:
     raise RuntimeError("rewards are computed by the project's scorer, never through TRL's hook")
 
 
-class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type: ignore[misc]
+class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrainer):  # type: ignore[misc]
     """TRL's GRPOTrainer, with rollouts, replay and forced rethinking of our own."""
 
     def __init__(
@@ -119,18 +121,59 @@ class ReflectGRPOTrainer(CheckpointMixin, ValidationMixin, GRPOTrainer):  # type
         method, step = self.method, self.state.global_step
         steps = max(1, self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps)
         tools = Tools(method.engine, method.sampling, method.scorer, self.args.seed, step, steps)
-        seed = derive_seed(self.args.seed, step, "rollout")
+        groups, rows = self._round(samples, tools, "rollout")
+        self._check_failures(groups)
+        unasked = self._unasked(samples)
+
+        def more(count: int) -> list[Row]:
+            chosen = [sample for _, sample in zip(range(count), unasked, strict=False)]
+            return self._round(chosen, tools, "more")[1]
+
+        selected = method.selection(rows, len(rows), tools, more)
+        method.watch(step, groups)
+        log_round(self, groups, rows, tools)
+        return selected
+
+    def _round(self, samples: list[Sample], tools: Tools, purpose: str) -> tuple[list[Group], list[Row]]:
+        """Roll out, score, run the stages, and turn the groups into rows."""
+        method, seed = self.method, derive_seed(self.args.seed, tools.step, purpose)
         groups = roll_out(
-            method.engine, method.environment, samples, self.num_generations, method.sampling, seed, policy_step=step
+            method.engine,
+            method.environment,
+            samples,
+            self.num_generations,
+            method.sampling,
+            seed,
+            policy_step=tools.step,
         )
         tools.score(groups)
         for stage in method.stages:
             groups = stage(groups, tools)
-        rows = rows_of(groups, method.advantage)
-        chosen = method.selection(rows, len(rows), tools)
-        method.watch(step, groups)
-        log_round(self, groups, rows, tools)
-        return chosen
+        return groups, rows_of(groups, method.advantage)
+
+    def _check_failures(self, groups: list[Group]) -> None:
+        """Count the rollouts that could not be graded, and end a run in which none could.
+
+        Raises:
+            UserError: every rollout of the round failed; the first reason is given.
+        """
+        scores = [rollout.score for group in groups for rollout in group.rollouts if rollout.score is not None]
+        failed = [score.reason for score in scores if score.value is None]
+        self._metrics["train"]["quarantine/share"].append(len(failed) / max(1, len(scores)))
+        if failed and len(failed) == len(scores):
+            step = self.state.global_step
+            raise UserError(
+                f"none of the {len(failed)} rollouts of step {step} could be graded; the first: {failed[0]}",
+                "rewards and environments that work on this data",
+                "correct what the reason names; mmreflect score shows every part of a reward on a file of rollouts",
+            )
+
+    def _unasked(self, asked: list[Sample]) -> Iterator[Sample]:
+        """Yield the other questions in an order of this round's own, for selections that want more."""
+        known = {sample.id for sample in asked}
+        for place in numpy_rng(self.args.seed, self.state.global_step, "more").permutation(len(self.samples)):
+            if self.samples[place].id not in known:
+                yield self.samples[place]
 
     # ---- from rows to tensors ----------------------------------------------------------------------------------
 

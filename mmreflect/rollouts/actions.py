@@ -68,6 +68,7 @@ class Sampling:
         top_k: 0 keeps all tokens.
         max_new_tokens: limit of one reply.
         budget: limit of a whole rollout, inserted tokens included; None is `max_new_tokens`.
+        max_turns: replies of one rollout at most, for environments that would never stop.
     """
 
     temperature: float = 1.0
@@ -75,6 +76,7 @@ class Sampling:
     top_k: int = 0
     max_new_tokens: int = 256
     budget: int | None = None
+    max_turns: int = 32
 
     @property
     def total(self) -> int:

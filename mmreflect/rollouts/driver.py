@@ -4,9 +4,10 @@ Everything is spliced in token space; nothing that the model wrote is decoded an
 for the model are answered together, round by round, until none is left.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from mmreflect.errors import UserError
 from mmreflect.records import Author, Group, Media, Reply, Rollout, Sample, Stop, Turn
 from mmreflect.rollouts.actions import Action, Context, Continue, Engine, Environment, Observe, Request, Sampling
 from mmreflect.seeds import derive_seed, python_rng
@@ -20,19 +21,28 @@ class Episode:
         self._generator: Generator[Action, Reply, dict[str, Any]] = environment(
             sample, Context(python_rng(seed, "environment"))
         )
-        self.pending: Action | None = next(self._generator)
-        self.opening = self.pending
         self.rollout: Rollout | None = None
+        self.error: str | None = None
+        self.pending: Action | None = self._guarded(lambda: next(self._generator))
+        self.opening = self.pending
 
     def answer(self, reply: Reply) -> None:
         """Hand the model's reply to the environment and take its next action; its return value becomes facts."""
         self.turn += 1
+        self.pending = self._guarded(lambda: self._generator.send(reply))
+
+    def _guarded(self, step: Callable[[], Action]) -> Action | None:
+        """Advance the environment; one that raises fails its own rollout, with the error as its reason."""
         try:
-            self.pending = self._generator.send(reply)
+            return step()
         except StopIteration as stop:
-            self.pending = None
             if self.rollout is not None and stop.value:
                 self.rollout.facts.update(stop.value)
+        except UserError:
+            raise
+        except Exception as error:
+            self.error = f"the environment raised {type(error).__name__}: {error}"
+        return None
 
 
 class Driver:
@@ -43,7 +53,11 @@ class Driver:
 
     def open(self, episodes: Sequence[Episode]) -> None:
         """Encode every distinct opening once and give each episode its empty rollout."""
+        failed = [episode for episode in episodes if episode.error is not None]
+        episodes = [episode for episode in episodes if episode.error is None]
         turns = [_opening_turns(episode) for episode in episodes]
+        for episode in failed:
+            episode.rollout = Rollout(episode.sample.id, [], policy_step=self.policy_step)
         keys = [episode.sample.id for episode in episodes]
         places = {key: place for place, key in reversed(list(enumerate(keys)))}
         encoded = dict(zip(places, self.engine.encode([turns[place] for place in places.values()]), strict=True))
@@ -66,7 +80,7 @@ class Driver:
         return [episode for episode in episodes if episode.pending is not None]
 
     def _apply(self, episode: Episode) -> bool:
-        """Write what the action inserts; False when the budget leaves no room for it and a word of the model."""
+        """Write what the action inserts; False when budget or turns leave no room for it and a word of the model."""
         rollout, action = _rollout(episode), episode.pending
         assert action is not None
         inserted: list[int] = []
@@ -80,7 +94,7 @@ class Driver:
             author = Author.ENVIRONMENT
             inserted = self._turn_ids(rollout, action)
             media = [part for part in action.content if isinstance(part, Media)]
-        if length + len(inserted) >= self.sampling.total:
+        if length + len(inserted) >= self.sampling.total or episode.turn >= self.sampling.max_turns:
             rollout.stop, episode.pending = Stop.BUDGET, None
             return False
         rollout.keep(length)
@@ -106,6 +120,9 @@ class Driver:
         for episode in episodes:
             rollout = _rollout(episode)
             rollout.text = self.engine.detokenize(rollout.token_ids)
+            if episode.error is not None:
+                rollout.stop = Stop.ERROR
+                rollout.facts["error"] = episode.error
         return [_rollout(episode) for episode in episodes]
 
 

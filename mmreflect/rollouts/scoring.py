@@ -1,9 +1,12 @@
 """Scoring a group by several rewards: a weighted sum whose parts stay visible."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from mmreflect.config import Component
-from mmreflect.records import Group, Part, Score
+from mmreflect.errors import UserError
+from mmreflect.records import Group, Part, Rollout, Score, Stop
 
 Reward = Callable[[Group], list[Score]]
 
@@ -11,12 +14,16 @@ Reward = Callable[[Group], list[Score]]
 class Scorer:
     """Applies named rewards to groups.
 
+    A reward that raises does not end the run: the group's rollouts are left ungraded with the error as their reason,
+    and the failure is counted. A UserError, such as a wrong number of scores, ends it: the reward itself is wrong.
+
     Args:
         rewards: name to reward and weight.
     """
 
     def __init__(self, rewards: Mapping[str, tuple[Reward, float]]) -> None:
         self.rewards = dict(rewards)
+        self.failures: Counter[str] = Counter()
 
     def __call__(self, groups: Sequence[Group]) -> None:
         """Write every rollout's score.
@@ -25,11 +32,38 @@ class Scorer:
         rollout is left out of its group's baseline and gets no advantage.
         """
         for group in groups:
-            scored = {name: reward(group) for name, (reward, _) in self.rewards.items()}
+            scored = {name: self._apply(name, group) for name in self.rewards}
             for place, rollout in enumerate(group.rollouts):
-                rollout.score = self._total({name: scores[place] for name, scores in scored.items()})
+                rollout.score = self._total({name: scores[place] for name, scores in scored.items()}, rollout)
 
-    def _total(self, scores: Mapping[str, Score]) -> Score:
+    def _apply(self, name: str, group: Group) -> list[Score]:
+        try:
+            scores = self.rewards[name][0](group)
+        except UserError:
+            raise
+        except Exception as error:
+            reason = f"{name} raised {type(error).__name__}: {error}"
+            self.failures[reason] += len(group.rollouts)
+            return [Score(None, reason=reason)] * len(group.rollouts)
+        if len(scores) != len(group.rollouts):
+            raise UserError(
+                f"reward {name!r} returned {len(scores)} scores for a group of {len(group.rollouts)}",
+                "one score per rollout",
+                "correct the reward",
+            )
+        return [self._finite(name, score) for score in scores]
+
+    def _finite(self, name: str, score: Score) -> Score:
+        if score.value is None or math.isfinite(score.value):
+            return score
+        reason = f"{name} returned {score.value}"
+        self.failures[reason] += 1
+        return Score(None, score.answer, score.gold, reason)
+
+    def _total(self, scores: Mapping[str, Score], rollout: Rollout) -> Score:
+        if rollout.stop is Stop.ERROR:
+            failed = {name: Part(None, weight) for name, (_, weight) in self.rewards.items()}
+            return Score(None, reason=str(rollout.facts.get("error", "the rollout failed")), parts=failed)
         parts = {name: Part(score.value, self.rewards[name][1]) for name, score in scores.items()}
         values = [None if part.value is None else part.value * part.weight for part in parts.values()]
         total = None if None in values else float(sum(value for value in values if value is not None))

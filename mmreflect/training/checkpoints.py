@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerState
 
 from mmreflect.files import append_jsonl, read_json, sync_folder, write_atomic, write_json, write_jsonl
+from mmreflect.training.survival import Interrupted, SaveOnTerm
 
 MARKER = "complete"
 STATE = "mmreflect_state.json"
@@ -53,10 +54,16 @@ class CheckpointMixin:
         """Take rotation over from transformers, which removes an old checkpoint before the new one is whole."""
         self._keep: int | None = self.args.save_total_limit  # type: ignore[attr-defined]
         self.args.save_total_limit = None  # type: ignore[attr-defined]
+        self._term = SaveOnTerm()
         self.add_callback(_Restore(self))  # type: ignore[attr-defined]
+        self.add_callback(self._term)  # type: ignore[attr-defined]
 
     def train_or_resume(self) -> Any:
-        """Train from the newest complete checkpoint, or from the start."""
+        """Train from the newest complete checkpoint, or from the start.
+
+        Raises:
+            Interrupted: SIGTERM came; the state is saved.
+        """
         folder = Path(self.args.output_dir)  # type: ignore[attr-defined]
         self._restored_from = newest_checkpoint(folder)
         for path in folder.glob("checkpoint-*"):
@@ -65,7 +72,10 @@ class CheckpointMixin:
         if self._restored_from is not None and read_json(self._restored_from / STATE)["stopped"]:
             return self._finish_stopped(self._restored_from)
         resume = str(self._restored_from) if self._restored_from else None
-        return self.train(resume_from_checkpoint=resume)  # type: ignore[attr-defined]
+        result = self.train(resume_from_checkpoint=resume)  # type: ignore[attr-defined]
+        if self._term.asked:
+            raise Interrupted(self.state.global_step)  # type: ignore[attr-defined]
+        return result
 
     def _finish_stopped(self, folder: Path) -> Any:
         """Finish a run that was killed after its last checkpoint; transformers would train one step too many."""
@@ -126,7 +136,7 @@ class CheckpointMixin:
             "loss_since_logged": self._tr_loss.item(),
             "loss_total": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
-            "stopped": self.control.should_training_stop,  # type: ignore[attr-defined]
+            "stopped": self.control.should_training_stop and not self._term.asked,  # type: ignore[attr-defined]
             "train_tokens": getattr(self, "_total_train_tokens", 0),
             "metrics": {name: list(values) for name, values in metrics.items()},
         }

@@ -12,10 +12,11 @@ from mmreflect.models import Loaded
 from mmreflect.records import Sample
 from mmreflect.training.checkpoints import CheckpointMixin
 from mmreflect.training.sampler import SeededOrder
+from mmreflect.training.survival import FiniteMixin
 from mmreflect.training.validation import ValidationMixin
 
 
-class ReflectSFTTrainer(CheckpointMixin, ValidationMixin, SFTTrainer):  # type: ignore[misc]
+class ReflectSFTTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, SFTTrainer):  # type: ignore[misc]
     """TRL's SFTTrainer on the project's samples, with exact resume and validation by the ledger."""
 
     def __init__(

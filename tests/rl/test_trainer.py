@@ -16,7 +16,7 @@ from mmreflect.models import ModelConfig, load_model
 from mmreflect.records import Author, Rollout
 from mmreflect.rl.advantages import group_mean
 from mmreflect.rl.rows import Row
-from mmreflect.rl.selections import none, ssr
+from mmreflect.rl.selections import none
 from mmreflect.rollouts.actions import Sampling
 from mmreflect.rollouts.engines._generation import TransformersEngine
 from mmreflect.rollouts.scoring import Scorer
@@ -303,8 +303,12 @@ def test_trl_still_has_what_we_rely_on() -> None:
 def test_unused_selection_is_plain_grpo(run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:
     settings = config(grid, tmp_path / "run", trained, max_steps=2, max_completion_length=40) | {"selection": "none"}
     assert run_cli("train", settings)[0] == 0
-    assert "replay/buffer" not in log_of(tmp_path / "run")[0]
+    assert "replay/buffer" not in (row := log_of(tmp_path / "run")[0]) and row["replay/effective_ratio_raw"] is not None
 
 
-def test_ssr_config_defaults_are_the_papers() -> None:
-    assert (ssr.Config().alpha, ssr.Config().clear_every) == (1.0, 16)
+@pytest.mark.parametrize("name", ["filter", "dynamic_sampling"])
+def test_other_selections_train(name: str, run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:
+    settings = config(grid, tmp_path / "run", trained, max_steps=4, max_completion_length=40) | {"selection": name}
+    assert run_cli("train", settings)[0] == 0
+    rows = [row for row in log_of(tmp_path / "run") if row.get("replay/effective_ratio_trained") is not None]
+    assert rows and all(row["replay/effective_ratio_trained"] == 1.0 for row in rows)

@@ -1,33 +1,32 @@
 """Train on the rows as they are: plain GRPO."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from mmreflect.config import config
 from mmreflect.rl.rows import Row
+from mmreflect.rl.selections import More, Stateless, effective_rows, log_selection
 from mmreflect.rollouts.tools import Tools
 
 
 @config
 class Config:
-    """Options of the selection: none."""
+    """Options of the selection. `signal`: the score part that counts a group as flat in the log; None chooses."""
+
+    signal: str | None = None
 
 
-class KeepAll:
+class KeepAll(Stateless):
     """Returns what it is given."""
 
-    def __call__(self, rows: Sequence[Row], n: int, tools: Tools) -> list[Row]:
+    def __init__(self, options: Config) -> None:
+        self.options = options
+
+    def __call__(self, rows: Sequence[Row], n: int, tools: Tools, more: More) -> list[Row]:
         """Return the rows."""
+        log_selection(rows, effective_rows(rows, self.options.signal), rows, tools)
         return list(rows)
-
-    def state(self) -> tuple[dict[str, Any], list[Row]]:
-        """Return nothing: there is no state."""
-        return {}, []
-
-    def restore(self, values: dict[str, Any], rows: list[Row]) -> None:
-        """Take nothing back."""
 
 
 def create(options: Config) -> KeepAll:
     """Create the selection."""
-    return KeepAll()
+    return KeepAll(options)
