@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from mmreflect import __version__, console
-from mmreflect.errors import UserError, nearest
+from mmreflect.errors import Interrupted, UserError, nearest
 
 # With OpenMP's default spinning, another busy process slows a training step on a CPU many times over.
 _CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPERIMENTAL_SILENCE": "1"}
@@ -19,6 +19,8 @@ VERBS = {
     "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
     "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank.yaml",
     "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH",
+    "check": "render and measure every sample of a training config: mmreflect check configs/train/grpo.yaml",
+    "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "view": "write the HTML page of a run: mmreflect view outputs/demo",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
@@ -40,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("config", help="a YAML file")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
         command.add_argument("--plan", action="store_true", help="check everything, print the plan, and stop")
+    for verb in ("check", "score"):
+        command = verbs.add_parser(verb, help=VERBS[verb], description=VERBS[verb])
+        command.add_argument("config", help="a YAML file of a training run")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
     view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
     view.add_argument("run", help="the output folder of a run")
     chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
@@ -78,6 +84,14 @@ def _run(arguments: argparse.Namespace) -> None:
             console.show_plan(job.plan())
         else:
             job.run()
+    elif verb == "check":
+        from mmreflect.inspection import check
+
+        check(arguments.config, arguments.overrides)
+    elif verb == "score":
+        from mmreflect.inspection import score
+
+        score(arguments.config, arguments.overrides)
     elif verb == "view":
         from mmreflect.report import write_page
 
@@ -133,6 +147,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         console.complain(str(error))
         return 2
+    except Interrupted as interrupted:
+        console.complain(str(interrupted))
+        return 143
     except KeyboardInterrupt:
         console.complain("interrupted; start the same command again to go on")
         return 130

@@ -31,6 +31,13 @@ class UserError(Exception):
         return type(self), (self.given, self.expected, self.do)
 
 
+class Interrupted(Exception):
+    """A run was asked to end (SIGTERM) and has saved its state."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"asked to end; step {step} is saved, start the same command again to go on")
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to a misspelt one, or None when nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

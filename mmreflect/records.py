@@ -166,6 +166,7 @@ class Rollout:
         media: every picture and video shown, in token order, the prompt's first.
         policy_step: the optimizer step whose weights sampled it.
         facts: what the environment and the stages found out.
+        probes: replies to questions on the side, by name.
     """
 
     sample_id: str
@@ -177,6 +178,7 @@ class Rollout:
     stop: Stop = Stop.EOS
     policy_step: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    probes: dict[str, Reply] = field(default_factory=dict)
     score: Score | None = None
 
     def append(self, token_ids: Sequence[int], author: Author, stage: str) -> None:
@@ -221,6 +223,10 @@ class Rollout:
         ]
         data["media"] = [media_from_json(item) for item in data["media"]]
         data["stop"] = Stop(data["stop"])
+        data["probes"] = {
+            name: Reply(reply["text"], reply["token_ids"], Stop(reply["stop"]))
+            for name, reply in data["probes"].items()
+        }
         score = data.get("score")
         if score is not None:
             parts = {name: Part(**part) for name, part in score["parts"].items()}

@@ -99,6 +99,8 @@ _CLAIM = {
     "run.lock",
     "quarantine.jsonl",
     "quarantine-validation.jsonl",
+    "quarantine-tokens.jsonl",
+    "guard.json",
 }
 """What a run leaves in its folder before it has done any work; another configuration may claim such a folder."""
 

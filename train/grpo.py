@@ -20,13 +20,14 @@ from mmreflect.components import (
     default,
 )  # fmt: skip
 from mmreflect.config import config as config_class
-from mmreflect.data.loading import DataConfig, count_samples, load_samples
+from mmreflect.data.loading import DataConfig, count_samples
 from mmreflect.errors import UserError
 from mmreflect.models import ModelOption, check_model
 from mmreflect.training.arguments import check_trainer, whole_groups
 from mmreflect.training.validation import ValidationConfig
 
 if TYPE_CHECKING:
+    from mmreflect.data.guard import Limits, Report
     from mmreflect.records import Group
     from mmreflect.rl.trainer import Method
     from mmreflect.runs import Run
@@ -123,35 +124,41 @@ def _check_signals(config: Config) -> None:
             )
 
 
+def limits(config: Config, context: int | None) -> "Limits":
+    """Return what a sample must fit into: its prompt, and the longest completion after it."""
+    from mmreflect.data.guard import Limits
+
+    longest = config.trainer.get("max_completion_length", 256)
+    return Limits(config.data.max_prompt_tokens, context, longest, "the model's context")
+
+
+def check(config: Config) -> "Report":
+    """Render and measure every sample without training."""
+    from mmreflect.training.session import open_session
+
+    return open_session(config, "answer", limits, None).report
+
+
 def run(config: Config, run: "Run") -> dict[str, Any]:
     """Train, validate, and save the model."""
     from trl import GRPOConfig
 
-    from mmreflect.models import load_model, lora_settings
+    from mmreflect.models import lora_settings
     from mmreflect.rl.trainer import ReflectGRPOTrainer
+    from mmreflect.training import session
     from mmreflect.training.checkpoints import LogFile
     from mmreflect.training.progress import take_over_output
-    from mmreflect.training.session import (
-        last_values,
-        ledger_metrics,
-        renderer_for,
-        save_finished,
-        trainer_arguments,
-        validation_samples,
-    )  # fmt: skip
+    from mmreflect.training.survival import explained_memory
 
-    samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
-    held_out = validation_samples(config.evaluation, run.path / "quarantine-validation.jsonl")
-    texts = (f"{sample.question} {sample.response or sample.gold}" for sample in samples[:2000])
-    loaded = load_model(config.model, texts, config.seed)
-    renderer = renderer_for(loaded, config.data)
+    opened = session.open_session(config, "answer", limits, run.path)
+    loaded, samples = opened.loaded, opened.samples
     arguments = GRPOConfig(
-        **{"learning_rate": 1e-6, "beta": 0.0, "scale_rewards": "none", **trainer_arguments(config, run.path)}
+        **{"learning_rate": 1e-6, "beta": 0.0, "scale_rewards": "none", **session.trainer_arguments(config, run.path)}
     )
-    method = _method(config, arguments, loaded, renderer, run)
+    method = _method(config, arguments, loaded, opened.renderer, run)
     trainer = ReflectGRPOTrainer(
         loaded,
-        renderer,
+        opened.renderer,
         samples,
         method,
         arguments,
@@ -162,19 +169,24 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     def measure() -> dict[str, float]:
         assert config.evaluation is not None
         limit = arguments.max_completion_length
-        return ledger_metrics(method.engine, method.environment, held_out, config.evaluation, limit, config.seed)
+        return session.ledger_metrics(
+            method.engine, method.environment, opened.held_out, config.evaluation, limit, config.seed
+        )
 
     trainer.validate_with(measure if config.evaluation else None, config.evaluation)
     take_over_output(trainer, "grpo")
-    trainer.train_or_resume()
-    save_finished(loaded, trainer, run.path / "model")
+    with explained_memory(
+        "trainer.per_device_train_batch_size", "rollout.engine.batch_size", "trainer.max_completion_length"
+    ):
+        trainer.train_or_resume()
+    session.save_finished(loaded, trainer, run.path / "model")
     history = trainer.state.log_history
     return {
         "model": str(run.path / "model"),
         "steps": trainer.state.global_step,
         "samples": len(samples),
         **_means(history, "replay/effective_ratio_raw", "replay/effective_ratio_trained", "replay/replayed_share"),
-        **last_values(history, "reward", "eval_final_accuracy"),
+        **session.last_values(history, "reward", "eval_final_accuracy"),
     }
 
 

@@ -13,12 +13,13 @@ from pydantic import AfterValidator, Field
 
 from mmreflect.components import EnvironmentOption, default
 from mmreflect.config import config as config_class
-from mmreflect.data.loading import DataConfig, count_samples, load_samples
+from mmreflect.data.loading import DataConfig, count_samples
 from mmreflect.models import ModelOption, check_model
 from mmreflect.training.arguments import check_trainer
 from mmreflect.training.validation import ValidationConfig
 
 if TYPE_CHECKING:
+    from mmreflect.data.guard import Limits, Report
     from mmreflect.runs import Run
 
 
@@ -51,35 +52,42 @@ def plan(config: Config) -> dict[str, str]:
     }
 
 
+def limits(config: Config, context: int | None) -> "Limits":
+    """Return what a sample must fit into."""
+    from mmreflect.data.guard import Limits
+
+    longest = config.trainer.get("max_length")
+    setting = "trainer.max_length" if longest else "the model's context"
+    return Limits(prompt=config.data.max_prompt_tokens, whole=longest or context, setting=setting)
+
+
+def check(config: Config) -> "Report":
+    """Render and measure every sample without training."""
+    from mmreflect.training.session import open_session
+
+    return open_session(config, "response", limits, None).report
+
+
 def run(config: Config, run: "Run") -> dict[str, Any]:
     """Train, validate, and save the model."""
     from trl import SFTConfig
 
     from mmreflect.data.collation import SftCollator
-    from mmreflect.models import load_model, lora_settings
+    from mmreflect.models import lora_settings
     from mmreflect.rollouts.engines._generation import TransformersEngine
+    from mmreflect.training import session
     from mmreflect.training.checkpoints import LogFile
     from mmreflect.training.progress import take_over_output
-    from mmreflect.training.session import (
-        last_values,
-        ledger_metrics,
-        renderer_for,
-        save_finished,
-        trainer_arguments,
-        validation_samples,
-    )  # fmt: skip
     from mmreflect.training.sft import ReflectSFTTrainer, mean_token_loss
+    from mmreflect.training.survival import explained_memory
 
-    samples = load_samples(config.data, run.path / "quarantine.jsonl", need="response")
-    held_out = validation_samples(config.evaluation, run.path / "quarantine-validation.jsonl")
-    texts = (f"{sample.question} {sample.response}" for sample in samples[:2000])
-    loaded = load_model(config.model, texts, config.seed)
-    renderer = renderer_for(loaded, config.data)
-    given = trainer_arguments(config, run.path)
+    opened = session.open_session(config, "response", limits, run.path)
+    loaded, samples = opened.loaded, opened.samples
+    given = session.trainer_arguments(config, run.path)
     arguments = SFTConfig(
         **{"learning_rate": 1e-5, "max_length": None, **given}, dataset_kwargs={"skip_prepare_dataset": True}
     )
-    collator = SftCollator(samples, renderer, arguments.max_length)
+    collator = SftCollator(samples, opened.renderer, arguments.max_length)
     trainer = ReflectSFTTrainer(
         loaded,
         collator,
@@ -92,23 +100,24 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     def measure() -> dict[str, float]:
         assert config.evaluation is not None
         environment = config.environment.module.create(config.environment.options)
-        engine = TransformersEngine(loaded, renderer, config.evaluation.batch_size)
-        metrics = ledger_metrics(engine, environment, held_out, config.evaluation, 256, config.seed)
-        answered = [sample for sample in held_out if sample.response]
+        engine = TransformersEngine(loaded, opened.renderer, config.evaluation.batch_size)
+        metrics = session.ledger_metrics(engine, environment, opened.held_out, config.evaluation, 256, config.seed)
+        answered = [sample for sample in opened.held_out if sample.response]
         if answered:
-            own = SftCollator(answered, renderer, None)
+            own = SftCollator(answered, opened.renderer, None)
             metrics["loss"] = mean_token_loss(trainer.model, own, len(answered), config.evaluation.batch_size)
         return metrics
 
     trainer.validate_with(measure if config.evaluation else None, config.evaluation)
     take_over_output(trainer, "sft")
-    trainer.train_or_resume()
-    save_finished(loaded, trainer, run.path / "model")
+    with explained_memory("trainer.per_device_train_batch_size", "data.max_pixels", "trainer.max_length"):
+        trainer.train_or_resume()
+    session.save_finished(loaded, trainer, run.path / "model")
     return {
         "model": str(run.path / "model"),
         "steps": trainer.state.global_step,
         "samples": len(samples),
-        **last_values(trainer.state.log_history, "loss", "eval_loss", "eval_final_accuracy"),
+        **session.last_values(trainer.state.log_history, "loss", "eval_loss", "eval_final_accuracy"),
     }
 
 

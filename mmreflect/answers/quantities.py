@@ -31,7 +31,7 @@ _PLAIN = re.compile(_DECIMAL)
 _CURRENCY = re.compile(r"(?:US\s*|A|C|HK)?\\?\$|[€£¥₹₩₽]|(?:USD|EUR|GBP|RMB|Rs\.?|CNY|JPY)(?=[\s\d])")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _SUPER_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
-_VULGAR = dict(zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "1/2 1/3 2/3 1/4 3/4 1/5 2/5 3/5 4/5 1/6 5/6 1/8 3/8 5/8 7/8".split(), strict=True))
+_VULGAR = dict(zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", ["1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "2/5", "3/5", "4/5", "1/6", "5/6", "1/8", "3/8", "5/8", "7/8"], strict=True))
 _FULLWIDTH = str.maketrans({chr(0xFF01 + index): chr(0x21 + index) for index in range(94)})
 _SPACING = re.compile(r"\\[;: ]|~|\\q?quad\b")
 

@@ -18,14 +18,14 @@ mi: mile miles
 g: gram grams gramme grammes gm
 kg: kilogram kilograms kilogramme kilogrammes kgs
 mg: milligram milligrams
-t: ton tons tonne tonnes
+ton: tons tonne tonnes
 lb: lbs pound pounds
 oz: ounce ounces
 s: sec secs second seconds
 ms: millisecond milliseconds
 min: mins minute minutes
 h: hr hrs hour hours
-day: days d
+day: days
 week: weeks
 month: months
 year: years yr yrs
@@ -60,7 +60,7 @@ K: kelvin kelvins
 °C: celsius degc °c
 °F: fahrenheit degf °f
 C: coulomb coulombs
-T: tesla
+tesla: teslas
 °: degree degrees deg
 rad: radian radians
 mph:
@@ -68,8 +68,9 @@ kph:
 dollar: dollars usd us$ bucks
 cent: cents ¢
 euro: euros eur €
-pound sterling: gbp £
-yen: jpy ¥ yuan rmb
+GBP: £ gbp
+yen: jpy ¥
+yuan: rmb cny
 rupee: rupees ₹ inr
 unit: units
 %: percent percentage pct
@@ -80,10 +81,9 @@ for _line in _NAMES.strip().splitlines():
     _KNOWN.update(dict.fromkeys([_canonical, *_aliases.split()], _canonical))
 _KNOWN["$"] = "dollar"
 
-_FILLERS = frozenset("in total of the each altogether approximately approx about only exactly roughly a an".split())
+_FILLERS = frozenset(["in", "total", "of", "the", "each", "altogether", "approximately", "approx", "about", "only", "exactly", "roughly", "a", "an"])
 _NO_UNITS = frozenset(
-    "or and to not plus minus times over sin cos tan cot sec csc log ln lim exp sqrt root pi inf infinity mod if is are"
-    " then but than maybe".split()
+    ["or", "and", "to", "not", "plus", "minus", "times", "over", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lim", "exp", "sqrt", "root", "pi", "inf", "infinity", "mod", "if", "is", "are", "then", "but", "than", "maybe"]
 )
 _POWER = re.compile(r"\^?\{?(-?\d)\}?$")
 _WORD = re.compile(r"[a-z]{3,}(?:-[a-z]+)*$")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mmreflect import console
+from mmreflect.answers.grade import grade
 from mmreflect.config import config
 from mmreflect.data.store import Row, open_dataset, sample_from_row
 from mmreflect.errors import UserError, unknown_name
@@ -26,6 +27,7 @@ class DataConfig:
         path: a dataset folder that `mmreflect build` wrote.
         limit: use only the first so many.
         min_pixels, max_pixels: resize limits per picture, as in qwen-vl-utils; None keeps the processor's own.
+        max_prompt_tokens: a longer prompt is a bad sample; None sets no limit beside the model's context.
         check: `decode` opens every picture fully before the run, `exists` only looks for the files.
         tolerate: the largest share of bad samples that may be left out; above it the run refuses to start.
     """
@@ -35,6 +37,7 @@ class DataConfig:
     limit: Annotated[int, Field(gt=0)] | None = None
     min_pixels: Annotated[int, Field(gt=0)] | None = None
     max_pixels: Annotated[int, Field(gt=0)] | None = None
+    max_prompt_tokens: Annotated[int, Field(gt=0)] | None = None
     check: Literal["decode", "exists"] = "decode"
     tolerate: Annotated[float, Field(ge=0, le=1)] = 0.01
 
@@ -84,7 +87,7 @@ def load_samples(
     repeated = set(_repeated(good))
     good = [sample for sample in good if sample.id not in repeated]
     if bad:
-        _tell(bad, len(rows), data, report)
+        tell_bad(bad, len(rows), data, report)
     return good
 
 
@@ -98,6 +101,8 @@ def _checked(row: Row, folder: Path, check: str, need: str | None) -> Sample | Q
                 raise UserError(f"no such {media.kind}: {media.path}", "an existing file")
         if need == "answer" and not (sample.gold or "").strip():
             raise UserError(f"row {sample.id!r} has no answer", "a reference answer", "add 'answer' to the row")
+        if need == "answer" and grade(sample.gold, sample.gold).correct is None:
+            raise UserError(f"row {sample.id!r}: the reference {sample.gold!r} cannot be graded against")
         if need == "response" and not (sample.response or "").strip():
             raise UserError(f"row {sample.id!r} has no assistant turn", "a conversation that ends with one", "add it")
     except UserError as error:
@@ -109,7 +114,12 @@ def _repeated(samples: Iterable[Sample]) -> list[str]:
     return [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
 
 
-def _tell(bad: list[Quarantined], total: int, data: DataConfig, report: Path | None) -> None:
+def tell_bad(bad: list[Quarantined], total: int, data: DataConfig, report: Path | None) -> None:
+    """Write, print and count bad samples.
+
+    Raises:
+        UserError: their share is above `data.tolerate`; the first three are named.
+    """
     if report is not None:
         write_jsonl(report, [{"id": item.id, "reason": item.reason} for item in bad])
     first = "".join(f"\n    {item.id}: {item.reason}" for item in bad[:3])

@@ -9,7 +9,6 @@ TRL's receives conversational prompts and completions, `completion_ids`, `answer
 """
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,4 +78,4 @@ def _score(value: Any, name: str) -> Score:
         raise UserError(
             f"reward {name!r} returned {value!r}", "a number, None or a Score", "correct the function"
         ) from None
-    return Score(number, reason="") if math.isfinite(number) else Score(None, reason=f"{name} returned {number}")
+    return Score(number)

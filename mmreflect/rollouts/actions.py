@@ -46,7 +46,18 @@ class Continue:
     keep: int | None = None
 
 
-Action = Observe | Continue
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask something on the side: greedily, with the rollout so far in view, never trained on and never seen again.
+
+    The reply is handed to the environment and kept in the rollout's `probes` under `name`.
+    """
+
+    name: str
+    content: Sequence[str | Media]
+
+
+Action = Observe | Continue | Probe
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,22 @@ for the model are answered together, round by round, until none is left.
 """
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmreflect.errors import UserError
 from mmreflect.records import Author, Group, Media, Reply, Rollout, Sample, Stop, Turn
-from mmreflect.rollouts.actions import Action, Context, Continue, Engine, Environment, Observe, Request, Sampling
+from mmreflect.rollouts.actions import (
+    Action,
+    Context,
+    Continue,
+    Engine,
+    Environment,
+    Observe,
+    Probe,
+    Request,
+    Sampling,
+)
 from mmreflect.seeds import derive_seed, python_rng
 
 
@@ -69,20 +80,40 @@ class Driver:
 
     def step(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Answer every waiting episode once and return those that still wait."""
-        asked = [episode for episode in episodes if episode.pending is not None and self._apply(episode)]
+        waiting = [episode for episode in episodes if episode.pending is not None]
+        asides = [episode for episode in waiting if isinstance(episode.pending, Probe)]
+        self._ask_aside(asides)
+        asked = [episode for episode in waiting if episode not in asides and self._apply(episode)]
         requests = [self._request(episode) for episode in asked]
         for episode, reply in zip(asked, self.engine.generate(requests, self.sampling), strict=True):
             rollout, action = _rollout(episode), episode.pending
-            assert action is not None
+            assert isinstance(action, Observe | Continue)
             rollout.append(reply.token_ids, Author.MODEL, action.stage)
             rollout.stop = reply.stop
             episode.answer(reply)
         return [episode for episode in episodes if episode.pending is not None]
 
+    def _ask_aside(self, episodes: Sequence[Episode]) -> None:
+        """Ask the probes greedily; their rollouts stay as they are."""
+        requests = []
+        for episode in episodes:
+            rollout, action = _rollout(episode), episode.pending
+            assert isinstance(action, Probe)
+            shown = self._turn_ids(rollout, action.content, "user")
+            media = [*rollout.media, *(part for part in action.content if isinstance(part, Media))]
+            ids = [*rollout.token_ids, *shown]
+            limit = self.sampling.max_new_tokens
+            requests.append(Request(episode.sample.id, rollout.prompt_ids, ids, media, limit, seed=0))
+        greedy = replace(self.sampling, temperature=0.0)
+        for episode, reply in zip(episodes, self.engine.generate(requests, greedy), strict=True):
+            assert isinstance(episode.pending, Probe)
+            _rollout(episode).probes[episode.pending.name] = reply
+            episode.answer(reply)
+
     def _apply(self, episode: Episode) -> bool:
         """Write what the action inserts; False when budget or turns leave no room for it and a word of the model."""
         rollout, action = _rollout(episode), episode.pending
-        assert action is not None
+        assert isinstance(action, Observe | Continue)
         inserted: list[int] = []
         media: list[Media] = []
         author = Author.FORCED
@@ -92,7 +123,7 @@ class Driver:
             length = _kept(rollout, action.keep, self.engine.end_ids)
         elif action is not episode.opening:
             author = Author.ENVIRONMENT
-            inserted = self._turn_ids(rollout, action)
+            inserted = self._turn_ids(rollout, action.content, action.role)
             media = [part for part in action.content if isinstance(part, Media)]
         if length + len(inserted) >= self.sampling.total or episode.turn >= self.sampling.max_turns:
             rollout.stop, episode.pending = Stop.BUDGET, None
@@ -102,11 +133,11 @@ class Driver:
         rollout.media.extend(media)
         return True
 
-    def _turn_ids(self, rollout: Rollout, action: Observe) -> list[int]:
+    def _turn_ids(self, rollout: Rollout, content: Sequence[str | Media], role: str) -> list[int]:
         """Return the tokens of a new turn in the middle of a rollout, with the last reply's end token if need be."""
         closed = bool(rollout.token_ids) and rollout.token_ids[-1] in self.engine.end_ids
         end = [] if closed else [self.engine.end_id]
-        return end + self.engine.encode_turn(Turn(action.role, action.content))
+        return end + self.engine.encode_turn(Turn(role, content))
 
     def _request(self, episode: Episode) -> Request:
         rollout = _rollout(episode)

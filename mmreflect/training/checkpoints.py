@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerState
 
+from mmreflect.errors import Interrupted
 from mmreflect.files import append_jsonl, read_json, sync_folder, write_atomic, write_json, write_jsonl
-from mmreflect.training.survival import Interrupted, SaveOnTerm
+from mmreflect.training.survival import SaveOnTerm
 
 MARKER = "complete"
 STATE = "mmreflect_state.json"

@@ -1,14 +1,18 @@
 """What the trainers share at the start and the end of a run."""
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mmreflect.data.loading import DataConfig, load_samples
+from mmreflect.data.guard import Limits, Report, guard
+from mmreflect.data.loading import DataConfig, load_samples, tell_bad
 from mmreflect.data.rendering import Renderer
+from mmreflect.errors import UserError
 from mmreflect.evaluation.runner import evaluate
-from mmreflect.files import sync_folder
-from mmreflect.models import Loaded
+from mmreflect.files import sync_folder, write_json
+from mmreflect.models import Loaded, load_model
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.training.checkpoints import flush
@@ -18,6 +22,57 @@ from mmreflect.training.validation import ValidationConfig
 def renderer_for(loaded: Loaded, data: DataConfig) -> Renderer:
     """Create the renderer of a model with the pixel limits of a data block."""
     return Renderer(loaded.tokenizer, loaded.processor, min_pixels=data.min_pixels, max_pixels=data.max_pixels)
+
+
+@dataclass(slots=True)
+class Session:
+    """What a training run works with: sound samples, a loaded model, its renderer."""
+
+    samples: list[Sample]
+    held_out: list[Sample]
+    loaded: Loaded
+    renderer: Renderer
+    report: Report
+
+
+LimitsOf = Callable[[Any, int | None], Limits]
+"""From a config and the model's context length to what a sample must fit into."""
+
+
+def open_session(config: Any, need: Literal["answer", "response"], limits_of: LimitsOf, folder: Path | None) -> Session:
+    """Load samples and model, and run the token guard over every sample.
+
+    Args:
+        need: what every sample must have: a `response` for SFT, an `answer` for RL.
+        folder: where quarantined samples and `guard.json` are written; None writes nothing.
+
+    Raises:
+        UserError: more samples are bad than `data.tolerate` allows.
+    """
+    samples = load_samples(config.data, folder and folder / "quarantine.jsonl", need=need)
+    held_out = []
+    if config.evaluation:
+        report_file = folder and folder / "quarantine-validation.jsonl"
+        held_out = load_samples(config.evaluation.data, report_file, need="answer")
+    texts = (f"{sample.question} {sample.response or sample.gold}" for sample in samples[:2000])
+    loaded = load_model(config.model, texts, config.seed)
+    if loaded.processor is None and (shown := next((item for sample in samples for item in sample.media), None)):
+        raise UserError(
+            f"a text-only model was given {shown.path}", "samples without media", "use a vision-language model"
+        )
+    renderer = renderer_for(loaded, config.data)
+    good, report = guard(samples, renderer, limits_of(config, context_of(loaded)), learn=need == "response")
+    if folder:
+        write_json(folder / "guard.json", report.summary())
+    if report.bad:
+        tell_bad(report.bad, len(samples), config.data, folder and folder / "quarantine-tokens.jsonl")
+    return Session(good, held_out, loaded, renderer, report)
+
+
+def context_of(loaded: Loaded) -> int | None:
+    """Return the longest sequence that the model was made for, in tokens."""
+    length = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else None
 
 
 def trainer_arguments(config: Any, run_path: Path) -> dict[str, Any]:
@@ -60,11 +115,6 @@ def ledger_metrics(
         "reflected": found.reflected,
     }
     return {name: rate.value for name, rate in rates.items() if rate.value is not None}
-
-
-def validation_samples(validation: ValidationConfig | None, report: Path) -> list[Sample]:
-    """Load the validation samples, none without a block."""
-    return load_samples(validation.data, report, need="answer") if validation else []
 
 
 def save_finished(loaded: Loaded, trainer: Any, folder: Path) -> None:

@@ -15,13 +15,6 @@ PATIENCE = 5
 """Steps in a row without a finite gradient after which a run is given up."""
 
 
-class Interrupted(Exception):
-    """The run was asked to end; its checkpoint is saved."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"asked to end; step {step} is saved, start the same command again to go on")
-
-
 class SaveOnTerm(TrainerCallback):  # type: ignore[misc]
     """On SIGTERM, as schedulers send it before they kill, saves after the current step and ends the run."""
 

@@ -6,7 +6,9 @@ import pytest
 
 from mmreflect.environments import single_turn
 from mmreflect.records import Author, Media, Reply, Sample, Stop, Turn
-from mmreflect.rollouts.actions import Action, Context, Continue, Observe, Sampling
+from mmreflect.rl.advantages import group_mean
+from mmreflect.rl.rows import rows_of
+from mmreflect.rollouts.actions import Action, Context, Continue, Observe, Probe, Sampling
 from mmreflect.rollouts.driver import Driver, Episode, roll_out
 from mmreflect.rollouts.engines.scripted import ScriptedEngine
 
@@ -122,3 +124,53 @@ def test_scripted_replies_from_a_file(tmp_path: Path) -> None:
 
 def test_turns_put_media_in_their_places() -> None:
     assert sample().turns() == [Turn("system", ["be brief"]), Turn("user", [Media("image", "a.png"), "how many?"])]
+
+
+def test_a_probe_is_asked_on_the_side_and_leaves_the_rollout_as_it_is() -> None:
+    seen: list[str] = []
+
+    def probing(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        yield Observe(given.turns()[-1].content, stage="propose")
+        aside = yield Probe("sufficient", [Media("image", "crop.png"), "enough?"])
+        seen.append(aside.text)
+        yield Observe(["go on"], stage="revise")
+        return {}
+
+    engine = ScriptedEngine(lambda request, asked: f"r{asked}")
+    rollout = roll_out(engine, probing, [sample()], 1, SAMPLING, seed=0)[0].rollouts[0]
+    assert seen == ["r1"] and rollout.probes["sufficient"].text == "r1" and rollout.text == "r0go onr2"
+    assert [item.path for item in rollout.media] == ["a.png"]
+    assert [item.path for item in engine.requests[1].media] == ["a.png", "crop.png"]
+    assert type(rollout).from_json(rollout.to_json()) == rollout
+
+
+def test_an_environment_that_never_stops_is_stopped() -> None:
+    def endless(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        while True:
+            yield Observe(["more"], stage="again")
+
+    sampling = Sampling(max_new_tokens=5, budget=10_000, max_turns=4)
+    rollout = roll_out(ScriptedEngine(lambda request, asked: "r"), endless, [sample()], 1, sampling, seed=0)[
+        0
+    ].rollouts[0]
+    assert rollout.stop is Stop.BUDGET and rollout.text.count("r") - rollout.text.count("more") == 4
+
+
+@pytest.mark.parametrize("when", ["opening", "later"])
+def test_an_environment_that_raises_fails_its_own_rollout(when: str) -> None:
+    def broken(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        if given.id == "bad" and when == "opening":
+            raise ValueError("no segment")
+        yield Observe(["q"], stage="answer")
+        if given.id == "bad":
+            raise ValueError("no segment")
+        return {}
+
+    groups = roll_out(
+        ScriptedEngine(lambda request, asked: "r"), broken, [sample("good"), sample("bad")], 1, SAMPLING, seed=0
+    )
+    good, bad = groups[0].rollouts[0], groups[1].rollouts[0]
+    assert good.stop is Stop.EOS and good.text == "r"
+    assert bad.stop is Stop.ERROR and bad.facts["error"] == "the environment raised ValueError: no segment"
+    assert rows_of(groups, group_mean.create(group_mean.Config()))[0].rollout is good
+    assert len(rows_of(groups, group_mean.create(group_mean.Config()))) == 1

@@ -102,8 +102,7 @@ def collapse(ids: Sequence[int], shown: Sequence[Expansion], pads: set[int]) -> 
     for number, item in enumerate(shown):
         start = _find(ids, item.expanded, cursor)
         end = start + len(item.expanded)
-        longer = end < len(ids) and ids[end] in pads and ids[end] == item.expanded[-1]
-        if start < 0 or longer or pads & set(ids[cursor:start]):
+        if start < 0 or pads & set(ids[cursor:start]):
             raise UserError(
                 f"medium {number + 1} of {len(shown)} stands for {len(item.expanded)} tokens, which are not where "
                 "its turn comes in the prompt",

@@ -51,7 +51,8 @@ class Speaker(Protocol):
 class VLLMEngine(TransformersEngine):
     """Speaks through vLLM with the weights of the attached model; renders text and media as its parent does.
 
-    `attach` once, then every generation inside of `round`, which all processes enter and leave together.
+    A trainer calls `attach` once; every generation is inside of a `round`, which all processes enter and leave together.
+    Without a trainer, the first round attaches the loaded model.
     """
 
     capabilities = CAPABILITIES
@@ -107,7 +108,10 @@ class VLLMEngine(TransformersEngine):
 
     def _wake(self, step: int) -> None:
         if self._speaker is None or self._accelerator is None:
-            raise RuntimeError("attach the engine vllm before its first round")
+            from accelerate import Accelerator
+
+            self.attach(self.loaded.model, Accelerator())
+        assert self._speaker is not None and self._accelerator is not None
         # Without the two barriers a process could still be asking, or ask already, while another sends weights.
         self._accelerator.wait_for_everyone()
         if self._synced != step:

@@ -1,0 +1,131 @@
+"""Looking before a run is paid for: the token guard over a config's data, and its rewards over a file of rollouts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmreflect import console
+from mmreflect.data.store import read_rows
+from mmreflect.errors import UserError
+from mmreflect.files import write_jsonl
+from mmreflect.launch import prepare
+from mmreflect.records import Group, Rollout, Sample, Stop
+from mmreflect.rollouts.scoring import scorer
+
+SHOWN = 40
+"""Rollouts printed; all of them are in the output file."""
+
+
+def check(config: str, overrides: Sequence[str]) -> None:
+    """Render every sample of a training config through the real processor, and print what was found.
+
+    Raises:
+        UserError: more samples are bad than `data.tolerate` allows; the first are named.
+    """
+    job = prepare("train", config, overrides)
+    console.show_plan(job.plan())
+    report = job.recipe.check(job.config)
+    summary = report.summary()
+    for name in ("prompt_tokens", "whole_tokens", "visual_tokens"):
+        _show_spread(name.replace("_", " "), summary[name])
+    for item in report.bad:
+        console.say(f"[yellow]bad[/] {item.id}: {item.reason}")
+    good = console.count(summary["samples"], "sound sample")
+    console.say(f"{good}, {summary['bad']} bad; placeholder tokens and visual features agree in every sound one")
+
+
+def _show_spread(name: str, spread: dict[str, Any]) -> None:
+    if not spread:
+        return
+    console.say(f"\n[bold]{name}[/]: least {spread['least']:,}, median {spread['median']:,}, most {spread['most']:,}")
+    largest = max(spread["histogram"].values())
+    for label, count in spread["histogram"].items():
+        console.say(f"  {label:>13} {count:>8,} {'#' * max(1, round(40 * count / largest))}")
+
+
+def score(config: str, overrides: Sequence[str]) -> None:
+    """Score a file of rollouts with the rewards of a training config; print every part and reason.
+
+    The rows need `text` and `answer` (or `gold`); `sample_id` groups them; `stop`, `question` and `facts` are used
+    where they are given. Each row is written in order with `value`, `parsed_answer`, `parsed_gold`, `reason` and
+    `parts` added.
+
+    Raises:
+        UserError: the file is missing, a row misses a key, or a reward is wrong.
+    """
+    paths, rest = _take(overrides, ("rollouts", "output"))
+    job = prepare("train", config, rest)
+    if not hasattr(job.config, "rewards"):
+        raise UserError(f"{config} has no 'rewards'", "the configuration of a GRPO run", "choose another file")
+    rows = list(read_rows(Path(paths["rollouts"])))
+    groups, places = _groups(rows, paths["rollouts"])
+    judge = scorer(job.config.rewards)
+    judge(groups)
+    scored = {
+        place: rollout for group in groups for rollout, place in zip(group.rollouts, places[group.id], strict=True)
+    }
+    written = [_with_score(row, scored[place]) for place, row in enumerate(rows)]
+    write_jsonl(Path(paths["output"]), written)
+    _show_scores(written)
+    for reason, count in judge.failures.items():
+        console.say(f"[yellow]{console.count(count, 'rollout')} could not be graded[/]: {reason}")
+    console.say(f"{console.count(len(written), 'rollout')} scored: {paths['output']}")
+
+
+def _take(overrides: Sequence[str], names: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    given = dict(item.split("=", 1) for item in overrides if item.split("=", 1)[0] in names and "=" in item)
+    missing = [name for name in names if not given.get(name)]
+    if missing:
+        raise UserError(
+            f"missing: {', '.join(f'{name}=FILE' for name in missing)}", " ".join(f"{name}=FILE" for name in names)
+        )
+    return given, [item for item in overrides if item.split("=", 1)[0] not in names]
+
+
+def _groups(rows: Iterable[dict[str, Any]], source: str) -> tuple[list[Group], dict[str, list[int]]]:
+    """Gather the rows of a sample into its group, in order of first appearance."""
+    groups: dict[str, Group] = {}
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        gold = row.get("answer", row.get("gold"))
+        if "text" not in row or gold is None:
+            raise UserError(
+                f"{source}, line {place + 1}: no 'text' or no 'answer'", "text, answer, sample_id", "add it"
+            )
+        name = str(row.get("sample_id", row.get("id", place)))
+        question = [{"role": "user", "content": str(row.get("question", ""))}]
+        sample = Sample(name, question, gold=str(gold), facts=row.get("facts") or {})
+        group = groups.setdefault(name, Group(name, sample, []))
+        tokens = list(range(int(row.get("tokens", len(str(row["text"]).split())))))
+        group.rollouts.append(Rollout(name, [], tokens, text=str(row["text"]), stop=Stop(row.get("stop", "eos"))))
+        places.setdefault(name, []).append(place)
+    return list(groups.values()), places
+
+
+def _with_score(row: dict[str, Any], rollout: Rollout) -> dict[str, Any]:
+    assert rollout.score is not None
+    found = asdict(rollout.score)
+    parts = {name: part["value"] for name, part in found["parts"].items()}
+    return row | {
+        "value": found["value"],
+        "parsed_answer": found["answer"],
+        "parsed_gold": found["gold"],
+        "reason": found["reason"],
+        "parts": parts,
+    }
+
+
+def _show_scores(rows: Sequence[dict[str, Any]]) -> None:
+    names = list(rows[0]["parts"]) if rows else []
+    lines = []
+    for place, row in enumerate(rows[:SHOWN]):
+        parts = [_number(row["parts"][name]) for name in names]
+        lines.append((str(row.get("sample_id", row.get("id", place))), _number(row["value"]), *parts, row["reason"]))
+    console.show_table("Scores", ("sample", "total", *names, "reason"), lines)
+    if len(rows) > SHOWN:
+        console.say(f"and {len(rows) - SHOWN:,} more")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
