@@ -37,7 +37,12 @@ def config_of(variant: dict[str, Any], seed: int, output: Path, demo: Path, step
     if not variant["stages"]:
         tree["rollout"]["stages"] = []
     # groups of four are flat more often than groups of eight, and the reward is correctness alone: the case for replay
-    tree["trainer"] |= {"max_steps": steps, "per_device_train_batch_size": 64, "num_generations": 4, "save_steps": steps}
+    tree["trainer"] |= {
+        "max_steps": steps,
+        "save_steps": steps,
+        "per_device_train_batch_size": 64,
+        "num_generations": 4,
+    }
     tree["rewards"][1]["weight"] = 0.1
     return tree
 
@@ -91,14 +96,18 @@ def plot(found: dict[str, list[dict[str, Any]]], file: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "mmreflect"
     import matplotlib.pyplot as plt
 
-    titles = {"replay/effective_ratio_raw": "rows with an advantage, before selection", "eval_final_accuracy": "validation accuracy"}
+    titles = {
+        "replay/effective_ratio_raw": "rows with an advantage, before selection",
+        "eval_final_accuracy": "validation accuracy",
+    }
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
         for (variant, runs), colour in zip(found.items(), COLOURS, strict=True):
             curves = [{int(step): value for step, value in run["curves"][name].items()} for run in runs]
             steps = sorted(set.intersection(*(set(item) for item in curves)))
             if steps:
-                axis.plot(steps, [statistics.mean(item[step] for item in curves) for step in steps], label=variant, color=colour)
+                means = [statistics.mean(item[step] for item in curves) for step in steps]
+                axis.plot(steps, means, label=variant, color=colour)
         axis.set(title=title, xlabel="optimizer step", ylim=(0, 1.02))
         axis.spines[["top", "right"]].set_visible(False)
     axes[1].legend(frameon=False, fontsize=8)

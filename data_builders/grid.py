@@ -1,7 +1,7 @@
 """Small pictures of coloured shapes on a grid, that a tiny model learns to read within minutes.
 
-    mmreflect build configs/demo/build.yaml
-    python -m data_builders.grid configs/demo/build.yaml
+    mmreflect build configs/demo/data.yaml
+    python -m data_builders.grid configs/demo/data.yaml
 
 The question is how many shapes have one colour. The answer is a first try, a reflection and a final answer. A careful
 reflection transcribes the grid row by row and counts again; a lazy one agrees with the first try. The lazy mode is
@@ -42,7 +42,7 @@ class Config:
     """
 
     output: str
-    splits: dict[str, Annotated[int, Field(gt=0)]]
+    splits: Annotated[dict[str, Annotated[int, Field(gt=0)]], Field(min_length=1)]
     seed: int = 0
     size: Annotated[int, Field(ge=2, le=8)] = 3
     cell_pixels: Literal[28, 32] = 28

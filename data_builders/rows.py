@@ -7,7 +7,8 @@ A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the sho
 """
 
 import functools
-import random
+import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +16,9 @@ from pydantic import Field
 
 from mmreflect.building import Example
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, read_rows
+from mmreflect.data.store import Row, try_rows
 from mmreflect.errors import UserError
+from mmreflect.files import content_mark, to_json
 
 
 @config_class
@@ -35,6 +37,11 @@ class Config:
     shard_rows: Annotated[int, Field(gt=0)] = 1000
 
 
+def inputs(config: Config) -> dict[str, str]:
+    """Return what the dataset is made from, so that a changed source is another dataset."""
+    return {"source": content_mark(config.source)}
+
+
 def splits(config: Config) -> dict[str, int]:
     """Return how many rows each split has."""
     return {split: len(rows) for split, rows in _split_rows(config.source, config.seed, config.validation).items()}
@@ -44,38 +51,78 @@ def make(config: Config, split: str, index: int) -> Example:
     """Turn one source row into an example.
 
     Raises:
-        UserError: the row misses a key or has no question.
+        UserError: the line is no JSON object, the row misses a key or has no question, or its id stands before.
     """
     place, row = _split_rows(config.source, config.seed, config.validation)[split][index]
+    if isinstance(row, UserError):
+        raise row
     folder = Path(config.source).parent
-    images = _paths(row, "images", folder)
-    videos = _paths(row, "videos", folder)
+    images, videos = _paths(row, "images", folder), _paths(row, "videos", folder)
     messages = row.get("messages") or _messages(row, place, len(images), len(videos))
-    answer = row.get("answer")
+    answer, facts = row.get("answer"), row.get("facts") or {}
+    if not isinstance(facts, dict):
+        raise UserError(f"row {place}: facts is {facts!r}", "a mapping", "fix the row")
     return Example(
-        id=str(row.get("id", f"row-{place:06}")),
+        id=_id(row, place),
         messages=messages,
         images=images,
         videos=videos,
         answer=None if answer is None else str(answer),
-        facts=row.get("facts") or {},
+        facts=facts,
     )
 
 
+def _id(row: Row, place: int) -> str:
+    return str(row.get("id", f"row-{place:06}"))
+
+
+Place = tuple[int, Row | UserError]
+
+
 @functools.lru_cache(maxsize=4)
-def _split_rows(source: str, seed: int, validation: float) -> dict[str, list[tuple[int, Row]]]:
-    rows = list(enumerate(read_rows(Path(source))))
+def _split_rows(source: str, seed: int, validation: float) -> dict[str, list[Place]]:
+    """Split the rows; rows that ask the same with the same media stay together."""
+    rows = list(enumerate(_unique(try_rows(Path(source)))))
     if not rows:
         raise UserError(f"{source} holds no rows", "at least one JSON object per line", "check the file")
-    held_out = max(1, round(len(rows) * validation)) if validation else 0
-    places = list(range(len(rows)))
-    random.Random(f"{seed}/split").shuffle(places)
-    chosen = set(places[:held_out])
+    wanted = max(1, round(len(rows) * validation)) if validation else 0
+    keys = {place: _key(row, Path(source).parent) for place, row in rows}
+    held_out: set[str] = set()
+    sound = {keys[place] for place, row in rows if isinstance(row, dict)}
+    candidates = sorted(sound, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
+    for key in candidates[:-1]:  # the last one stays in train, which must not be empty
+        if sum(keys[place] in held_out for place, _ in rows) < wanted:
+            held_out.add(key)
     parts = {
-        "train": [row for row in rows if row[0] not in chosen],
-        "validation": [row for row in rows if row[0] in chosen],
+        "train": [row for row in rows if keys[row[0]] not in held_out],
+        "validation": [row for row in rows if keys[row[0]] in held_out],
     }
     return {split: part for split, part in parts.items() if part}
+
+
+def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
+    """Put an error in the place of every row whose id stands before."""
+    seen: set[str] = set()
+    for place, row in enumerate(rows):
+        name = _id(row, place) if isinstance(row, dict) else f"line-{place}"
+        yield row if name not in seen else UserError(f"id {name!r} stands more than once", "each id once", "rename it")
+        seen.add(name)
+
+
+def _key(row: Row | UserError, folder: Path) -> str:
+    """Return a hash of what a row asks and of its media's content; a broken row is a question of its own."""
+    if isinstance(row, UserError):
+        return row.given
+    asked = row.get("question") or [turn for turn in row.get("messages") or [] if turn != row["messages"][-1]]
+    digest = hashlib.sha256(to_json(asked).encode())
+    for item in [*_listed(row.get("images")), *_listed(row.get("videos"))]:
+        path = folder / str(item)
+        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else str(item).encode())
+    return digest.hexdigest()
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _paths(row: Row, key: str, folder: Path) -> list[Path]:

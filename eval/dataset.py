@@ -11,6 +11,7 @@ from pydantic import Field
 from mmreflect.components import EngineOption, EnvironmentOption, default
 from mmreflect.config import config as config_class
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
+from mmreflect.files import content_mark, model_mark
 from mmreflect.models import ModelOption, check_model
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class Config:
     seed: int = 0
 
 
+def inputs(config: Config) -> dict[str, str]:
+    """Return marks of what the run works on, so that a retrained model or a rebuilt dataset makes another run."""
+    return {"model": model_mark(config.model.path), "data": content_mark(f"{config.data.path}/manifest.json")}
+
+
 def plan(config: Config) -> dict[str, str]:
     """Say what will be asked of which model."""
     check_model(config.model)
@@ -49,21 +55,22 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     """Ask every question, record every answer, and print the ledger."""
     from mmreflect.evaluation.runner import evaluate, show_ledger
     from mmreflect.models import load_model
-    from mmreflect.rollouts.actions import Sampling
+    from mmreflect.rollouts.actions import Sampling, generation_round
     from mmreflect.training.session import renderer_for
 
     samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
     loaded = load_model(config.model, (sample.question for sample in samples), config.seed)
     engine = config.engine.module.create(config.engine.options, loaded, renderer_for(loaded, config.data))
-    found = evaluate(
-        engine,
-        config.environment.module.create(config.environment.options),
-        samples,
-        Sampling(config.temperature, config.top_p, config.top_k, config.max_new_tokens),
-        seed=config.seed,
-        batch_size=config.batch_size,
-        file=run.path / "samples.jsonl",
-    )
+    with generation_round(engine, 0):
+        found = evaluate(
+            engine,
+            config.environment.module.create(config.environment.options),
+            samples,
+            Sampling(config.temperature, config.top_p, config.top_k, config.max_new_tokens),
+            seed=config.seed,
+            batch_size=config.batch_size,
+            file=run.path / "samples.jsonl",
+        )
     show_ledger(f"{config.model.path} on {config.data.path}", {config.data.split: found.ledger})
     return {"ledger": found.ledger.to_json()}
 

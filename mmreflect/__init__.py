@@ -4,6 +4,7 @@
 command line does; each returns a `Run`.
 """
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mmreflect.runs import Run
 
-Source = str | Mapping[str, Any]
+Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
 def build(config: Source, *overrides: str) -> "Run":
@@ -41,4 +42,12 @@ def _start(verb: str, config: Source, overrides: tuple[str, ...]) -> "Run":
     return start(verb, config, overrides)
 
 
-__all__ = ["__version__", "build", "evaluate", "merge", "train"]
+def __getattr__(name: str) -> Any:
+    if name == "Run":
+        from mmreflect.runs import Run
+
+        return Run
+    raise AttributeError(f"module 'mmreflect' has no attribute {name!r}")
+
+
+__all__ = ["Run", "__version__", "build", "evaluate", "merge", "train"]

@@ -1,4 +1,4 @@
-"""`python -m mmreflect`, which `accelerate launch -m mmreflect` uses."""
+"""`python -m mmreflect`."""
 
 import sys
 

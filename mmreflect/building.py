@@ -17,7 +17,8 @@ from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.data.store import MANIFEST, Row, sample_from_row
 from mmreflect.errors import UserError
-from mmreflect.files import sync_folder, to_json, write_atomic, write_json
+from mmreflect.files import read_jsonl, sync_folder, to_json, write_atomic, write_json
+from mmreflect.media.video import check_video
 from mmreflect.runs import Run
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Builder(Protocol):
 def plan(builder: Builder, config: Any) -> dict[str, str]:
     """Say what will be built."""
     sizes = builder.splits(config)
+    if not sizes:
+        raise UserError("the dataset would have no split", "at least one split with rows", "name its splits")
     shards = sum(_shard_count(size, config.shard_rows) for size in sizes.values())
     rows = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
     return {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
@@ -132,9 +135,7 @@ def _shard(
         write_atomic(file, "".join(to_json(row) + "\n" for row in rows))
     content = file.read_bytes()
     if rejects_file.is_file():
-        import json
-
-        reasons.update(json.loads(line)["reason"] for line in rejects_file.read_text().splitlines())
+        reasons.update(row["reason"] for row in read_jsonl(rejects_file))
     return {
         "file": str(file.relative_to(folder)),
         "rows": content.count(b"\n"),
@@ -150,17 +151,22 @@ def _make_rows(
     for index in places:
         try:
             example = builder.make(config, split, index)
-            rows.append(_store(example, folder, media))
+            rows.append(_store(example, folder, media, index))
         except UserError as error:
             rejects.append({"split": split, "index": index, "reason": error.given})
     return rows, rejects
 
 
-def _store(example: Example, folder: Path, media: Path) -> Row:
-    """Write an example's media and return its row; nothing is written for a row that does not fit the layout."""
+def _store(example: Example, folder: Path, media: Path, index: int) -> Row:
+    """Write an example's media and return its row; nothing is written for a row that does not fit the layout.
+
+    Files are named by the row's place, never by its id: an id is the user's text.
+    """
     pictures = [_png(image) if not isinstance(image, Path) else _checked_bytes(image) for image in example.images]
-    names = [f"{example.id}-{place}{suffix}" for place, (_, suffix) in enumerate(pictures)]
-    clips = [(clip, f"{example.id}-v{place}{clip.suffix}") for place, clip in enumerate(example.videos)]
+    for clip in example.videos:
+        check_video(clip)
+    names = [f"{index:06}-{place}{suffix}" for place, (_, suffix) in enumerate(pictures)]
+    clips = [(clip, f"{index:06}-v{place}{clip.suffix.lower()}") for place, clip in enumerate(example.videos)]
     row: Row = {"id": example.id, "messages": example.messages}
     row["images"] = [str((media / name).relative_to(folder)) for name in names]
     row["videos"] = [str((media / name).relative_to(folder)) for _, name in clips]
@@ -169,8 +175,6 @@ def _store(example: Example, folder: Path, media: Path) -> Row:
     for name, (content, _) in zip(names, pictures, strict=True):
         write_media(media / name, content)
     for clip, name in clips:
-        if not clip.is_file():
-            raise UserError(f"no such video: {clip}", "an existing file")
         write_media(media / name, clip.read_bytes())
     return row
 
@@ -195,12 +199,19 @@ def _checked_bytes(path: Path) -> tuple[bytes, str]:
 
 
 def _refuse_leakage(folder: Path, manifest: dict[str, Any]) -> None:
-    """Refuse a dataset in which one question with the same pictures stands in two splits."""
-    from mmreflect.data.fingerprint import shared_questions
+    """Refuse a dataset in which an id, or one question with the same pictures, stands in two splits."""
+    from mmreflect.data.fingerprint import repeated_ids, shared_questions
 
     files = {
         split: [folder / shard["file"] for shard in entry["shards"]] for split, entry in manifest["splits"].items()
     }
+    repeated = repeated_ids(files)
+    if repeated:
+        raise UserError(
+            f"{len(repeated)} ids stand more than once (the first: {', '.join(repeated[:3])})",
+            "each id once in the whole dataset",
+            "give every row its own id, or none",
+        )
     shared = shared_questions(folder, files)
     if shared:
         first = "; ".join(f"{left} and {right}" for left, right in shared[:3])

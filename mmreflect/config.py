@@ -36,6 +36,8 @@ class _Loader(yaml.SafeLoader):
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise UserError(f"a key is {key!r}", "plain text as keys", "write the key as text")
             line = key_node.start_mark.line + 1
             if key in seen:
                 raise UserError(
@@ -71,7 +73,11 @@ def load_yaml(path: Path) -> Tree:
         close = nearest(path.name, beside)
         do = f"did you mean {path.parent / close}?" if close else "check the path"
         raise UserError(f"no such config file: {path}", "the path of a YAML file", do)
-    tree = _parse_yaml(path.read_text(), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason})", "a YAML file", "save it as UTF-8") from None
+    tree = _parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         raise UserError(
             f"{path} holds {type(tree).__name__}", "a mapping of keys to values", "see configs/ for examples"
@@ -97,10 +103,16 @@ def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
     return tree
 
 
+_MAIN_KEY = {"model": "path"}
+"""A block given as plain text stands for this key of it; every other one for its `name`."""
+
+
 def _assign(tree: Any, keys: list[str], value: Any, override: str) -> None:
     *parents, last = keys
     for key in parents:
         if isinstance(tree, dict):
+            if isinstance(tree.get(key), str):  # the short form of a block: its one main key
+                tree[key] = {_MAIN_KEY.get(key, "name"): tree[key]}
             tree = tree.setdefault(key, {})
         elif isinstance(tree, list) and key.isdigit() and int(key) < len(tree):
             tree = tree[int(key)]
@@ -138,36 +150,67 @@ def parse(cls: type[T], tree: Mapping[str, Any], where: str) -> T:
     try:
         return TypeAdapter(cls).validate_json(text)
     except ValidationError as error:
-        problems = [_problem(cls, item) for item in error.errors()]
+        problems = [line for item in error.errors() for line in _problems(cls, item, tree)]
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UserError(f"{where}: {count}\n" + "\n".join(f"  - {line}" for line in problems)) from None
+        raise Problems(where, count, problems) from None
 
 
-def _problem(cls: type, item: Any) -> str:
-    location = [part for part in item["loc"] if not _is_union_tag(part)]
+class Problems(UserError):
+    """Everything that is wrong with a configuration, a line each."""
+
+    def __init__(self, where: str, count: str, lines: list[str]) -> None:
+        self.lines = lines
+        super().__init__(f"{where}: {count}\n" + "\n".join(f"  - {line}" for line in lines))
+
+    def __reduce__(self) -> Any:
+        """Survive a trip between processes as the plain error."""
+        return UserError, (self.given,)
+
+
+def _problems(cls: type, item: Any, tree: Any) -> list[str]:
+    location = _without_tags(item["loc"], tree)
     path = ".".join(str(part) for part in location)
     kind, given = item["type"], item.get("input")
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys_at(cls, location[:-1])
         close = nearest(str(location[-1]), known)
-        return f"unknown key {path!r}" + (
-            f"; did you mean {close!r}?" if close else f"; known keys: {', '.join(known)}"
-        )
+        hint = f"; did you mean {close!r}?" if close else f"; known keys: {', '.join(known)}" if known else ""
+        return [f"unknown key {path!r}{hint}"]
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"missing key {path!r}"
-    if kind == "user_error" or kind == "value_error":
-        return f"{path}: {item['ctx']['error'] if 'ctx' in item else item['msg']}"
+        return [f"missing key {path!r}"]
+    if kind == "value_error":
+        inner = item.get("ctx", {}).get("error", item["msg"])
+        lines = inner.lines if isinstance(inner, ComponentProblems) else [str(inner)]
+        return [f"{path}: {line}" for line in lines]
     message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{path}: {message.removeprefix('input ')} (given: {given!r})"
+    for name, word in (("valid array", "list"), ("an object", "a mapping"), ("a valid dictionary", "a mapping")):
+        message = message.replace(name, word)
+    return [f"{path}: {message.removeprefix('input ')} (given: {given!r})"]
 
 
-def _is_union_tag(part: Any) -> bool:
-    """Pydantic adds the branch of a union to an error's path; it is no key of the user's."""
-    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part or part[:1].isupper())
+def _without_tags(location: Sequence[Any], tree: Any) -> list[Any]:
+    """Leave out the branches of unions that pydantic adds to an error's path; the user's own keys all stay."""
+    kept = []
+    for part in location:
+        inside = part in tree if isinstance(tree, Mapping) else isinstance(part, int)
+        looks_like_tag = isinstance(part, str) and (part in _TAGS or "[" in part or part[:1].isupper())
+        if looks_like_tag and not inside:
+            continue
+        kept.append(part)
+        if isinstance(tree, Mapping):
+            tree = tree.get(part)
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            tree = tree[part]
+    return kept
+
+
+_TAGS = {"str", "int", "float", "bool"}
 
 
 def _keys_at(cls: Any, location: Sequence[Any]) -> list[str]:
     for key in location:
+        if isinstance(key, int):
+            continue
         if dataclasses.is_dataclass(cls):
             hints = {field.name: field.type for field in dataclasses.fields(cls)}
             cls = _dataclass_in(hints.get(str(key)))
@@ -183,6 +226,14 @@ def _dataclass_in(hint: Any) -> Any:
         if found is not None:
             return found
     return None
+
+
+class ComponentProblems(ValueError):
+    """What is wrong with the options of a component, a line each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
 
 
 def to_tree(value: Any) -> Any:
@@ -239,8 +290,10 @@ def component_parser(kind: str, load: Callable[[str, str], Any]) -> Callable[[An
         try:
             module = load(kind, tree["name"])
             parsed = parse(module.Config, options, f"{kind} {tree['name']!r}")
+        except Problems as problems:
+            raise ComponentProblems(problems.lines) from None
         except UserError as error:
-            raise ValueError(str(error)) from None
+            raise ComponentProblems([f"{error.given}; {error.do}" if error.do else error.given]) from None
         return Component(kind, tree["name"], parsed, module)
 
     return parse_component

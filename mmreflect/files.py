@@ -1,5 +1,6 @@
 """Files that survive a kill: atomic writes, durable appends, tolerant JSONL reading."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,22 @@ def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
         file.write("".join(to_json(row) + "\n" for row in rows).encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def content_mark(path: str) -> str:
+    """Return a mark of a file's content, or `missing`."""
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+
+
+def model_mark(path: str) -> str:
+    """Return a mark of a model folder by its weight files' names, sizes and times; `remote` for a Hub name."""
+    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    if not files:
+        return "remote"
+    return hashlib.sha256(
+        str([(item.name, item.stat().st_size, item.stat().st_mtime_ns) for item in files]).encode()
+    ).hexdigest()
 
 
 def _ends_with_newline(file: Any, size: int) -> bool:

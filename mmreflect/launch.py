@@ -1,5 +1,6 @@
 """From a verb and a configuration to a finished run: what the command line and the Python API share."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from mmreflect.config import Tree, apply_overrides, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
 
-Source = str | Mapping[str, Any]
+Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,27 @@ class Job:
 
     def run(self) -> Run:
         """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""
-        known = finished_run(self.config.output, self.verb, self.name, self.tree)
+        self._check_ranks()
+        inputs = self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
+        known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs)
         if known is not None:
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
             return known
         console.show_plan(self.plan())
-        run = open_run(self.config.output, self.verb, self.name, self.tree)
+        run = open_run(self.config.output, self.verb, self.name, self.tree, inputs)
         start = time.monotonic()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         return run
+
+    def _check_ranks(self) -> None:
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        if ranks > 1:
+            raise UserError(
+                f"started as {ranks} processes (WORLD_SIZE), and every run works in one process so far",
+                "one process",
+                "start it without a launcher; one process uses one GPU",
+            )
 
 
 def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
@@ -64,8 +76,10 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
     Raises:
         UserError: anything that can be known to be wrong before the run starts.
     """
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
     where = source if isinstance(source, str) else "the configuration"
-    tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else dict(source)
+    tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else _plain(source)
     tree = apply_overrides(tree, overrides)
     spec = VERBS[verb]
     name = tree.pop(spec.key, None)
@@ -79,6 +93,15 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
 def start(verb: str, source: Source, overrides: Sequence[str] = ()) -> Run:
     """Check, print the plan, and run."""
     return prepare(verb, source, overrides).run()
+
+
+def _plain(value: Any) -> Any:
+    """Return a mapping given from Python with its paths as text."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _missing_recipe(verb: str, spec: _Verb, where: str, tree: Tree) -> UserError:

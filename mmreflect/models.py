@@ -122,7 +122,7 @@ def _model_type(options: ModelConfig) -> str | None:
     """Return `model_type` of a local folder, or None for a Hub name."""
     folder = Path(options.path)
     if not folder.exists():
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", options.path) and not folder.parent.exists():
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", options.path):
             return None
         raise UserError(
             f"no such model: {options.path}",
@@ -135,7 +135,10 @@ def _model_type(options: ModelConfig) -> str | None:
         raise UserError(
             f"{options.path} holds no config.json", "a model folder as save_pretrained writes it", "check the path"
         )
-    model_type = str(read_json(folder / "config.json").get("model_type"))
+    try:
+        model_type = str(read_json(folder / "config.json").get("model_type"))
+    except ValueError as error:
+        raise UserError(f"{folder / 'config.json'} is broken: {error}", "a JSON file", "restore the file") from None
     if model_type not in (*VLM_TYPES, *LLM_TYPES):
         known = ", ".join((*VLM_TYPES, *LLM_TYPES))
         raise UserError(
@@ -147,11 +150,18 @@ def _model_type(options: ModelConfig) -> str | None:
             "the processor's files beside the weights",
             "copy them from the model it was trained from, or save it again with processor.save_pretrained",
         )
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise UserError(
+            f"{options.path} holds no tokenizer (no tokenizer.json or vocab.json)",
+            "the tokenizer's files beside the weights",
+            "copy them from the model it was trained from",
+        )
     return model_type
 
 
 def _load_saved(options: ModelConfig) -> Loaded:
     import transformers
+    from safetensors import SafetensorError
 
     model_type = _model_type(options)
     place = {"revision": options.revision}
@@ -164,13 +174,11 @@ def _load_saved(options: ModelConfig) -> Loaded:
             return Loaded(transformers.AutoModelForCausalLM.from_pretrained(options.path, **settings), tokenizer, None)
         processor = transformers.AutoProcessor.from_pretrained(options.path, **place)
         model = transformers.AutoModelForImageTextToText.from_pretrained(options.path, **settings)
-    except OSError as error:
+    except (OSError, ValueError, SafetensorError) as error:
         first = str(error).splitlines()[0]
-        raise UserError(
-            f"{options.path} cannot be loaded: {first}",
-            "a readable model folder or Hub name",
-            "check the path and the network",
-        ) from None
+        here = "" if Path(options.path).is_dir() else " (no folder here, so taken for a Hub name)"
+        given = f"{options.path}{here} cannot be loaded: {first}"
+        raise UserError(given, "a readable model folder or Hub name", "check the path and the network") from None
     return Loaded(model, processor.tokenizer, processor)
 
 

@@ -39,21 +39,22 @@ class Run:
         write_json(self.path / "result.json", result)
 
 
-def open_run(output: str, verb: str, name: str, tree: Tree) -> Run:
+def open_run(output: str, verb: str, name: str, tree: Tree, inputs: dict[str, str] | None = None) -> Run:
     """Claim a folder for a configuration, or recognise it as this configuration's own.
+
+    Args:
+        inputs: marks of what the run works on; a run whose inputs have changed since is another run.
 
     Raises:
         UserError: the folder belongs to another run (the keys that differ are named), holds foreign files,
             or another process is writing to it.
     """
     path = Path(output)
-    if os.environ.get("RANK", "0") != "0":  # of many ranks the first one claims the folder
-        return Run(path, verb, name)
     if path.exists() and not path.is_dir():
         raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
     mark = path / "run.json"
     if mark.is_file() and _has_work(path):
-        _check_same(path, read_json(mark), verb, name, tree)
+        _check_same(path, read_json(mark), verb, name, tree, inputs)
     elif path.is_dir() and _has_work(path):
         found = sorted(item.name for item in path.iterdir())[:3]
         raise UserError(
@@ -61,10 +62,17 @@ def open_run(output: str, verb: str, name: str, tree: Tree) -> Run:
             "an empty or new folder",
             "choose another output, or move those files away",
         )
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"output {output!r} cannot be made: {error.strerror}", "a writable place", "choose another"
+        ) from None
     _lock(path)
     write_atomic(path / "config.yaml", to_yaml(tree))
-    write_json(mark, {"verb": verb, "name": name, "mmreflect": __version__, "versions": _versions()})
+    write_json(
+        mark, {"verb": verb, "name": name, "mmreflect": __version__, "versions": _versions(), "inputs": inputs or {}}
+    )
     return Run(path, verb, name)
 
 
@@ -77,7 +85,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def finished_run(output: str, verb: str, name: str, tree: Tree) -> Run | None:
+def finished_run(output: str, verb: str, name: str, tree: Tree, inputs: dict[str, str] | None = None) -> Run | None:
     """Return the run that a folder holds when it is finished and of this very configuration, else None.
 
     Raises:
@@ -86,7 +94,7 @@ def finished_run(output: str, verb: str, name: str, tree: Tree) -> Run | None:
     path = Path(output)
     if not (path / "run.json").is_file() or not _has_work(path):
         return None
-    _check_same(path, read_json(path / "run.json"), verb, name, tree)
+    _check_same(path, read_json(path / "run.json"), verb, name, tree, inputs)
     run = Run(path, verb, name)
     return run if run.result is not None else None
 
@@ -109,12 +117,21 @@ def _has_work(path: Path) -> bool:
     return any(item.name not in _CLAIM for item in path.iterdir())
 
 
-def _check_same(path: Path, mark: dict[str, Any], verb: str, name: str, tree: Tree) -> None:
+def _check_same(
+    path: Path, mark: dict[str, Any], verb: str, name: str, tree: Tree, inputs: dict[str, str] | None
+) -> None:
     if (mark["verb"], mark["name"]) != (verb, name):
         raise UserError(
             f"output folder '{path}' holds a run of '{mark['verb']} {mark['name']}'",
             f"an empty folder, or one of '{verb} {name}'",
             "choose another output",
+        )
+    stale = [key for key, value in (inputs or {}).items() if mark.get("inputs", {}).get(key, value) != value]
+    if stale:
+        raise UserError(
+            f"output folder '{path}' holds a run on another {' and '.join(stale)}: it has changed since",
+            "the same inputs, to resume it",
+            "choose another output, or delete the folder",
         )
     changed = differences(load_yaml(path / "config.yaml"), tree)
     if changed:

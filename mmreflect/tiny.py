@@ -37,6 +37,18 @@ class TinyConfig:
     max_pixels: Positive = 28 * 28 * 64
     tie_embeddings: bool = True
 
+    def __post_init__(self) -> None:
+        """Check that the heads fit.
+
+        Raises:
+            ValueError: a head would have no even width, or none for the three axes of M-RoPE.
+        """
+        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 8:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} with heads={self.heads} gives heads that are no multiple of 8 wide; "
+                f"try heads={max(1, self.hidden_size // 32)}"
+            )
+
     @property
     def patch(self) -> int:
         """Pixels per side of a vision patch; two by two of them are one visual token."""

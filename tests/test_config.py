@@ -93,3 +93,25 @@ def test_differences_name_the_keys() -> None:
         "c: 2 -> None",
         "d: None -> 4",
     ]
+
+
+def test_a_block_in_its_short_form_can_be_opened() -> None:
+    tree = {"model": "tiny", "selection": "ssr"}
+    assert apply_overrides(tree, ["model.attention=sdpa", "selection.alpha=0.5"]) == {
+        "model": {"path": "tiny", "attention": "sdpa"},
+        "selection": {"name": "ssr", "alpha": 0.5},
+    }
+
+
+def test_capitalised_unknown_keys_and_keys_below_lists() -> None:
+    assert "unknown key 'Steps'; did you mean 'steps'?" in message({"output": "x", "Steps": 3})
+
+
+def test_other_encodings_and_odd_keys_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_bytes(b"output: \xff\xfe")
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        load_yaml(file)
+    file.write_text("{[a]: 3}")
+    with pytest.raises(UserError, match="plain text as keys"):
+        load_yaml(file)

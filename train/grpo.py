@@ -22,9 +22,10 @@ from mmreflect.components import (
 from mmreflect.config import config as config_class
 from mmreflect.data.loading import DataConfig, count_samples
 from mmreflect.errors import UserError
-from mmreflect.models import ModelOption, check_model
+from mmreflect.files import content_mark, model_mark
+from mmreflect.models import ModelOption
 from mmreflect.training.arguments import check_trainer, whole_groups
-from mmreflect.training.validation import ValidationConfig
+from mmreflect.training.validation import ValidationConfig, check_run
 
 if TYPE_CHECKING:
     from mmreflect.data.guard import Limits, Report
@@ -65,9 +66,14 @@ class Config:
     seed: int = 0
 
 
+def inputs(config: Config) -> dict[str, str]:
+    """Return marks of what the run works on, so that a retrained model or a rebuilt dataset makes another run."""
+    return {"model": model_mark(config.model.path), "data": content_mark(f"{config.data.path}/manifest.json")}
+
+
 def plan(config: Config) -> dict[str, str]:
     """Say what a step is made of; check what can be checked before torch is loaded."""
-    check_model(config.model)
+    check_run(config)
     _check_engine(config)
     _check_signals(config)
     trainer = config.trainer
@@ -78,6 +84,12 @@ def plan(config: Config) -> dict[str, str]:
     whole_groups(per_device, per_generation, group)
     questions = count_samples(config.data)
     prompts = per_device * per_generation // group
+    if questions < prompts:
+        raise UserError(
+            f"{questions} questions, but a generation takes {prompts} ({per_device} x {per_generation} / {group})",
+            f"at least {prompts} questions",
+            "give more questions, or lower trainer.per_device_train_batch_size",
+        )
     limit = per_device * per_generation * trainer.get("max_completion_length", 256)
     epochs = f"{trainer.get('num_train_epochs', 3)} epochs of {questions // max(1, prompts)} generations"
     stages = ", ".join(stage.name for stage in config.rollout.stages) or "none"
@@ -95,6 +107,8 @@ def plan(config: Config) -> dict[str, str]:
 def _check_engine(config: Config) -> None:
     """Check that the engine can do what this run asks of it."""
     engine = config.rollout.engine
+    if hasattr(engine.module, "check"):
+        engine.module.check(engine.options)
     needed = {"tokens", "policy"} | ({"continue"} if config.rollout.stages else set())
     missing = sorted(needed - engine.module.CAPABILITIES)
     if missing:
@@ -115,6 +129,13 @@ def _check_signals(config: Config) -> None:
             "remove one, or add up their weights",
         )
     for stage in config.rollout.stages:
+        fraction, group = getattr(stage.options, "fraction", 1.0), config.trainer.get("num_generations", 8)
+        if int(fraction * group) < 1:
+            raise UserError(
+                f"stage {stage.name!r} with fraction {fraction} of groups of {group} could never replace a rollout",
+                f"a fraction of at least {1 / group:g}",
+                "raise it, or trainer.num_generations",
+            )
         signal = getattr(stage.options, "signal", None)
         if signal is not None and signal not in rewards:
             raise UserError(
@@ -145,6 +166,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
 
     from mmreflect.models import lora_settings
     from mmreflect.rl.trainer import ReflectGRPOTrainer
+    from mmreflect.rollouts.actions import generation_round
     from mmreflect.training import session
     from mmreflect.training.checkpoints import LogFile
     from mmreflect.training.progress import take_over_output
@@ -152,9 +174,13 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
 
     opened = session.open_session(config, "answer", limits, run.path)
     loaded, samples = opened.loaded, opened.samples
-    arguments = GRPOConfig(
-        **{"learning_rate": 1e-6, "beta": 0.0, "scale_rewards": "none", **session.trainer_arguments(config, run.path)}
+    arguments = session.checked(
+        GRPOConfig,
+        **{"learning_rate": 1e-6, "beta": 0.0, "scale_rewards": "none", **session.trainer_arguments(config, run.path)},
     )
+    if arguments.beta and config.model.path == "tiny":  # TRL loads the reference model again, by its path
+        loaded.save(run.path / "initial")
+        loaded.model.config.name_or_path = str(run.path / "initial")
     method = _method(config, arguments, loaded, opened.renderer, run)
     trainer = ReflectGRPOTrainer(
         loaded,
@@ -169,9 +195,10 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     def measure() -> dict[str, float]:
         assert config.evaluation is not None
         limit = arguments.max_completion_length
-        return session.ledger_metrics(
-            method.engine, method.environment, opened.held_out, config.evaluation, limit, config.seed
-        )
+        with generation_round(method.engine, trainer.state.global_step):
+            return session.ledger_metrics(
+                method.engine, method.environment, opened.held_out, config.evaluation, limit, config.seed
+            )
 
     trainer.validate_with(measure if config.evaluation else None, config.evaluation)
     take_over_output(trainer, "grpo")

@@ -2,7 +2,6 @@
 
     mmreflect train configs/train/sft.yaml
     python -m train.sft configs/train/sft.yaml
-    accelerate launch -m mmreflect train configs/train/sft.yaml
 
 Only assistant turns are learnt. Rows may hold one picture, several, videos, or text alone.
 """
@@ -14,9 +13,10 @@ from pydantic import AfterValidator, Field
 from mmreflect.components import EnvironmentOption, default
 from mmreflect.config import config as config_class
 from mmreflect.data.loading import DataConfig, count_samples
-from mmreflect.models import ModelOption, check_model
+from mmreflect.files import content_mark, model_mark
+from mmreflect.models import ModelOption
 from mmreflect.training.arguments import check_trainer
-from mmreflect.training.validation import ValidationConfig
+from mmreflect.training.validation import ValidationConfig, check_run
 
 if TYPE_CHECKING:
     from mmreflect.data.guard import Limits, Report
@@ -36,9 +36,14 @@ class Config:
     seed: int = 0
 
 
+def inputs(config: Config) -> dict[str, str]:
+    """Return marks of what the run works on, so that a retrained model or a rebuilt dataset makes another run."""
+    return {"model": model_mark(config.model.path), "data": content_mark(f"{config.data.path}/manifest.json")}
+
+
 def plan(config: Config) -> dict[str, str]:
     """Say what will be trained on what, and how many steps that is."""
-    check_model(config.model)
+    check_run(config)
     rows = count_samples(config.data)
     trainer = config.trainer
     batch = trainer.get("per_device_train_batch_size", 8) * trainer.get("gradient_accumulation_steps", 1)
@@ -84,8 +89,8 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     opened = session.open_session(config, "response", limits, run.path)
     loaded, samples = opened.loaded, opened.samples
     given = session.trainer_arguments(config, run.path)
-    arguments = SFTConfig(
-        **{"learning_rate": 1e-5, "max_length": None, **given}, dataset_kwargs={"skip_prepare_dataset": True}
+    arguments = session.checked(
+        SFTConfig, **{"learning_rate": 1e-5, "max_length": None, **given}, dataset_kwargs={"skip_prepare_dataset": True}
     )
     collator = SftCollator(samples, opened.renderer, arguments.max_length)
     trainer = ReflectSFTTrainer(

@@ -1,18 +1,23 @@
 """Multiple choice: which option an answer names, by letter, by letter and text, or by the option's text or value."""
 
 import re
+import unicodedata
 
-from mmreflect.answers.formulas import constant
 from mmreflect.answers.markup import after_phrase, plain, tidy
 from mmreflect.answers.quantities import linear, read_quantity, same_quantity
 from mmreflect.answers.spec import LETTERS, AnswerSpec
+from mmreflect.answers.values import constant, same_value
 from mmreflect.answers.verdict import Verdict, judged, ungraded
 
 Options = tuple[tuple[str, str], ...]
 
-_LEADS = re.compile(r"^(?:(?:the|my|correct|best|final)\s+)*(?:answer|option|choice|letter)\s*[:=]?\s+(?=\S)", re.IGNORECASE)
+_LEADS = re.compile(
+    r"^(?:(?:the|my|correct|best|final)\s+)*(?:answer|option|choice|letter)\s*[:=]?\s+(?=\S)", re.IGNORECASE
+)
 _ONE = re.compile(r"[(\[{<]*\s*([A-Za-z])\s*[)\]}>]*\s*[.:,;]?")
-_HEAD = re.compile(r"(?:[(\[{<]\s*([A-Za-z])\s*[)\]}>]|([A-Za-z])\s*[).:\]]|([A-Z])\s*(?=[,;]|-\s|-$))\s*[-.:,;]*\s*(.*)", re.DOTALL)
+_HEAD = re.compile(
+    r"(?:[(\[{<]\s*([A-Za-z])\s*[)\]}>]|([A-Za-z])\s*[).:\]]|([A-Z])\s*(?=[,;]|-\s|-$))\s*[-.:,;]*\s*(.*)", re.DOTALL
+)
 _SPACED = re.compile(r"([A-Za-z])\s+(\S.*)", re.DOTALL)
 _ARTICLE_FOLLOWED = r"(?!\s+(?!(?:is|because|since|as|and|or|not|nor|but|for)\b)[A-Za-z0-9])"
 _MENTION = re.compile(
@@ -23,6 +28,11 @@ _NEGATION = re.compile(
     r"(?:\bnot|n't|\bnor|\bneither|\binstead of|\brather than|\bthan|\bunlike|\bexcept|\beliminate[ds]?|\bexclude[ds]?"
     r"|\brule[ds]? out)\s+(?:option\s+|choice\s+|answer\s+|the\s+|an?\s+)?[(\[]?\s*$",
     re.IGNORECASE,
+)
+_DECISION = re.compile(
+    r"\b(?:pick|choose|chose|select|go(?:ing)? with|opt for|conclude|so|thus|hence|therefore)\b[,:]?\s+(?:that\s+)?"
+    r"(?:it(?:'s|\s+is)\s+)?(?:the\s+)?(?:option\s+|answer\s+|choice\s+)?[(\[]?([A-Za-z])[)\]]?"
+    r"(?=[^\w'’]*$|[.,;:](?:\s|$)|\s+(?:because|since|as)\b)"
 )
 _ARTICLE = re.compile(r"^(?:the|an?)\s+")
 
@@ -43,7 +53,7 @@ def grade_choice(answer: str, gold: str, spec: AnswerSpec) -> Verdict:
         return judged(False, ", ".join(sorted(named)), wanted, "several options")
     letter = next(iter(named))
     texts = dict(spec.options or ())
-    twins = letter in texts and wanted in texts and plain(texts[letter]) == plain(texts[wanted]) != ""
+    twins = letter in texts and wanted in texts and _spaced(texts[letter]) == _spaced(texts[wanted])
     if letter == wanted or twins:
         return judged(True, letter, wanted, "same option")
     outside = bool(texts) and letter not in texts
@@ -70,7 +80,7 @@ def named_options(answer: str, options: Options | None) -> set[str]:
     A letter counts in any bracket, with a dot, in bold; a bare "A" or "I" inside a sentence is a word, and lower-case
     letters count only alone, in brackets, before a dot, or with their option's text. What is negated is not named.
     """
-    text = tidy(answer)
+    text = tidy(answer if answer.isascii() else unicodedata.normalize("NFKC", answer))
     if match := _ONE.fullmatch(text):
         return {match.group(1).upper()}
     choices = options or ()
@@ -86,6 +96,8 @@ def named_options(answer: str, options: Options | None) -> set[str]:
         return {letter} | _other_options(match.group(4), letter, choices)
     if (said := after_phrase(text)) and said != text:
         return named_options(said, options)
+    if decisions := {letter.upper() for letter in _DECISION.findall(text)}:
+        return decisions
     return _mentions(text) | _texts_inside(text, choices)
 
 
@@ -142,7 +154,7 @@ def _equal_value(text: str, option: str) -> bool:
     if not any(char.isdigit() for char in text) or not any(char.isdigit() for char in option):
         return False
     one, other = constant(linear(text)), constant(linear(option))
-    return one is not None and other is not None and abs(float(one) - float(other)) <= 1e-9 * max(1.0, abs(float(one)))
+    return one is not None and other is not None and same_value(one, other) is True
 
 
 def _texts_inside(text: str, options: Options) -> set[str]:

@@ -4,16 +4,18 @@ Most pairs are decided here without computer algebra; the rest goes to math-veri
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mmreflect.answers import stats
-from mmreflect.answers.formulas import Formula, constant, read_formula, same_formula
+from mmreflect.answers.formulas import Formula, read_formula
 from mmreflect.answers.parts import Parts, read_parts, split_outside
 from mmreflect.answers.quantities import NEAR_DECIMALS, Quantity, linear, read_quantity, same_quantity
+from mmreflect.answers.relations import same_relation
 from mmreflect.answers.remote import compare_remotely
 from mmreflect.answers.spec import AnswerSpec
 from mmreflect.answers.statements import has_words, stated, understood
 from mmreflect.answers.units import read_unit, units_agree
+from mmreflect.answers.values import constant, constant_value, same_formula
 from mmreflect.answers.verdict import Verdict, judged, ungraded
 from mmreflect.answers.words import grade_text
 
@@ -61,6 +63,8 @@ def grade_math(answer: str, gold: str, spec: AnswerSpec) -> Verdict:
         return judged(equal, str(one), str(other), reason)
     several = len(split_outside(given)) > 1 and read_parts(wanted) is None
     equal_or_unclear = same_expression(given, wanted)
+    if equal_or_unclear is None:
+        equal_or_unclear = same_relation(given, wanted)
     if equal_or_unclear is None and not has_words(given):
         return compare_remotely(given, wanted)
     if equal_or_unclear:
@@ -116,7 +120,9 @@ def _same_parts(many: Parts | None, several: Parts | None, given: str, wanted: s
         assert parts is not None
         if parts.ordered or not parts.items:
             return None if "\\cup" in single or "∪" in single or "<" in single or ">" in single else False
-        return _all(same_expression(item, wanted) if several is None else same_expression(given, item) for item in parts.items)
+        return _all(
+            same_expression(item, wanted) if several is None else same_expression(given, item) for item in parts.items
+        )
     if many.ordered or several.ordered:
         if many.brackets != several.brackets:
             return False
@@ -126,7 +132,7 @@ def _same_parts(many: Parts | None, several: Parts | None, given: str, wanted: s
     return _same_sets(list(many.items), list(several.items))
 
 
-def _all(outcomes: "Iterable[bool | None]") -> bool | None:
+def _all(outcomes: Iterable[bool | None]) -> bool | None:
     unclear = False
     for outcome in outcomes:
         if outcome is False:
@@ -199,7 +205,9 @@ def _read(text: str, other: str) -> tuple[Formula, str] | None:
         match = pattern.match(text)
         if match and (unit := read_unit(match.group(2))):
             alone = match.group(2).strip()
-            if (len(alone) > 1 or not alone.isalpha() or alone not in other) and (formula := read_formula(match.group(1))):
+            if (len(alone) > 1 or not alone.isalpha() or alone not in other) and (
+                formula := read_formula(match.group(1))
+            ):
                 return formula, unit
     formula = read_formula(text)
     return (formula, "") if formula else None
@@ -209,5 +217,5 @@ def _near(quantity: Quantity | None, formula: Formula) -> bool:
     """Whether a long decimal is the rounding of a constant: 3.141593 is π, 3.14 is not."""
     if quantity is None or quantity.places < NEAR_DECIMALS:
         return False
-    number = same_formula(formula, formula) and value_of(formula)
-    return isinstance(number, float) and round(number, NEAR_DECIMALS) == round(float(quantity.value), NEAR_DECIMALS)
+    number = constant_value(formula)
+    return number is not None and round(float(number), NEAR_DECIMALS) == round(float(quantity.value), NEAR_DECIMALS)

@@ -1,11 +1,23 @@
-"""Finding answers in a text: tagged blocks first, then boxes, then what follows an answer phrase."""
+"""Finding answers in a text: tagged blocks first, then boxes, then an answer phrase, then a candidate of the type."""
 
 import re
 from dataclasses import dataclass
 
-ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+from mmreflect.answers.choices import named_options
+from mmreflect.answers.formulas import MAX_LENGTH
+from mmreflect.answers.markup import after_phrase, plain, sentences
+from mmreflect.answers.spans import intervals
+from mmreflect.answers.spec import AnswerSpec
+from mmreflect.answers.statements import has_words
+from mmreflect.answers.words import first_word
+
+_TAG = re.compile(r"<\s*(/?)\s*answer\s*>", re.IGNORECASE)
 _THINK = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
-_PHRASE = re.compile(r"(?:final answer|the answer is|answer)\s*[:=]?\s*(?:is\s+)?([^\n]+)", re.IGNORECASE)
+_BOX = re.compile(r"\\boxed\s*\{")
+_BETWEEN_BOXES = re.compile(r"[\s$]*(?:,|;|,?\s*\b(?:and|or)\b)[\s$]*", re.IGNORECASE)
+_LOOKS_NUMERIC = re.compile(r"\d|[½⅓⅔¼¾π√∞∅]|\\(?:pi|sqrt|infty|emptyset)\b|\$[^$]+\$")
+_LOOKS_LISTED = re.compile(r"\d|[,;\[{]")
+_LAST_SENTENCES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +30,24 @@ class Candidate:
 
 
 def boxes(text: str) -> list[Candidate]:
-    r"""Return the contents of every balanced `\boxed{...}`, in order."""
-    found = []
-    for match in re.finditer(r"\\boxed\s*\{", text):
-        depth, place = 1, match.end()
-        while place < len(text) and depth:
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            place += 1
-        if depth == 0:
-            found.append(Candidate(text[match.end() : place - 1].strip(), match.start(), place))
+    r"""Return the contents of every balanced `\boxed{...}`, in order; of nested ones the outermost.
+
+    An unbalanced box is none. Braces are counted once over the text, so that ten thousand open boxes take no longer
+    than one.
+    """
+    starts = {match.end() - 1: match.start() for match in _BOX.finditer(text)}
+    found: list[Candidate] = []
+    open_braces: list[int] = []
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL) if starts else ():
+        place = match.start()
+        if match.group() == "{":
+            open_braces.append(place)
+        elif match.group() == "}" and open_braces:
+            start = open_braces.pop()
+            if start in starts:
+                while found and found[-1].start > starts[start]:
+                    found.pop()
+                found.append(Candidate(text[start + 1 : place].strip(), starts[start], place + 1))
     return found
 
 
@@ -35,27 +56,95 @@ def candidates(text: str) -> list[Candidate]:
 
     In tagged layouts the first block is the first try and the last one the final answer.
     """
-    blocks = [Candidate(_inside(match.group(1)), match.start(), match.end()) for match in ANSWER.finditer(text)]
-    return blocks or boxes(text)
+    found = blocks(text)
+    return [Candidate(_inside(block.text), block.start, block.end) for block in found] or boxes(text)
+
+
+def blocks(text: str) -> list[Candidate]:
+    """Return every `<answer>` block as it stands; a tag that is opened twice counts from its last opening."""
+    found: list[Candidate] = []
+    opened: re.Match[str] | None = None
+    for tag in _TAG.finditer(text):
+        if not tag.group(1):
+            opened = tag
+        elif opened is not None:
+            found.append(Candidate(text[opened.end() : tag.start()], opened.start(), tag.end()))
+            opened = None
+    return found
 
 
 def _inside(block: str) -> str:
-    inner = boxes(block)
-    return inner[-1].text if inner else block.strip()
+    """Return the last box of a block, or the whole block; a box around a box is opened."""
+    for _ in range(8):
+        inner = boxes(block)
+        if not inner:
+            break
+        block = _last_box(inner, block)
+    return block.strip()
 
 
-def final_answer(text: str) -> str | None:
+def _last_box(found: list[Candidate], text: str) -> str:
+    """Return the last box, with those before it that "or", "and" or a comma joins to it: they are one statement."""
+    result, start = found[-1].text, found[-1].start
+    for box in reversed(found[:-1]):
+        if not _BETWEEN_BOXES.fullmatch(text[box.end : start]):
+            break
+        result, start = f"{box.text}{re.sub(r'[$]', '', text[box.end : start])}{result}", box.start
+    return result
+
+
+def outside_thinking(text: str) -> str:
+    """Return a text without its thinking parts; a part that a prompt opened has only its end tag."""
+    opened, closed = text.find("<think>"), text.find("</think>")
+    if closed >= 0 and (opened < 0 or closed < opened):
+        text = text[closed + len("</think>") :]
+    return _THINK.sub("", text)
+
+
+def final_answer(text: str, spec: AnswerSpec | None = None) -> str | None:
     """Return the answer a text ends on, or None when it states none.
 
     The last `<answer>` block (and the last box inside it), else the last box outside the thinking part, else what
-    follows the last answer phrase. Reasoning is never searched once a final block exists.
+    follows the last answer phrase, else, when the type is known, the last plausible candidate of that type. Reasoning
+    is never searched once a final block exists. A block that is never closed is searched like a text of its own.
     """
-    blocks = list(ANSWER.finditer(text))
-    if blocks:
-        return _inside(blocks[-1].group(1)) or None
-    outside = _THINK.sub("", text)
+    if closed := blocks(text):
+        return _inside(closed[-1].text) or None
+    outside = outside_thinking(text)
+    if opened := [tag for tag in _TAG.finditer(outside) if not tag.group(1)]:
+        outside = outside[opened[-1].end() :]
     boxed = boxes(outside)
     if boxed:
-        return boxed[-1].text or None
-    phrases = _PHRASE.findall(outside)
-    return phrases[-1].strip().rstrip(".") or None if phrases else None
+        return _inside(_last_box(boxed, outside)) or None
+    kind = spec.type if spec else None
+    if kind == "ocr":
+        return outside.strip() or None
+    said = after_phrase(outside)
+    if said is not None or spec is None or kind is None:
+        return said
+    return _plausible(outside.strip(), spec)
+
+
+def _plausible(text: str, spec: AnswerSpec) -> str | None:
+    """Return the last sentence of a text that holds an answer of the type, or the whole text when it is short."""
+    if not text or spec.type == "text":
+        return text or None
+    pieces = sentences(text)[-_LAST_SENTENCES:]
+    short = len(text) <= MAX_LENGTH and "\n" not in text
+    if spec.type == "multiple_choice":
+        if short and len(named_options(text, spec.options)) == 1:
+            return text
+        return _last([piece for piece in pieces if named_options(piece[:MAX_LENGTH], spec.options)])
+    if spec.type == "yes_no":
+        return text if first_word(text) else _last([piece for piece in pieces if first_word(piece)])
+    if spec.type == "temporal_iou":
+        return _last([piece for piece in pieces if intervals(piece)])
+    if spec.type == "list" and len(text) <= MAX_LENGTH and ("[" in text or not has_words(text)):
+        return text
+    looks = _LOOKS_LISTED if spec.type == "list" else _LOOKS_NUMERIC
+    fitting = _last([piece for piece in pieces if looks.search(piece)])
+    return fitting or (text if short and plain(text) else None)
+
+
+def _last(pieces: list[str]) -> str | None:
+    return pieces[-1].strip() if pieces else None

@@ -1,25 +1,20 @@
-r"""Formulas, read into a tree and compared by their values: what decides most expressions without computer algebra.
+r"""Formulas, LaTeX or plain, read into trees without computer algebra.
 
-Two formulas are the same when they have the same value at every one of several points, and differ when they differ at
-one. Rational arithmetic is exact, so polynomials and fractions are decided exactly; roots and functions are compared as
-floats, and what is neither clearly equal nor clearly different is left undecided, as is all that this reader does not
-know (equations, matrices, complex numbers, integrals): that is the work of the worker processes.
+What this reader does not know is left to the worker processes: relations, matrices, complex numbers, integrals.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-Number = Fraction | float
 Tree = tuple[object, ...]
 
 MAX_DEPTH = 20
 """Brackets inside brackets that a formula may have."""
-_MAX_BITS = 2048
-_EQUAL, _DIFFERENT = 1e-11, 1e-7
+MAX_LENGTH = 300
+"""Characters of an answer that are looked at; a longer one is no final answer."""
 
 _TOKEN = re.compile(
     r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|\\([a-zA-Z]+)|(sqrt|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|exp|pi|abs)(?![a-z])"
@@ -29,14 +24,18 @@ _SIGNS = {"**": "^", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "�
 _COMMANDS = {"cdot": "*", "times": "*", "div": "/", "lbrace": "{", "rbrace": "}", "arcsin": "asin", "arccos": "acos"}
 _COMMANDS |= {"arctan": "atan", "lvert": "|", "rvert": "|", "vert": "|"}
 _GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta kappa lambda mu nu xi rho sigma tau phi varphi chi"
-    " psi omega Gamma Delta Theta Lambda Phi Psi Omega ell".split()
+    [
+        *("alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "kappa"),
+        *("lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "ell"),
+        *("Gamma", "Delta", "Theta", "Lambda", "Phi", "Psi", "Omega"),
+    ]
 )
-_FUNCTIONS: dict[str, Callable[[float], float]] = {
-    "sin": math.sin, "cos": math.cos, "tan": math.tan, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh,
-    "asin": math.asin, "acos": math.acos, "atan": math.atan, "ln": math.log, "exp": math.exp,
-    "cot": lambda x: 1 / math.tan(x), "sec": lambda x: 1 / math.cos(x), "csc": lambda x: 1 / math.sin(x),
-}  # fmt: skip
+FUNCTIONS = frozenset(
+    [
+        *("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"),
+        *("asin", "acos", "atan", "ln", "exp", "abs"),
+    ]
+)
 
 
 class Unreadable(Exception):
@@ -228,7 +227,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 def _word(word: str) -> tuple[str, str]:
     word = _COMMANDS.get(word, word)
-    if word in _FUNCTIONS or word == "abs":
+    if word in FUNCTIONS:
         return "function", word
     if word in _GREEK:
         return "name", word
@@ -239,12 +238,14 @@ def _word(word: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=2048)
 def read_formula(text: str) -> Formula | None:
-    """Read a formula (LaTeX or plain, in the form of `quantities.linear`); None for what this reader does not know.
+    r"""Read a formula (LaTeX or plain, in the form of `quantities.linear`); None for what this reader does not know.
 
-    `\\log` without a base is left to others: it is read as base 10 or e. Words are no formulas: four letters in a row
+    `\log` without a base is left to others: it is read as base 10 or e. Words are no formulas: four letters in a row
     are not a product.
     """
     if re.search(r"(?<!\\)(?<![\\a-zA-Z])[a-zA-Z]{4,}", re.sub(r"sqrt|sinh|cosh|tanh", "", text)) or not text.strip():
+        return None
+    if len(text) > MAX_LENGTH:
         return None
     depth = deepest = 0
     for char in text:
@@ -258,136 +259,3 @@ def read_formula(text: str) -> Formula | None:
     except (Unreadable, RecursionError):
         return None
     return Formula(tree, frozenset(reader.names)) if reader.peek()[0] == "end" else None
-
-
-def value(tree: Tree, point: Mapping[str, Fraction]) -> Number:
-    """Return the value of a tree at a point.
-
-    Raises:
-        ArithmeticError: it has none there (1/0), or only a huge one.
-        ValueError: outside the real numbers.
-    """
-    kind = tree[0]
-    if kind == "number":
-        return tree[1]  # type: ignore[return-value]
-    if kind == "name":
-        return point[tree[1]]  # type: ignore[index]
-    if kind == "call":
-        return _FUNCTIONS[tree[1]](float(value(tree[2], point)))  # type: ignore[index,arg-type]
-    first = value(tree[1], point)  # type: ignore[arg-type]
-    if kind == "neg":
-        return -first
-    if kind == "abs":
-        return abs(first)
-    if kind == "!":
-        if first != int(first) or not 0 <= first <= 100:
-            raise OverflowError("a factorial")
-        return Fraction(math.factorial(int(first)))
-    second = value(tree[2], point)  # type: ignore[arg-type]
-    if kind == "+":
-        result = first + second
-    elif kind == "-":
-        result = first - second
-    elif kind == "*":
-        result = first * second
-    elif kind == "/":
-        result = first / second
-    else:
-        result = _raise(first, second) if kind == "^" else _root(first, second)
-    if isinstance(result, Fraction) and result.numerator.bit_length() + result.denominator.bit_length() > _MAX_BITS:
-        raise OverflowError("a huge number")
-    return result
-
-
-def _raise(base: Number, exponent: Number) -> Number:
-    if isinstance(exponent, Fraction) and exponent.denominator == 1 and isinstance(base, Fraction):
-        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if abs(exponent) * bits > _MAX_BITS:
-            raise OverflowError("a huge power")
-        return base ** int(exponent)
-    if base < 0 and not (isinstance(exponent, Fraction) and exponent.denominator == 1):
-        raise ValueError("a power of a negative number")
-    if isinstance(exponent, Fraction) and exponent.denominator in (2, 3) and isinstance(base, Fraction):
-        return _raise(_root(base, Fraction(exponent.denominator)), Fraction(exponent.numerator))
-    return float(base) ** float(exponent)
-
-
-def _root(radicand: Number, index: Number) -> Number:
-    if index != int(index) or not 2 <= index <= 10:
-        raise ValueError("a root of another kind")
-    if radicand < 0:
-        raise ValueError("a root of a negative number")
-    if isinstance(radicand, Fraction):
-        order = int(index)
-        top, bottom = (_whole_root(part, order) for part in (radicand.numerator, radicand.denominator))
-        if top is not None and bottom is not None:
-            return Fraction(top, bottom)
-    return float(radicand) ** (1 / float(index))
-
-
-def _whole_root(number: int, order: int) -> int | None:
-    root = math.isqrt(number) if order == 2 else round(number ** (1 / order))
-    return root if root**order == number else None
-
-
-def constant(text: str) -> Number | None:
-    """Return the value of a formula without variables; None for all else."""
-    formula = read_formula(text)
-    if formula is None or formula.names:
-        return None
-    try:
-        result = value(formula.tree, {})
-    except (ArithmeticError, ValueError):
-        return None
-    return result if isinstance(result, Fraction) or math.isfinite(result) else None
-
-
-def same_formula(one: Formula, other: Formula) -> bool | None:
-    """Whether two formulas have the same value wherever they have one; None when that is not clear.
-
-    Variables are real and of either sign, so that sqrt(x^2) is not x.
-    """
-    names = sorted(one.names | other.names)
-    agreed = 0
-    for point in _points(names):
-        values = [_value_or_none(formula.tree, point) for formula in (one, other)]
-        if values[0] is None or values[1] is None:
-            if values[0] is not values[1]:
-                return None
-            continue
-        same = _same_value(values[0], values[1])
-        if not same:
-            return same
-        agreed += 1
-    return True if agreed >= (3 if names else 1) else None
-
-
-def _value_or_none(tree: Tree, point: Mapping[str, Fraction]) -> Number | None:
-    try:
-        result = value(tree, point)
-    except (ArithmeticError, ValueError):
-        return None
-    return result if isinstance(result, Fraction) or math.isfinite(result) else None
-
-
-def _same_value(one: Number, other: Number) -> bool | None:
-    if isinstance(one, Fraction) and isinstance(other, Fraction):
-        return one == other
-    distance = abs(float(one) - float(other)) / max(1e-3, abs(float(one)), abs(float(other)))
-    if distance <= _EQUAL:
-        return True
-    return False if distance >= _DIFFERENT else None
-
-
-def _points(names: list[str]) -> list[dict[str, Fraction]]:
-    """Return points of unrelated fractions, first positive ones, below and above 1, then of mixed sign."""
-    if not names:
-        return [{}]
-    seeds = (17, 41, 73, 89, 29, 61)
-    return [
-        {
-            name: Fraction((seed * (7 * place + 11)) % 97 + 3, 53) * (-1 if row >= 3 and (row + place) % 2 else 1)
-            for place, name in enumerate(names)
-        }
-        for row, seed in enumerate(seeds)
-    ]

@@ -1,110 +1,103 @@
-"""Grading one answer against one reference: option letters, numbers, plain text.
+"""Grading an answer against a reference, by its type; one grader for training and evaluation.
 
-"Could not grade" is a verdict of its own (`correct` None): it says that the reference is unusable, and never counts
-as right or wrong.
+"Could not grade" is a verdict of its own (`score` None): it says that the reference is unusable, and never counts as
+right or wrong. Whatever an answer holds, grading returns: it is bounded in size and time, and what is malformed is
+wrong.
 """
 
-import re
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from functools import lru_cache
 
-MAX_LENGTH = 300
-"""Characters of an answer that are looked at; a longer one is no final answer."""
-MAX_DIGITS = 60
+from mmreflect.answers import stats
+from mmreflect.answers.choices import grade_choice
+from mmreflect.answers.expressions import grade_math
+from mmreflect.answers.extract import final_answer
+from mmreflect.answers.formulas import MAX_LENGTH
+from mmreflect.answers.lists import grade_list
+from mmreflect.answers.markup import tidy
+from mmreflect.answers.measures import grade_float, grade_regression
+from mmreflect.answers.remote import NotGradedError
+from mmreflect.answers.spans import grade_span
+from mmreflect.answers.spec import AnswerSpec
+from mmreflect.answers.verdict import Verdict, judged, scored, ungraded
+from mmreflect.answers.words import grade_ocr, grade_text, grade_yes_no
 
-_WRAPPERS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
-_LETTER = re.compile(r"[(\[]?\s*([A-Z])\s*[)\].:]?", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?")
-_FRACTION = re.compile(r"([-+]?\d+)\s*/\s*(\d+)")
-_LATEX_FRACTION = re.compile(r"([-+]?)\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}")
+MAX_TEXT = 20_000
+"""Characters of a text or a transcript that are looked at."""
+CACHE_SIZE = 1 << 15
+
+_GRADED = ("ocr", "regression", "temporal_iou")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The result of grading.
+def verify(text: str | None, gold: str | None, spec: AnswerSpec | None = None) -> Verdict:
+    """Find the final answer of a whole response, by its type, and grade it."""
+    spec = (spec or AnswerSpec()).resolved(gold)
+    return grade(final_answer(text, spec) if text else None, gold, spec)
 
-    Attributes:
-        correct: None when the reference cannot be graded against.
-        answer: the answer as it was understood.
-        gold: the reference as it was understood.
-        reason: why, in a few words.
+
+def grade(answer: str | None, gold: str | None, spec: AnswerSpec | None = None) -> Verdict:
+    """Grade one answer against one reference.
+
+    Without a spec the reference decides the type. An answer of None, empty, or longer than the limit is wrong; an empty
+    or unreadable reference gives no verdict. Never raises, whatever the strings hold.
     """
+    spec = (spec or AnswerSpec()).resolved(gold)
+    try:
+        verdict = _cached(answer, gold, spec) if _is_small(answer, gold) else _grade(answer, gold, spec)
+    except NotGradedError as error:
+        verdict = error.verdict
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # A mistake in a reader must cost one verdict, not the run: it is counted and named.
+        stats.count(errors=1)
+        verdict = ungraded(gold, f"the grader failed: {type(error).__name__}: {error}"[:200], answer)
+    stats.count_verdict(verdict)
+    return verdict
 
-    correct: bool | None
-    answer: str | None
-    gold: str | None
-    reason: str
+
+def clear_cache() -> None:
+    """Forget all verdicts."""
+    _cached.cache_clear()
 
 
-def grade(answer: str | None, gold: str | None) -> Verdict:
-    """Grade an answer against a reference of the kind letter, number or text.
+def _is_small(answer: str | None, gold: str | None) -> bool:
+    return len(answer or "") + len(gold or "") <= 2 * MAX_LENGTH
 
-    The reference decides the kind. Numbers are compared as exact fractions, so "0.50", "1/2" and "50e-2" are equal;
-    text is compared without case, outer punctuation, quotes and repeated blanks.
-    """
-    if gold is None or not tidy(gold):
-        return Verdict(None, None, None, "no reference answer")
+
+def _grade(answer: str | None, gold: str | None, spec: AnswerSpec) -> Verdict:
+    if gold is None or not tidy(gold).strip("$"):
+        return ungraded(None, "no reference answer")
     reference = tidy(gold)
+    wrong = scored if spec.type in _GRADED else _no
     if answer is None or not tidy(answer):
-        return Verdict(False, None, reference, "no answer found")
-    if len(answer) > MAX_LENGTH:
-        return Verdict(False, None, reference, f"answer longer than {MAX_LENGTH} characters")
-    given = tidy(answer)
-    wanted_letter = _LETTER.fullmatch(reference)
-    if wanted_letter:
-        return _grade_letter(given, wanted_letter.group(1).upper())
-    wanted = number(reference)
-    if wanted is not None:
-        value = number(given)
-        if value is None:
-            return Verdict(False, given, str(wanted), "not a number")
-        return Verdict(
-            value == wanted, str(value), str(wanted), "equal numbers" if value == wanted else "another number"
-        )
-    same = _plain(given) == _plain(reference)
-    return Verdict(same, _plain(given), _plain(reference), "same text" if same else "another text")
+        return wrong(0.0, None, reference, "no answer found")
+    limit = MAX_TEXT if spec.type in ("text", "ocr") else MAX_LENGTH
+    if len(gold) > limit:
+        return ungraded(reference[:80], f"the reference is longer than {limit} characters")
+    if len(answer) > limit:
+        stats.count(capped=1)
+        return wrong(0.0, None, reference, f"answer longer than {limit} characters")
+    if spec.type == "multiple_choice":
+        return grade_choice(answer, gold, spec)
+    if spec.type == "float":
+        return grade_float(answer, gold, spec)
+    if spec.type == "list":
+        return grade_list(answer, gold)
+    if spec.type == "yes_no":
+        return grade_yes_no(answer, gold)
+    if spec.type == "text":
+        return grade_text(answer, gold)
+    if spec.type == "ocr":
+        return grade_ocr(answer, gold)
+    if spec.type == "regression":
+        return grade_regression(answer, gold, spec)
+    if spec.type == "temporal_iou":
+        return grade_span(answer, gold)
+    return grade_math(answer, gold, spec)
 
 
-def _grade_letter(given: str, wanted: str) -> Verdict:
-    match = _LETTER.fullmatch(given) or re.match(r"[(\[]?([A-Z])[)\].:]\s", given)
-    letter = match.group(1).upper() if match else None
-    if letter is None:
-        return Verdict(False, given, wanted, "no option letter")
-    return Verdict(letter == wanted, letter, wanted, "same option" if letter == wanted else "another option")
+def _no(_: float, answer: str | None, gold: str | None, reason: str) -> Verdict:
+    return judged(False, answer, gold, reason)
 
 
-def tidy(text: str) -> str:
-    """Remove markup that carries no meaning: math dollars, text wrappers, bold, quotes, a last full stop."""
-    text = text.replace("−", "-").replace("\u00a0", " ").strip()
-    while True:
-        smaller = _WRAPPERS.sub(r"\1", text).strip().strip("$*`\"'").strip()
-        if smaller == text:
-            break
-        text = smaller
-    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
+_cached = lru_cache(maxsize=CACHE_SIZE)(_grade)
 
-
-def number(text: str) -> Fraction | None:
-    """Read an integer, decimal, scientific number or fraction, with thousands separators or without; else None."""
-    compact = text.replace("{,}", ",").replace("\\,", "").replace("\\$", "").replace("$", "").strip()
-    if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?", compact):
-        compact = compact.replace(",", "")
-    latex = _LATEX_FRACTION.fullmatch(compact)
-    if latex:
-        compact = f"{latex.group(1)}{latex.group(2)}/{latex.group(3)}"
-    if len(compact) > MAX_DIGITS:
-        return None
-    if _NUMBER.fullmatch(compact):
-        try:
-            return Fraction(Decimal(compact))
-        except InvalidOperation:
-            return None
-    fraction = _FRACTION.fullmatch(compact)
-    if fraction and int(fraction.group(2)):
-        return Fraction(int(fraction.group(1)), int(fraction.group(2)))
-    return None
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .,;:!?\"'()[]")
+__all__ = ["AnswerSpec", "Verdict", "clear_cache", "grade", "verify"]

@@ -1,4 +1,4 @@
-"""Removing what carries no meaning: markup, wrappers, exotic blanks and dashes; and the words that lead to an answer."""
+"""Removing what carries no meaning: markup, wrappers, exotic blanks dashes; and the words that lead to an answer."""
 
 import re
 import unicodedata

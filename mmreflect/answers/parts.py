@@ -30,7 +30,12 @@ def split_outside(text: str) -> list[str]:
             depth += 1
         elif char in ")]}":
             depth = max(0, depth - 1)
-        elif depth == 0 and char in ",; \\oOaA" and (match := _SEPARATOR.match(text, place)) and _starts_word(text, match):
+        elif (
+            depth == 0
+            and char in ",; \\oOaA"
+            and (match := _SEPARATOR.match(text, place))
+            and _starts_word(text, match)
+        ):
             pieces.append(text[start:place])
             start = place = match.end()
             continue

@@ -15,9 +15,7 @@ NEAR_DECIMALS = 6
 
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?: \d{3})+(?!\d)|\d+)"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.\d+|\.(?!\d))?|\.\d+)"
-_FRAC = (
-    rf"\\[dtc]?frac\s*(?:\{{\s*([-+]?{_DECIMAL})\s*\}}|(\d)|\s(\d+))\s*(?:\{{\s*([-+]?{_DECIMAL})\s*\}}|(\d)(?!\d))"
-)
+_FRAC = rf"\\[dtc]?frac\s*(?:\{{\s*([-+]?{_DECIMAL})\s*\}}|(\d)|\s(\d+))\s*(?:\{{\s*([-+]?{_DECIMAL})\s*\}}|(\d)(?!\d))"
 _MIXED = re.compile(rf"(\d+)\s*{_FRAC}")
 _MIXED_SLASH = re.compile(r"(\d+)(?:\s+|\s*(?:\band\b|&)\s*)(\d+)\s*/\s*(\d+)(?!\d)")
 _FRACTION = re.compile(_FRAC)
@@ -31,9 +29,16 @@ _PLAIN = re.compile(_DECIMAL)
 _CURRENCY = re.compile(r"(?:US\s*|A|C|HK)?\\?\$|[€£¥₹₩₽]|(?:USD|EUR|GBP|RMB|Rs\.?|CNY|JPY)(?=[\s\d])")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _SUPER_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
-_VULGAR = dict(zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", ["1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "2/5", "3/5", "4/5", "1/6", "5/6", "1/8", "3/8", "5/8", "7/8"], strict=True))
+_VULGAR = dict(
+    zip(
+        "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞",
+        ["1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "2/5", "3/5", "4/5", "1/6", "5/6", "1/8", "3/8", "5/8", "7/8"],
+        strict=True,
+    )
+)
 _FULLWIDTH = str.maketrans({chr(0xFF01 + index): chr(0x21 + index) for index in range(94)})
-_SPACING = re.compile(r"\\[;: ]|~|\\q?quad\b")
+_DOLLARS = re.compile(r"^([\s*_-]*)(?:US)?\\?\$\s*(?=[\d.-])")
+_SPACING = re.compile(r"(?<!\\)\\[;: ]|~|\\q?quad\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ def number_text(value: Fraction | float) -> str:
 
 def linear(text: str) -> str:
     r"""Bring a formula to plain characters: `\dfrac` to `\frac`, `1½` to `1 1/2`, `cm²` to `cm^{2}`, no `\left`."""
+    if text.count("$") == 1:
+        text = _DOLLARS.sub(r"\1USD ", text)  # currency; a pair would be math mode
     text = tidy(text)
     if not text.isascii():
         text = straighten(text.translate(_FULLWIDTH))
@@ -72,7 +79,7 @@ def linear(text: str) -> str:
         text = "".join(str(int(char)) if char.isdecimal() else char for char in text)
     if "\\" in text:
         text = re.sub(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![a-zA-Z])\.?", "", text)
-        text = re.sub(r"\\[,!]", "", text)
+        text = re.sub(r"(?<!\\)\\[,!]", "", text)
         text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", _SPACING.sub(" ", text))
         text = text.replace("\\%", "%").replace("\\$", "$")
     return text.replace("{,}", ",").strip()
@@ -108,7 +115,9 @@ def _readings(text: str) -> list[tuple[Fraction | None, int]]:
         found.append((part + int(groups[0]) if part is not None and len(groups[0]) < MAX_DIGITS else None, match.end()))
     if match := _MIXED_SLASH.match(text):
         part = _divide(match.group(2), match.group(3))
-        found.append((part + int(match.group(1)) if part is not None and match.end() < MAX_DIGITS else None, match.end()))
+        found.append(
+            (part + int(match.group(1)) if part is not None and match.end() < MAX_DIGITS else None, match.end())
+        )
     if match := _FRACTION.match(text):
         top, bottom = (group for group in match.groups() if group)
         found.append((_divide(top, bottom), match.end()))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mmreflect.answers.formulas import MAX_LENGTH
 from mmreflect.answers.markup import plain, tidy
 from mmreflect.answers.quantities import read_quantity
 from mmreflect.errors import UserError, unknown_name
@@ -45,6 +46,8 @@ def type_of(gold: str, options: tuple[tuple[str, str], ...] | None = None) -> st
     "[2007, 2008]" is a list, while "(1, 2)" is mathematics: a point or an open interval.
     """
     reference = tidy(gold)
+    if len(reference) > MAX_LENGTH:
+        return "text"
     if options or _ONE_LETTER.fullmatch(reference):
         return "multiple_choice"
     if plain(reference) in ("yes", "no"):

@@ -10,12 +10,14 @@ from mmreflect.answers.units import read_unit
 
 _SEGMENT = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _KNOWN_WORDS = re.compile(
-    r"\\[a-zA-Z]+|\b(?:sqrt|sinh?|cosh?|tanh?|cot|sec|csc|log|exp|arcsin|arccos|arctan|abs|det|lim|max|min|mod|inf|infty"
+    r"\\(?:begin|end)\s*\{[a-z]+\*?\}|\\[a-zA-Z]+|\b(?:sqrt|sinh?|cosh?|tanh?|cot|sec|csc|log|exp|arcsin|arccos|arctan|abs|det|lim|max|min|mod|inf|infty"
     r"|and|or)\b",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_VERB = re.compile(r"\b(?:is|are|equals?|be|was|gives?|get|becomes?|approximately|about)\b\s*:?|=|≈|\\approx\b|:", re.IGNORECASE)
+_VERB = re.compile(
+    r"\b(?:is|are|equals?|be|was|gives?|get|becomes?|approximately|about)\b\s*:?|=|≈|\\approx\b|:", re.IGNORECASE
+)
 _NUMBER = re.compile(
     r"(?<![\w.\\^{/])[-+]?\s?(?:\\?\$|[€£¥₹])?\s?(?:\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}"
     r"|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?|\.\d+)(?:\s*(?:%|°)|(?=\s)|(?=[^\w^(\\])|$|(?=[a-zµ]))"

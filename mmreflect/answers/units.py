@@ -81,9 +81,58 @@ for _line in _NAMES.strip().splitlines():
     _KNOWN.update(dict.fromkeys([_canonical, *_aliases.split()], _canonical))
 _KNOWN["$"] = "dollar"
 
-_FILLERS = frozenset(["in", "total", "of", "the", "each", "altogether", "approximately", "approx", "about", "only", "exactly", "roughly", "a", "an"])
+_FILLERS = frozenset(
+    [
+        "in",
+        "total",
+        "of",
+        "the",
+        "each",
+        "altogether",
+        "approximately",
+        "approx",
+        "about",
+        "only",
+        "exactly",
+        "roughly",
+        "a",
+        "an",
+    ]
+)
 _NO_UNITS = frozenset(
-    ["or", "and", "to", "not", "plus", "minus", "times", "over", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lim", "exp", "sqrt", "root", "pi", "inf", "infinity", "mod", "if", "is", "are", "then", "but", "than", "maybe"]
+    [
+        "or",
+        "and",
+        "to",
+        "not",
+        "plus",
+        "minus",
+        "times",
+        "over",
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "log",
+        "ln",
+        "lim",
+        "exp",
+        "sqrt",
+        "root",
+        "pi",
+        "inf",
+        "infinity",
+        "mod",
+        "if",
+        "is",
+        "are",
+        "then",
+        "but",
+        "than",
+        "maybe",
+    ]
 )
 _POWER = re.compile(r"\^?\{?(-?\d)\}?$")
 _WORD = re.compile(r"[a-z]{3,}(?:-[a-z]+)*$")

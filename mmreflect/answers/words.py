@@ -9,6 +9,9 @@ from mmreflect.answers.verdict import Verdict, judged, scored, ungraded
 _FIRST = re.compile(r"[\W_]*([^\W_]+(?:['’][a-z]+)?)(?:\s*(?:/|,?\s*\bor\b|\band\b)\s*(yes|no)\b)?", re.IGNORECASE)
 
 
+_WRAPPED = re.compile(r"\s*\\(?:text|mathrm|texttt)\s*\{([^{}]*)\}\s*")
+
+
 def first_word(text: str) -> str | None:
     """Return "yes" or "no" when that is the whole first word of a text, else None; "yes or no" is neither."""
     match = _FIRST.match(plain(text))
@@ -50,7 +53,8 @@ def grade_ocr(answer: str, gold: str) -> Verdict:
 
 
 def _words(text: str) -> list[str]:
-    return unicodedata.normalize("NFC", straighten(text)).split()
+    wrapped = _WRAPPED.fullmatch(text)
+    return unicodedata.normalize("NFC", straighten(wrapped.group(1) if wrapped else text)).split()
 
 
 def word_errors(given: list[str], wanted: list[str]) -> int:

@@ -53,7 +53,7 @@ class _Verifier:
         return list(parsed)
 
     def verify(self, gold: list[Any], answer: list[Any]) -> bool:
-        return bool(self.library.verify(gold, answer, timeout_seconds=None))
+        return bool(self.library.verify(gold, answer, timeout_seconds=None, allow_set_relation_comp=True))
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Parse the reference, then the answer, and compare: `stage` says how far it came."""

@@ -16,9 +16,9 @@ import threading
 import time
 from typing import Any
 
-LIMIT_S = 3.0
+LIMIT_S = 2.0
 """CPU seconds that a worker gives one pair."""
-WALL_S = 6.0
+WALL_S = 5.0
 """Seconds after which a worker that has not answered is killed and replaced."""
 START_S = 60.0
 """Seconds in which a worker must have imported math-verify."""
@@ -50,8 +50,15 @@ class _Worker:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         self.rest = b""
+        self.ready = False
+
+    def wait(self) -> None:
+        """Wait until the worker has imported what it needs."""
+        if self.ready:
+            return
         try:
             self._read(START_S)
+            self.ready = True
         except (WorkerTimeoutError, WorkerFailedError) as error:
             why = str(error) or f"nothing within {START_S:g} s"
             raise WorkerMissingError(f"no worker starts ({why}); is math-verify installed?") from error
@@ -97,6 +104,15 @@ class _Worker:
                     pipe.close()
 
 
+def _replacement(dead: _Worker | None) -> _Worker | None:
+    """Start a worker for one that was lost at work; a worker that never got ready would fail again."""
+    if dead is None or not dead.ready:
+        return None
+    with contextlib.suppress(OSError):
+        return _Worker()
+    return None
+
+
 class WorkerPool:
     """At most `size` workers, started when they are first needed."""
 
@@ -122,6 +138,7 @@ class WorkerPool:
         try:
             if worker is None or worker.process.poll() is not None:
                 worker = _Worker()
+            worker.wait()
             reply = worker.ask(request, WALL_S)
             alive = True
             return reply
@@ -130,7 +147,8 @@ class WorkerPool:
         finally:
             if not alive and worker is not None and worker.process.poll() is None:
                 worker.kill()
-            self._give(worker if alive else None)
+            # A replacement starts while others are asked, so that the next caller does not wait for its imports.
+            self._give(worker if alive else _replacement(worker))
 
     def _take(self) -> _Worker | None:
         with self._changed:

@@ -1,6 +1,7 @@
 """Telling whether two rows ask the same: the question's text and its media, by content."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 from mmreflect.data.store import Row, read_rows, split_response
@@ -14,6 +15,12 @@ def question_key(row: Row, folder: Path) -> str:
     for path in [*row["images"], *row["videos"]]:
         digest.update(hashlib.sha256((folder / path).read_bytes()).digest())
     return digest.hexdigest()
+
+
+def repeated_ids(splits: dict[str, list[Path]]) -> list[str]:
+    """Return the ids that stand more than once in the whole dataset."""
+    counts = Counter(str(row["id"]) for files in splits.values() for file in files for row in read_rows(file))
+    return [name for name, count in counts.items() if count > 1]
 
 
 def shared_questions(folder: Path, splits: dict[str, list[Path]]) -> list[tuple[str, str]]:

@@ -18,6 +18,8 @@ from mmreflect.files import write_jsonl
 from mmreflect.media.images import load_media_image
 from mmreflect.records import Sample
 
+SMALLEST_PIXELS = 28 * 28
+
 
 @config
 class DataConfig:
@@ -40,6 +42,19 @@ class DataConfig:
     max_prompt_tokens: Annotated[int, Field(gt=0)] | None = None
     check: Literal["decode", "exists"] = "decode"
     tolerate: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the pixel limits against each other and against the smallest patch.
+
+        Raises:
+            ValueError: they cannot both hold.
+        """
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels={self.min_pixels} is above max_pixels={self.max_pixels}; swap them")
+        if self.max_pixels is not None and self.max_pixels < SMALLEST_PIXELS:
+            raise ValueError(
+                f"max_pixels={self.max_pixels} is below one visual token (28x28={SMALLEST_PIXELS}); raise or remove it"
+            )
 
 
 def count_samples(data: DataConfig) -> int:

@@ -4,6 +4,7 @@ The processor alone decides how many placeholder tokens a picture or clip takes 
 features are kept per medium, so that a picture is decoded and patched once per group, however often it is used.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class Renderer:
         self._images_kwargs = {
             key: value for key, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if value is not None
         }
+        controls = [token for token in tokenizer.all_special_tokens if token.startswith("<|")]
+        self._control = re.compile("|".join(re.escape(token) for token in controls) or r"(?!)")
         self._cache: OrderedDict[Media, Features] = OrderedDict()
         self._cache_bytes, self._cached = cache_bytes, 0
         self.image_pad, self.video_pad = (
@@ -86,6 +89,14 @@ class Renderer:
         return self._encode_with_media(texts, media)[0]
 
     def _chat(self, messages: Sequence[Message], reply: bool) -> str:
+        for part in (part for turn in messages for part in content_parts(turn["content"]) if part["type"] == "text"):
+            held = self._control.search(part["text"])
+            if held:
+                raise UserError(
+                    f"a text holds the control token {held.group(0)}",
+                    "text without control tokens",
+                    "remove it from the text",
+                )
         speaker = self.processor or self.tokenizer
         turns = list(messages)
         if self.processor is not None:

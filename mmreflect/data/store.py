@@ -80,23 +80,37 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         UserError: the file is missing, or a line is not a JSON object; the line is named.
     """
+    for row in try_rows(path):
+        if isinstance(row, UserError):
+            raise row
+        yield row
+
+
+def try_rows(path: Path) -> Iterator[Row | UserError]:
+    """Yield the rows of a JSONL file, and an error in the place of each line that is no JSON object.
+
+    Raises:
+        UserError: the file is missing, or no UTF-8 text.
+    """
     if not path.is_file():
         raise UserError(f"no such file: {path}", "a JSONL file", "check the path")
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}, line {number}: not JSON ({error.msg})", "one JSON object per line", "fix that line"
-                ) from None
-            if not isinstance(row, dict):
-                raise UserError(
-                    f"{path}, line {number}: {type(row).__name__}", "one JSON object per line", "fix that line"
-                )
-            yield row
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _row(line, f"{path}, line {number}")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason})", "a JSONL file", "save it as UTF-8") from None
+
+
+def _row(line: str, where: str) -> Row | UserError:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        return UserError(f"{where}: not JSON ({error.msg})", "one JSON object per line", "fix that line")
+    if not isinstance(row, dict):
+        return UserError(f"{where}: {type(row).__name__}", "one JSON object per line", "fix that line")
+    return row
 
 
 def sample_from_row(row: Row, folder: Path) -> Sample:
@@ -119,18 +133,40 @@ def sample_from_row(row: Row, folder: Path) -> Sample:
 
 
 def split_response(messages: list[Message], name: str) -> tuple[list[Message], str | None]:
-    """Split a conversation into its prompt and the text of its last assistant turn, if it ends with one."""
-    if (
-        not isinstance(messages, list)
-        or not messages
-        or not all("role" in turn and "content" in turn for turn in messages)
-    ):
-        raise UserError(
-            f"row {name!r}: messages is {messages!r}", "a list of turns with role and content", "fix the row"
-        )
+    """Split a conversation into its prompt and the text of its last assistant turn, if it ends with one.
+
+    Raises:
+        UserError: it is no list of turns with a role and content of known parts.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise UserError(f"row {name!r}: messages is {_shown(messages)}", "a list of turns", "fix the row")
+    for turn in messages:
+        _check_turn(turn, name)
     if messages[-1]["role"] == "assistant":
+        if any(part["type"] != "text" for part in content_parts(messages[-1]["content"])):
+            raise UserError(f"row {name!r}: the assistant's turn holds media", "text alone", "fix the row")
         return messages[:-1], text_of(messages[-1]["content"])
     return messages, None
+
+
+def _check_turn(turn: Any, name: str) -> None:
+    if not isinstance(turn, dict) or not isinstance(turn.get("role"), str) or "content" not in turn:
+        raise UserError(f"row {name!r}: a turn is {_shown(turn)}", "a mapping with role and content", "fix the row")
+    content = turn["content"]
+    if isinstance(content, str):
+        return
+    if not isinstance(content, list):
+        raise UserError(f"row {name!r}: content is {_shown(content)}", "text, or a list of parts", "fix the row")
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in ("text", "image", "video") or (kind == "text" and not isinstance(part.get("text"), str)):
+            expected = "parts of type text (with its text), image or video"
+            raise UserError(f"row {name!r}: a part is {_shown(part)}", expected, "fix the row")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _media(row: Row, messages: list[Message], folder: Path) -> list[Media]:

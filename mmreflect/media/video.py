@@ -1,5 +1,7 @@
 """Loading videos: frames sampled evenly in time, with the metadata that Qwen-VL processors need."""
 
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,35 +53,63 @@ def even_times(start: float, end: float, fps: float, max_frames: int) -> list[fl
 
 
 def load_video(media: Media, fps: float = 2.0, max_frames: int = 64) -> Clip:
-    """Decode a video by one sequential pass and keep the frames nearest before each sampling time.
+    """Decode a video by sequential passes and keep the frames nearest before each sampling time.
+
+    Only the kept frames are held in memory. A first pass finds the length where the container does not say it.
 
     Raises:
         UserError: PyAV is not installed; the file is missing, broken, empty, or has no picture track.
     """
+    start, stop = media.span or (0.0, _length(media.path))
+    wanted = even_times(start, min(stop, _length(media.path)), fps, max_frames)
+    kept: list[tuple[float, npt.NDArray[np.uint8]]] = []
+    newest: tuple[float, npt.NDArray[np.uint8]] | None = None
+    for time, frame in _frames(media.path):
+        while newest is not None and len(kept) < len(wanted) and time > wanted[len(kept)]:
+            kept.append(newest)
+        if len(kept) == len(wanted):
+            break
+        newest = (time, frame())
+    if newest is None:
+        raise UserError(f"the video holds no frame: {media.path}", "at least one frame", "remove its row")
+    kept += [newest] * (len(wanted) - len(kept))
+    frames = np.stack([frame for _, frame in kept])
+    return Clip(frames, [time for time, _ in kept], len(wanted) / max(min(stop, _length(media.path)) - start, 1e-6))
+
+
+def check_video(path: Path) -> None:
+    """Open a video and decode its first frame.
+
+    Raises:
+        UserError: as `load_video`.
+    """
+    for _, frame in _frames(str(path)):
+        frame()
+        return
+    raise UserError(f"the video holds no frame: {path}", "at least one frame", "remove its row")
+
+
+@functools.lru_cache(maxsize=1024)
+def _length(path: str) -> float:
+    """Return a video's length in seconds: the end of its last frame."""
+    times = [time for time, _ in _frames(path)]
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    return (times[-1] if times else 0.0) + step
+
+
+def _frames(path: str) -> Iterator[tuple[float, Callable[[], npt.NDArray[np.uint8]]]]:
+    """Yield each frame's time in seconds and a function that returns its pixels."""
     try:
         import av
     except ImportError:
         raise UserError("reading videos needs PyAV", "the extra 'video'", "pip install 'mmreflect[video]'") from None
-    if not Path(media.path).is_file():
-        raise UserError(f"no such video: {media.path}", "the path of a video file", "check the path")
+    if not Path(path).is_file():
+        raise UserError(f"no such video: {path}", "the path of a video file", "check the path")
     try:
-        with av.open(media.path) as container:
+        with av.open(path) as container:
             if not container.streams.video:
-                raise UserError(f"no picture track in {media.path}", "a video with pictures", "remove its row")
-            stream = container.streams.video[0]
-            decoded = [
-                (float(frame.time or 0.0), frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
-            ]
+                raise UserError(f"no picture track in {path}", "a video with pictures", "remove its row")
+            for frame in container.decode(container.streams.video[0]):
+                yield float(frame.time or 0.0), functools.partial(frame.to_ndarray, format="rgb24")
     except av.FFmpegError as error:
-        raise UserError(
-            f"the video cannot be decoded: {media.path} ({error})", "a whole video", "remove its row"
-        ) from None
-    if not decoded:
-        raise UserError(f"the video holds no frame: {media.path}", "at least one frame", "remove its row")
-    times = np.array([time for time, _ in decoded])
-    end = float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 1.0)
-    start, stop = media.span or (0.0, end)
-    wanted = even_times(start, min(stop, end), fps, max_frames)
-    chosen = [max(0, int(np.searchsorted(times, time, side="right")) - 1) for time in wanted]
-    frames = np.stack([decoded[index][1] for index in chosen])
-    return Clip(frames, [float(times[index]) for index in chosen], len(wanted) / max(min(stop, end) - start, 1e-6))
+        raise UserError(f"the video cannot be decoded: {path} ({error})", "a whole video", "remove its row") from None

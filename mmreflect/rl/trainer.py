@@ -23,7 +23,7 @@ from mmreflect.records import Floats, Group, Sample
 from mmreflect.rl.metrics import log_round
 from mmreflect.rl.rows import Row, pack_rows, rows_of, unpack_rows
 from mmreflect.rl.selections import Selection
-from mmreflect.rollouts.actions import Engine, Environment, Sampling
+from mmreflect.rollouts.actions import Engine, Environment, Sampling, generation_round
 from mmreflect.rollouts.driver import roll_out
 from mmreflect.rollouts.scoring import Scorer
 from mmreflect.rollouts.tools import Tools
@@ -76,6 +76,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
         self.samples, self.method, self.renderer = list(samples), method, renderer
         self._window: list[list[Row]] | None = None
         self._rows: list[Row] = []
+        self._sft_weight = 0.0
         self._inputs: dict[str, Any] = {}
         index = Dataset.from_dict({"prompt": [""] * len(self.samples), "index": list(range(len(self.samples)))})
         super().__init__(
@@ -88,6 +89,9 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
             **kwargs,
         )
         loaded.model = self.accelerator.unwrap_model(self.model)
+        attach = getattr(method.engine, "attach", None)
+        if attach is not None:
+            attach(self.model, self.accelerator)
         self.keep_checkpoints()
 
     # ---- order -------------------------------------------------------------------------------------------------
@@ -111,16 +115,18 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
 
     def _make_window(self, samples: list[Sample]) -> list[list[Row]]:
         """Roll out, score, select, and split the rows into micro-batches."""
-        rows = self._make_rows(samples)
+        with generation_round(self.method.engine, self.state.global_step):
+            rows = self._make_rows(samples)
         size = self.args.per_device_train_batch_size
-        order = numpy_rng(self.args.seed, self.state.global_step, "rows").permutation(len(rows))
+        order = numpy_rng(self.args.seed, self._step, "rows").permutation(len(rows))
         rows = [rows[place] for place in order]
         return [rows[start * size : (start + 1) * size] for start in range(self.args.steps_per_generation)]
 
     def _make_rows(self, samples: list[Sample]) -> list[Row]:
         method, step = self.method, self.state.global_step
         steps = max(1, self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps)
-        tools = Tools(method.engine, method.sampling, method.scorer, self.args.seed, step, steps)
+        place = self._step // (self.args.steps_per_generation * self.num_iterations)
+        tools = Tools(method.engine, method.sampling, method.scorer, self.args.seed, step, steps, place)
         groups, rows = self._round(samples, tools, "rollout")
         self._check_failures(groups)
         unasked = self._unasked(samples)
@@ -136,7 +142,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
 
     def _round(self, samples: list[Sample], tools: Tools, purpose: str) -> tuple[list[Group], list[Row]]:
         """Roll out, score, run the stages, and turn the groups into rows."""
-        method, seed = self.method, derive_seed(self.args.seed, tools.step, purpose)
+        method, seed = self.method, derive_seed(self.args.seed, tools.round, purpose)
         groups = roll_out(
             method.engine,
             method.environment,
@@ -171,7 +177,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
     def _unasked(self, asked: list[Sample]) -> Iterator[Sample]:
         """Yield the other questions in an order of this round's own, for selections that want more."""
         known = {sample.id for sample in asked}
-        for place in numpy_rng(self.args.seed, self.state.global_step, "more").permutation(len(self.samples)):
+        for place in numpy_rng(self.args.seed, self._step, "more").permutation(len(self.samples)):
             if self.samples[place].id not in known:
                 yield self.samples[place]
 
@@ -199,13 +205,17 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
     def _loss_tokens(self, place: int) -> torch.Tensor:
         """Return the loss tokens of this accumulation window over all ranks, in the scale that TRL divides by.
 
+        Also notes the window's SFT weight, which the supervised term divides by.
+
         TRL counts over the generation batch and rescales by accumulation / steps per generation; we count the window
         itself, so that windows of unequal length are normalised exactly, and undo that factor.
         """
         assert self._window is not None
         span = min(self.current_gradient_accumulation_steps, self.args.steps_per_generation)
         start = place // span * span
-        tokens = sum(int(row.policy_mask_T.sum()) for rows in self._window[start : start + span] for row in rows)
+        window = [row for rows in self._window[start : start + span] for row in rows]
+        tokens = sum(int(row.policy_mask_T.sum()) for row in window)
+        self._sft_weight = sum(float(row.sft_weights_T.sum()) for row in window if row.sft_weights_T is not None)
         total: torch.Tensor = self.accelerator.reduce(
             torch.tensor(float(tokens), device=self.accelerator.device), reduction="sum"
         )
@@ -298,7 +308,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
                 return self._forward(self.model, inputs)
 
     def _supervised_term(self, rows: list[Row]) -> Any:
-        """Return coefficient x mean NLL over the tokens that carry SFT weights (forced rethinking, step 9)."""
+        """Return coefficient x mean NLL over the weighted tokens of the accumulation window (step 9)."""
         weighted = [row.sft_weights_T for row in rows]
         if self.method.sft_coefficient == 0 or self._captured is None or all(item is None for item in weighted):
             return 0.0
@@ -307,30 +317,32 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
         weights_BT = torch.nn.functional.pad(weights_BT, (0, self._captured.shape[1] - weights_BT.shape[1])).to(
             self._captured
         )
-        loss = -(self._captured * weights_BT).sum() / weights_BT.sum().clamp(min=1.0)
-        self._metrics["train"]["rethink/sft_loss"].append(loss.item())
-        return self.method.sft_coefficient * loss / self.current_gradient_accumulation_steps
+        total = -(self._captured * weights_BT).sum()
+        self._metrics["train"]["rethink/sft_loss"].append(total.item() / max(1.0, weights_BT.sum().item()))
+        return self.method.sft_coefficient * total / max(1.0, self._sft_weight)
 
     # ---- checkpoints -------------------------------------------------------------------------------------------
 
     def extra_state(self, folder: Path) -> None:
-        """Save the selection, the rows of a window that is not used up, and the micro-step."""
+        """Save this rank's selection, the rows of a window that is not used up, and the micro-step."""
         values, buffer = self.method.selection.state()
         used_up = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
         window = [] if used_up else self._window or []
         records, arrays = pack_rows([*(row for rows in window for row in rows), *buffer])
-        write_atomic(folder / "rows.json", to_json(records))
-        np.savez(folder / "rows.npz", **arrays)  # type: ignore[arg-type]
+        rank = f"rank{self.args.process_index:05}"
+        write_atomic(folder / f"rows-{rank}.json", to_json(records))
+        np.savez(folder / f"rows-{rank}.npz", **arrays)  # type: ignore[arg-type]
         write_json(
-            folder / "grpo_state.json",
+            folder / f"grpo_state-{rank}.json",
             {"step": self._step, "window": [len(rows) for rows in window], "selection": values},
         )
 
     def restore_extra(self, folder: Path) -> None:
         """Take back what `extra_state` saved; rows that the window and the buffer share are one object again."""
-        state = read_json(folder / "grpo_state.json")
-        with np.load(folder / "rows.npz", allow_pickle=False) as arrays:
-            rows = unpack_rows(read_json(folder / "rows.json"), dict(arrays))
+        rank = f"rank{self.args.process_index:05}"
+        state = read_json(folder / f"grpo_state-{rank}.json")
+        with np.load(folder / f"rows-{rank}.npz", allow_pickle=False) as arrays:
+            rows = unpack_rows(read_json(folder / f"rows-{rank}.json"), dict(arrays))
         self._step, self._window = state["step"], []
         for length in state["window"]:
             self._window.append(rows[:length])

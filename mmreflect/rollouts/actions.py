@@ -9,6 +9,7 @@ it returns becomes the rollout's facts.
 """
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
@@ -140,3 +141,12 @@ class Engine(Protocol):
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Return one reply per request, in order."""
+
+
+def generation_round(engine: Engine, step: int) -> AbstractContextManager[None]:
+    """Let an engine that speaks outside of the trained model have the weights of an optimizer step while this is open.
+
+    Engines that hold weights of their own have a method `round`. All processes enter and leave together.
+    """
+    opened: Callable[[int], AbstractContextManager[None]] | None = getattr(engine, "round", None)
+    return nullcontext() if opened is None else opened(step)

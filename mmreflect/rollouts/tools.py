@@ -20,6 +20,7 @@ class Tools:
 
     Attributes:
         seed: of the run; `step`: optimizer steps taken; `steps`: optimizer steps that this round's rows will serve.
+        round: generation rounds so far, which all draws are seeded by; None is `step`: one round a step.
         metrics: what was logged, name to values.
     """
 
@@ -29,21 +30,27 @@ class Tools:
     seed: int
     step: int
     steps: int = 1
+    round: int | None = None
     metrics: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        """Count rounds by steps where nothing else is said."""
+        if self.round is None:
+            self.round = self.step
 
     def rng(self, *purpose: object) -> Random:
         """Return random numbers of their own for a purpose in this round."""
-        return python_rng(self.seed, self.step, *purpose)
+        return python_rng(self.seed, self.round, *purpose)
 
     def numpy_rng(self, *purpose: object) -> np.random.Generator:
         """Return a numpy generator of its own for a purpose in this round."""
-        return numpy_rng(self.seed, self.step, *purpose)
+        return numpy_rng(self.seed, self.round, *purpose)
 
     def resume(
         self, rollouts: Sequence[Rollout], actions: Sequence[Continue], purpose: str, sampling: Sampling | None = None
     ) -> list[Rollout]:
         """Let finished rollouts go on from forced words; copies come back, decoded but not scored."""
-        seed = derive_seed(self.seed, self.step, purpose)
+        seed = derive_seed(self.seed, self.round, purpose)
         return resume(self.engine, rollouts, actions, sampling or self.sampling, seed)
 
     def score(self, groups: Sequence[Group]) -> None:

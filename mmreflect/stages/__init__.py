@@ -1,4 +1,4 @@
-"""Stages, one file each: from groups to groups, before advantages, in training and at evaluation alike."""
+"""Stages, one file each: from groups to groups, between rollout and advantage."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -64,7 +64,8 @@ class Config:
         fraction: largest share of a group that may be replaced (q in the paper, which gives no number).
         accepted_per_query: largest number of accepted rollouts per group.
         keep_probability: share of the eligible rollouts that are tried.
-        max_first_tokens: a longer first answer is not eligible.
+        max_first_tokens: a longer first answer is not eligible; None is half of the largest completion, as in the code
+            (1,024 of 2,048).
         easy_group: in groups with a mean correctness above this, wrong answers are not tried.
         append_probability: share of the tries that append the trigger at the end; the others cut the tail first.
         cuts: applied one after the other; each cuts where its text stands, if it does.
@@ -73,15 +74,17 @@ class Config:
         max_waits: most reflection words, the trigger's own counted as one.
         signal: the score part that says whether an answer is right.
         sft_coefficient: weight of the auxiliary supervised term; 0 switches it off.
-        sft_span: what that term covers: `reflection` is trigger and second look, `second` the second look alone,
-            `all` the whole rollout.
+        sft_span: what that term covers: `reflection` is trigger and second look (ours), `second` the second look alone
+            (the paper's first version), `all` the whole accepted rollout (its third version), `code` every token of
+            any rollout that holds a reflecting word, spontaneous ones included (the released code). The term takes
+            only rollouts with A > 0.
         mask_trigger_in_pg: leave the trigger out of the policy gradient (the code does not).
     """
 
     fraction: Share = 0.25
     accepted_per_query: Annotated[int, Field(ge=0)] = 2
     keep_probability: Share = 0.65
-    max_first_tokens: Annotated[int, Field(gt=0)] = 1024
+    max_first_tokens: Annotated[int, Field(gt=0)] | None = None
     easy_group: Share = 0.7
     append_probability: Share = 0.5
     cuts: list[Cut] = Field(default_factory=_paper_cuts)
@@ -94,7 +97,7 @@ class Config:
     max_waits: Annotated[int, Field(ge=0)] = 4
     signal: str = "accuracy"
     sft_coefficient: Annotated[float, Field(ge=0)] = 0.05
-    sft_span: Literal["reflection", "second", "all"] = "reflection"
+    sft_span: Literal["reflection", "second", "all", "code"] = "reflection"
     mask_trigger_in_pg: bool = False
 
 
@@ -118,15 +121,22 @@ class ForcedRethinking:
     def __call__(self, groups: Sequence[Group], tools: Tools) -> list[Group]:
         """Replace accepted rollouts inside their groups; the group size stays."""
         tries = [attempt for group in groups for attempt in self._tries(group, tools)]
-        rollouts = [attempt.group.rollouts[attempt.place] for attempt in tries]
         first = [self._correct(rollout) for group in groups for rollout in group.rollouts]
         tools.log(
             "rethink/spontaneous", _share([_waits(rollout.text) > 0 for group in groups for rollout in group.rollouts])
         )
         tools.log("rethink/first_accuracy", _share(first))
         tools.log("rethink/tried", len(tries) / max(1, len(first)))
-        if not tries:
-            return list(groups)
+        if tries:
+            self._rethink(tries, tools)
+        if self.options.sft_span == "code" and self.options.sft_coefficient > 0:
+            for rollout in (item for group in groups for item in group.rollouts if _waits(item.text)):
+                rollout.facts["sft_span"] = [0, len(rollout.token_ids)]
+        return list(groups)
+
+    def _rethink(self, tries: Sequence[Try], tools: Tools) -> None:
+        """Let the tried rollouts go on, score them, and put the accepted ones into their groups (steps 5 to 7)."""
+        rollouts = [attempt.group.rollouts[attempt.place] for attempt in tries]
         sampling = Sampling(
             self.options.temperature,
             tools.sampling.top_p,
@@ -142,7 +152,6 @@ class ForcedRethinking:
             ]
         )
         self._accept(tries, seconds, tools)
-        return list(groups)
 
     def _tries(self, group: Group, tools: Tools) -> list[Try]:
         """Choose which rollouts of a group think again, and from which words (steps 2 to 4)."""
@@ -154,15 +163,15 @@ class ForcedRethinking:
             keep = rng.random() < self.options.keep_probability
             trigger = choose_trigger(correct[place], self.options.bare_share, rng)
             cut = rng.random() >= self.options.append_probability
-            if not keep or not self._eligible(rollout) or (easy and not correct[place]):
+            if not keep or not self._eligible(rollout, tools.sampling.total) or (easy and not correct[place]):
                 continue
             text = str(getattr(self.options.triggers, trigger))
             kept = cut_length(rollout, self.options.cuts, tools.engine) if cut else None
             tries.append(Try(group, place, trigger, Continue(text, "rethink", kept), correct[place]))
         return tries
 
-    def _eligible(self, rollout: Rollout) -> bool:
-        return rollout.stop is Stop.EOS and len(rollout.token_ids) <= self.options.max_first_tokens
+    def _eligible(self, rollout: Rollout, total: int) -> bool:
+        return rollout.stop is Stop.EOS and len(rollout.token_ids) <= (self.options.max_first_tokens or total // 2)
 
     def _correct(self, rollout: Rollout) -> bool:
         return part_value(rollout.score, self.options.signal) >= 1
@@ -198,7 +207,7 @@ class ForcedRethinking:
             tools.log(f"rethink/dropped_{name}", _share([reason == name for reason in reasons]))
 
     def _mark(self, second: Rollout, attempt: Try, first: int, trigger: int, correct: bool) -> None:
-        start = {"reflection": first, "second": first + trigger, "all": 0}[self.options.sft_span]
+        start = {"reflection": first, "second": first + trigger, "all": 0, "code": 0}[self.options.sft_span]
         if self.options.sft_coefficient > 0:
             second.facts["sft_span"] = [start, len(second.token_ids)]
         second.facts["train_forced"] = not self.options.mask_trigger_in_pg

@@ -43,6 +43,17 @@ _OURS = {
     "auto_find_batch_size": "it would restart the run with another batch, so the run would not be reproducible",
     "push_to_hub": "push the finished model folder with the hf command line",
     "trust_remote_code": "remote code is never executed",
+    "chat_template_kwargs": "the model's own template is used",
+    "pad_to_multiple_of": "rows are padded to the longest of the batch",
+    "pad_token": "the tokenizer's own is used",
+    "eos_token": "the tokenizer's own is used",
+    "dataset_text_field": "rows are conversations",
+    "dataset_num_proc": "rows are rendered when they are needed",
+    "train_sampling_strategy": "the order is a function of seed and epoch",
+    "group_by_length": "the order is a function of seed and epoch",
+    "length_column_name": "the order is a function of seed and epoch",
+    "use_liger_kernel": "it replaces the forward that the log-probs come from",
+    "generation_batch_size": "use per_device_train_batch_size and steps_per_generation",
     "ignore_data_skip": "a resumed run continues at its exact place",
 }
 _SFT_OURS = {

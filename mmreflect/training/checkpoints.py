@@ -92,9 +92,10 @@ class CheckpointMixin:
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
+        self.extra_state(folder)
+        self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
         if self.args.should_save:  # type: ignore[attr-defined]
             write_json(folder / STATE, self._between_steps())
-            self.extra_state(folder)
             flush(folder)
             write_atomic(folder / MARKER, "")
             self._rotate()
@@ -156,8 +157,11 @@ class CheckpointMixin:
             self._metrics["train"][name] = list(values)  # type: ignore[attr-defined]
         self.restore_extra(self._restored_from)
 
+    def create_model_card(self, *arguments: Any, **keys: Any) -> None:
+        """Write none: TRL's names a Hub model that there is not."""
+
     def extra_state(self, folder: Path) -> None:
-        """Write a subclass's own state into a checkpoint folder."""
+        """Write a subclass's own state into a checkpoint folder; called on every rank."""
 
     def restore_extra(self, folder: Path) -> None:
         """Read a subclass's own state from a checkpoint folder."""

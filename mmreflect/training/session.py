@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mmreflect.data.guard import Limits, Report, guard
 from mmreflect.data.loading import DataConfig, load_samples, tell_bad
@@ -16,7 +16,7 @@ from mmreflect.models import Loaded, load_model
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.training.checkpoints import flush
-from mmreflect.training.validation import ValidationConfig
+from mmreflect.training.validation import DEFAULT_SAVE_STEPS, ValidationConfig
 
 
 def renderer_for(loaded: Loaded, data: DataConfig) -> Renderer:
@@ -86,11 +86,32 @@ def trainer_arguments(config: Any, run_path: Path) -> dict[str, Any]:
     from mmreflect.training.validation import validation_arguments
 
     cpu = not torch.cuda.is_available()
-    defaults: dict[str, Any] = {"report_to": "none", "logging_steps": 10, "disable_tqdm": None, "save_steps": 100}
+    defaults: dict[str, Any] = {
+        "report_to": "none",
+        "logging_steps": 10,
+        "disable_tqdm": None,
+        "save_steps": DEFAULT_SAVE_STEPS,
+    }
     if cpu:
         defaults |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
     fixed = {"output_dir": str(run_path / "checkpoints"), "seed": config.seed, "remove_unused_columns": False}
     return {**defaults, **config.trainer, **validation_arguments(config.evaluation), **fixed}
+
+
+Arguments = TypeVar("Arguments")
+
+
+def checked(kind: Callable[..., Arguments], **values: Any) -> Arguments:
+    """Create TRL's arguments.
+
+    Raises:
+        UserError: TRL or transformers refuses a value of the `trainer:` block.
+    """
+    try:
+        return kind(**values)
+    except (ValueError, TypeError, ImportError, KeyError, ZeroDivisionError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"trainer: {first}", "values that TRL accepts together", "correct the trainer block") from None
 
 
 def ledger_metrics(

@@ -6,7 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmreflect.config import config
-from mmreflect.data.loading import DataConfig
+from mmreflect.data.loading import DataConfig, count_samples
+from mmreflect.errors import UserError
+from mmreflect.models import check_model
+
+DEFAULT_SAVE_STEPS = 100
 
 
 @config
@@ -24,7 +28,7 @@ class ValidationConfig:
     data: DataConfig
     every_steps: Annotated[int, Field(gt=0)]
     at_start: bool = False
-    metric: Literal["final_accuracy", "first_accuracy", "gain", "fix_rate"] = "final_accuracy"
+    metric: Literal["final_accuracy", "first_accuracy", "gain"] = "final_accuracy"
     keep_best: bool = False
     patience: Annotated[int, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(gt=0)] = 64
@@ -42,8 +46,36 @@ def validation_arguments(validation: ValidationConfig | None) -> dict[str, Any]:
         "metric_for_best_model": validation.metric,
         "greater_is_better": True,
         "load_best_model_at_end": validation.keep_best,
+        "restore_callback_states_from_checkpoint": True,
     }
     return arguments
+
+
+def check_run(config: Any) -> None:
+    """Check what the blocks of a training run must agree in, before anything heavy is loaded.
+
+    Raises:
+        UserError: the model cannot be used, nothing of it would be trained, there is no step to take, the validation
+            split is missing, or checkpoints and validations do not meet.
+    """
+    check_model(config.model)
+    if {"vision", "projector", "decoder"} <= set(config.model.freeze):
+        raise UserError("model.freeze names every part of the model", "at least one part that moves", "leave one out")
+    steps = config.trainer.get("max_steps", -1)
+    if steps == 0 or config.trainer.get("num_train_epochs", 1) <= 0:
+        raise UserError("the run would take no step", "trainer.max_steps or num_train_epochs above 0", "raise it")
+    validation = config.evaluation
+    if validation is None:
+        return
+    count_samples(validation.data)
+    every, save = validation.every_steps, config.trainer.get("save_steps", DEFAULT_SAVE_STEPS)
+    if validation.keep_best and (save < every or save % every):
+        raise UserError(
+            f"evaluation.keep_best needs every checkpoint validated, but trainer.save_steps is {save} "
+            f"and evaluation.every_steps is {every}",
+            f"trainer.save_steps a multiple of {every}",
+            f"set trainer.save_steps to {every * max(1, round(save / every))}",
+        )
 
 
 class ValidationMixin:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_same_seed_same_bytes_and_another_seed_another_set(run_cli: Cli, tmp_pat
 def test_interrupted_build_goes_on_to_the_same_bytes(run_cli: Cli, tmp_path: Path) -> None:
     assert run_cli("build", grid_config(tmp_path / "whole"))[0] == 0
     assert run_cli("build", grid_config(tmp_path / "cut"))[0] == 0
-    for name in ("manifest.json", "result.json", "train/00001.jsonl", "media/train/00001/train-000013-0.png"):
+    for name in ("manifest.json", "result.json", "train/00001.jsonl", "media/train/00001/000013-0.png"):
         (tmp_path / "cut" / name).unlink()
     (tmp_path / "cut/train/.00001.jsonl.partial").write_text("half")
     kept = (tmp_path / "cut/train/00000.jsonl").stat().st_mtime_ns
@@ -138,6 +139,11 @@ BAD = [
     ({"question": "q", "images": ["gone.png"]}, "no such picture"),
     ({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}], "images": ["good.png"]}, "has 2 image placeholder(s) in messages and 1 image(s)"),
     ({"images": ["good.png"]}, "has neither 'messages' nor a 'question'"),
+    ({"question": "q", "videos": ["text.png"]}, "the video cannot be decoded"),
+    ({"messages": [1]}, "a turn is 1"),
+    ({"messages": [{"role": "user", "content": None}]}, "content is None"),
+    ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "a part is {'type': 'audio'}"),
+    ({"question": "q", "response": 5}, "a part is {'type': 'text', 'text': 5}"),
 ]  # fmt: skip
 
 
@@ -146,28 +152,74 @@ def test_bad_rows_are_quarantined_with_their_reason_and_counted(run_cli: Cli, tm
     source = write_rows(
         tmp_path / "in", [*good, *({"id": f"bad-{place}", **row} for place, (row, _) in enumerate(BAD))]
     )
+    source.write_text(source.read_text() + "{broken\n")
     code, text = run_cli(
         "build", {"builder": "rows", "output": str(tmp_path / "out"), "source": str(source), "validation": 0.0}
     )
-    assert code == 0 and "rejected 5 rows" in text
+    assert code == 0 and f"rejected {len(BAD) + 1} rows" in text, text
     dataset = open_dataset(str(tmp_path / "out"))
     assert sorted(sample.id for sample in dataset.samples("train")) == [f"good-{place}" for place in range(5)]
     reasons = list(dataset.manifest["rejects"])
-    for _, reason in BAD:
+    for _, reason in [*BAD, ({}, "not JSON")]:
         assert any(reason in given for given in reasons), reason
 
 
-def test_a_question_in_two_splits_is_refused(run_cli: Cli, tmp_path: Path) -> None:
-    rows = [{"id": f"r{place}", "question": "same?", "images": ["good.png"], "answer": "1"} for place in range(4)]
+def test_rows_that_ask_the_same_stay_in_one_split(run_cli: Cli, tmp_path: Path) -> None:
+    asked = ["same?", "same?", "same?", "other?", "third?", "third?"]
+    rows = [
+        {"id": f"r{place}", "question": text, "images": ["good.png"], "answer": "1"} for place, text in enumerate(asked)
+    ]
     source = write_rows(tmp_path / "in", rows)
     code, text = run_cli(
         "build", {"builder": "rows", "output": str(tmp_path / "out"), "source": str(source), "validation": 0.5}
     )
+    assert code == 0, text
+    dataset = open_dataset(str(tmp_path / "out"))
+    questions = {split: {sample.question for sample in dataset.samples(split)} for split in dataset.splits()}
+    assert not questions["train"] & questions["validation"] and set().union(*questions.values()) == set(asked)
+
+
+def test_a_question_in_two_splits_is_refused(monkeypatch: pytest.MonkeyPatch, run_cli: Cli, tmp_path: Path) -> None:
+    from mmreflect import recipes
+
+    grid = recipes.load("builder", "grid")
+    make = grid.make
+    monkeypatch.setattr(
+        grid, "make", lambda config, split, index: replace(make(config, "train", 0), id=f"{split}-{index}")
+    )
+    code, text = run_cli("build", grid_config(tmp_path / "out", splits={"train": 1, "validation": 1}))
     assert code == 2 and "stand in two splits with the same pictures" in text
 
 
+def test_ids_name_no_files_and_stand_once(run_cli: Cli, tmp_path: Path) -> None:
+    rows = [
+        {"id": name, "question": f"q{place}?", "images": ["good.png"]}
+        for place, name in enumerate(["../../evil", "/tmp/x" * 80, "same", "same"])
+    ]
+    source = write_rows(tmp_path / "in", rows)
+    code, text = run_cli(
+        "build", {"builder": "rows", "output": str(tmp_path / "out"), "source": str(source), "validation": 0.0}
+    )
+    assert code == 0 and "id 'same' stands more than once (1)" in text
+    assert sorted(path.name for path in (tmp_path / "out/media/train/00000").iterdir()) == [
+        "000000-0.png",
+        "000001-0.png",
+        "000002-0.png",
+    ]
+    assert not list(tmp_path.glob("*evil*"))
+
+
+def test_a_changed_source_is_another_dataset(run_cli: Cli, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in", [{"question": f"q{place}?"} for place in range(4)])
+    config = {"builder": "rows", "output": str(tmp_path / "out"), "source": str(source)}
+    assert run_cli("build", config)[0] == 0
+    source.write_text(source.read_text() + '{"question": "new?"}\n')
+    code, text = run_cli("build", config)
+    assert code == 2 and "holds a run on another source: it has changed since" in text
+
+
 def test_a_source_that_is_missing_empty_or_broken(run_cli: Cli, tmp_path: Path) -> None:
-    for content, reason in ((None, "no such file"), ("", "holds no rows"), ('{"a": 1}\n{broken\n', "line 2: not JSON")):
+    for content, reason in ((None, "no such file"), ("", "holds no rows"), ("[1]\n{broken\n", "line 2: not JSON")):
         source = tmp_path / "rows.jsonl"
         source.unlink(missing_ok=True)
         if content is not None:

@@ -49,7 +49,7 @@ def test_bad_samples_are_named_with_numbers(tiny_model: Callable[[str], Path], g
     good, report = guard(samples, renderer_of(tiny_model("qwen2_5_vl")), Limits(prompt=100), learn=False)
     assert [sample.id for sample in good] == ["good"]
     reasons = {item.id: item.reason for item in report.bad}
-    assert "image" in reasons["pad"] and "cannot be decoded" in reasons["cut"]
+    assert "control token <|image_pad|>" in reasons["pad"] and "cannot be decoded" in reasons["cut"]
     assert reasons["long"].endswith("data.max_prompt_tokens is 100")
 
 

@@ -99,7 +99,7 @@ def test_resumed_training_is_bit_equal_in_the_second_epoch(
     newest = cut / f"checkpoints/checkpoint-{keys['max_steps']}"
     (newest / "complete").unlink()
     if keys["max_steps"] == 10:
-        assert json.loads((cut / "checkpoints/checkpoint-5/grpo_state.json").read_text())["window"], (
+        assert json.loads((cut / "checkpoints/checkpoint-5/grpo_state-rank00000.json").read_text())["window"], (
             "step 5 is inside a window"
         )
     code, text = run_cli("train", settings("cut"))

@@ -106,11 +106,11 @@ class Brain:
         return list(ids)[1:-1]
 
     def answer(self, ids: list[int], params: SamplingParams) -> tuple[list[int], str]:
-        """Say what the script says about the sample that the prompt names with `ask NAME`."""
+        """Say what the script says about the sample that the prompt names with `ask NAME`; others share one name."""
         assert len(ids) + 1 <= self.max_model_len, "the prompt is longer than the maximum model length"
         self.heard.append(ids)
         self.params.append(params)
-        name = re.findall(r"ask (\w+)", self.tokenizer.decode(ids))[0]
+        name = next(iter(re.findall(r"ask (\w+)", self.tokenizer.decode(ids))), "another")
         request = Request(name, ids, [], [], 10**6, params.seed or 0)
         text = self.scripted.generate([request], Sampling())[0].text
         banned = {tuple(self.tokenizer(word, add_special_tokens=False)["input_ids"])[-1] for word in params.bad_words}

@@ -12,7 +12,7 @@ from mmreflect.data.store import open_dataset
 from mmreflect.environments import single_turn
 from mmreflect.models import ModelConfig, load_model
 from mmreflect.records import Author, Media, Reply, Sample
-from mmreflect.rollouts.actions import Action, Context, Observe, Sampling
+from mmreflect.rollouts.actions import Action, Context, Environment, Observe, Sampling
 from mmreflect.rollouts.driver import roll_out
 from mmreflect.rollouts.engines._generation import TransformersEngine
 from mmreflect.tiny import FAMILIES
@@ -25,24 +25,39 @@ def engine_of(folder: Path, batch_size: int = 8) -> TransformersEngine:
     return TransformersEngine(loaded, Renderer(loaded.tokenizer, loaded.processor), batch_size)
 
 
-def look_again(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
-    yield Observe(given.turns()[-1].content, stage="propose")
-    picture = given.media[0]
-    yield Observe([Media("image", picture.path, crop=(0, 0, 56, 56)), "look again"], stage="revise")
-    return {}
+def looking_again_at(medium: Media) -> Environment:
+    def look_again(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        yield Observe(given.turns()[-1].content, stage="propose")
+        yield Observe([medium, "look again"], stage="revise")
+        return {}
+
+    return look_again
 
 
+def asking(name: str, media: list[Media]) -> Sample:
+    parts = [*({"type": item.kind} for item in media), {"type": "text", "text": "How many?"}]
+    return Sample(name, [{"role": "user", "content": parts}], media)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_tokens_are_the_argmax_of_the_training_forward(
-    family: str, tiny_model: Callable[[str], Path], grid: Path
+    family: str, kind: str, tiny_model: Callable[[str], Path], grid: Path, clip: Path
 ) -> None:
-    """Before and after a picture that is shown in the middle, at every position that the model wrote."""
+    """Before and after a picture or a video that is shown in the middle, at every position that the model wrote.
+
+    One batch mixes a text-only sample, one picture, two pictures, and a video.
+    """
     engine = engine_of(tiny_model(family))
-    samples = list(open_dataset(str(grid)).samples("rl"))[:3]
-    groups = roll_out(engine, look_again, samples, 1, Sampling(temperature=0, max_new_tokens=6, budget=64), seed=0)
+    pictures = [sample.media[0] for sample in open_dataset(str(grid)).samples("rl")][:3]
+    film = Media("video", str(clip))
+    samples = [asking("text", []), asking("one", pictures[:1]), asking("two", pictures[1:]), asking("film", [film])]
+    inserted = Media("image", pictures[0].path, crop=(0, 0, 56, 56)) if kind == "image" else film
+    look_again = looking_again_at(inserted)
+    groups = roll_out(engine, look_again, samples, 1, Sampling(temperature=0, max_new_tokens=6, budget=200), seed=0)
     for group in groups:
         rollout = group.rollouts[0]
-        assert len(rollout.media) == 2 and [span.author for span in rollout.spans] == [
+        assert rollout.media == [*group.sample.media, inserted] and [span.author for span in rollout.spans] == [
             Author.MODEL,
             Author.ENVIRONMENT,
             Author.MODEL,

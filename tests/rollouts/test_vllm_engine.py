@@ -3,7 +3,6 @@
 No real vLLM runs here: what is proved is that requests are as vLLM documents them, and what is made of its answers.
 """
 
-import importlib.util
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from mmreflect.components import load
-from mmreflect.config import component_parser, to_tree
 from mmreflect.data.rendering import Renderer
 from mmreflect.environments import single_turn
 from mmreflect.errors import UserError
@@ -359,40 +356,6 @@ def test_no_server(starter: Starter) -> None:
     engine = starter.made("qwen2_5_vl", options, {})
     with pytest.raises(UserError, match=r"no vLLM server answers at http://127.0.0.1:9(.|\n)*vllm serve"):
         engine.attach(engine.model, Accelerator())
-
-
-# ---- before a run ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
-def test_without_vllm() -> None:
-    option = component_parser("engine", load)({"name": "vllm", "mode": "server", "server_port": 8001})
-    with pytest.raises(UserError, match=r"engine vllm needs the package vllm(.|\n)*pip install 'mmreflect\[vllm\]'"):
-        option.module.check(option.options)
-    with pytest.raises(UserError, match="needs the package vllm"):
-        option.module.create(option.options, None, None)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"tensor_parallel_size": 2}, "tensor_parallel_size is 2 with mode colocate"),
-        ({"server_base_url": "http://gpu:8000"}, "server_base_url is http://gpu:8000 with mode colocate"),
-        ({"mode": "server", "enable_sleep_mode": True}, "enable_sleep_mode is on with mode server"),
-    ],
-)
-def test_contradictions(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str) -> None:
-    fake_vllm.install(monkeypatch, lambda request, asked: "x")
-    with pytest.raises(UserError, match=message):
-        vllm.check(vllm.Config(**options))
-
-
-def test_options_are_checked_and_read_back() -> None:
-    with pytest.raises(ValueError, match="did you mean 'gpu_memory_utilization'"):
-        component_parser("engine", load)({"name": "vllm", "gpu_memory_utilisation": 0.5})
-    option = component_parser("engine", load)({"name": "vllm", "gpu_memory_utilization": 0.5})
-    assert component_parser("engine", load)(to_tree(option)) == option
-    assert {"tokens", "continue", "media", "policy"} == vllm.CAPABILITIES
 
 
 def test_a_model_without_a_folder(starter: Starter) -> None:

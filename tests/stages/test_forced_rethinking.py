@@ -204,3 +204,26 @@ def test_mask_of_the_trigger_in_the_policy_gradient() -> None:
         )
         start = row.rollout.facts["rethink"]["first_length"]
         assert bool(row.advantages_T[start]) is forced and bool(row.advantages_T[start - 1]) is True
+
+
+@pytest.mark.parametrize(("span", "start"), [("reflection", 18), ("second", 18 + 27), ("all", 0), ("code", 0)])
+def test_spans_of_the_supervised_term(span: str, start: int) -> None:
+    engine = engine_of("<answer>9</answer>")
+    groups = groups_of(engine)
+    tools = tools_of(engine)
+    tools.score(groups)
+    tools.engine = engine_of("<answer>3</answer>")
+    word = "\n\nWait, there might be a mi"
+    triggers = Triggers(bare=word, self_questioning=word, self_verification=word, self_correction=word)
+    made = ForcedRethinking(options(sft_span=span, triggers=triggers))(groups, tools)[0].rollouts[0]
+    assert made.facts["sft_span"] == [start, len(made.token_ids)]
+
+
+def test_the_codes_span_takes_spontaneous_reflections_too() -> None:
+    engine = engine_of("Wait, no. <answer>3</answer>", "<answer>9</answer>")
+    groups = groups_of(engine, n=2)
+    tools = tools_of(engine)
+    tools.score(groups)
+    made = ForcedRethinking(options(sft_span="code", keep_probability=0.0))(groups, tools)
+    rows = rows_of(made, group_mean.create(group_mean.Config()))
+    assert rows[0].sft_weights_T is not None and rows[0].sft_weights_T.all() and rows[1].sft_weights_T is None

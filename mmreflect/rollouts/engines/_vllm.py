@@ -51,8 +51,8 @@ class Speaker(Protocol):
 class VLLMEngine(TransformersEngine):
     """Speaks through vLLM with the weights of the attached model; renders text and media as its parent does.
 
-    A trainer calls `attach` once; every generation is inside of a `round`, which all processes enter and leave together.
-    Without a trainer, the first round attaches the loaded model.
+    A trainer calls `attach` once; without one, the first round attaches the loaded model. Every generation is inside of
+    a `round`, which all processes enter and leave together.
     """
 
     capabilities = CAPABILITIES
