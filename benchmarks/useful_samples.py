@@ -68,10 +68,16 @@ def ours(data: Path, model: Path, folder: Path, steps: int) -> dict[str, float]:
         setattr(owner, name, _clocked(function, spent))
     trainer = {key: value for key, value in SETTINGS.items() if key != "seed"}
     tree = {
-        "method": "grpo", "output": str(folder / "run"), "model": str(model), "data": {"path": str(data), "split": "rl"},
-        "rewards": [f"{folder / 'reward.py'}:varied"], "selection": "ssr", "rollout": {"keep_every": 0}, "seed": 1,
+        "method": "grpo",
+        "output": str(folder / "run"),
+        "model": str(model),
+        "data": {"path": str(data), "split": "rl"},
+        "rewards": [f"{folder / 'reward.py'}:varied"],
+        "selection": "ssr",
+        "rollout": {"keep_every": 0},
+        "seed": 1,
         "trainer": trainer | {"max_steps": steps, "save_steps": steps},
-    }  # fmt: skip
+    }
     try:
         run = mmreflect.train(tree)
     finally:

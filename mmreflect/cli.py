@@ -21,6 +21,7 @@ VERBS = {
     "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH",
     "check": "render and measure every sample of a training config: mmreflect check configs/train/grpo.yaml",
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
+    "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
     "view": "write the HTML page of a run: mmreflect view outputs/demo",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
@@ -46,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         command = verbs.add_parser(verb, help=VERBS[verb], description=VERBS[verb])
         command.add_argument("config", help="a YAML file of a training run")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
+    grade = verbs.add_parser("grade", help=VERBS["grade"], description=VERBS["grade"])
+    grade.add_argument("file", help="JSONL with prediction, reference, answer_type, and options where needed")
+    grade.add_argument("overrides", nargs="*", metavar="key=value", help="output=OUT.jsonl")
     view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
     view.add_argument("run", help="the output folder of a run")
     chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
@@ -92,6 +96,10 @@ def _run(arguments: argparse.Namespace) -> None:
         from mmreflect.inspection import score
 
         score(arguments.config, arguments.overrides)
+    elif verb == "grade":
+        from mmreflect.inspection import grade
+
+        grade(arguments.file, arguments.overrides)
     elif verb == "view":
         from mmreflect.report import write_page
 

@@ -19,14 +19,13 @@ REQUIRED = (
     "safetensors",
     "pydantic",
     "pillow",
+    "math-verify",
 )
 OPTIONAL = {
     "av": ("video", "reading videos"),
-    "decord": ("video", "reading videos, the second decoder"),
-    "qwen-vl-utils": ("video", "the frame and pixel conventions of Qwen"),
+    "decord": ("video", "reading videos where PyAV is missing"),
     "vllm": ("vllm", "fast rollouts on a GPU"),
     "flash-attn": ("flash-attn", "faster attention on a GPU"),
-    "bitsandbytes": ("quantize", "QLoRA"),
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
+from mmreflect.answers.files import grade_file
 from mmreflect.data.store import read_rows
 from mmreflect.errors import UserError
 from mmreflect.files import write_jsonl
@@ -71,6 +72,18 @@ def score(config: str, overrides: Sequence[str]) -> None:
     for reason, count in judge.failures.items():
         console.say(f"[yellow]{console.count(count, 'rollout')} could not be graded[/]: {reason}")
     console.say(f"{console.count(len(written), 'rollout')} scored: {paths['output']}")
+
+
+def grade(file: str, overrides: Sequence[str]) -> None:
+    """Grade a file of answers and write it with verdict, score, parsed answer and gold, and reason.
+
+    Raises:
+        UserError: the file is missing, a row misses a key, or names an unknown answer type.
+    """
+    paths, rest = _take(overrides, ("output",))
+    if rest:
+        raise UserError(f"cannot use {rest[0]!r} here", "output=OUT.jsonl", "remove it")
+    grade_file(file, paths["output"])
 
 
 def _take(overrides: Sequence[str], names: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:

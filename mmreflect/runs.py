@@ -126,13 +126,6 @@ def _check_same(
             f"an empty folder, or one of '{verb} {name}'",
             "choose another output",
         )
-    stale = [key for key, value in (inputs or {}).items() if mark.get("inputs", {}).get(key, value) != value]
-    if stale:
-        raise UserError(
-            f"output folder '{path}' holds a run on another {' and '.join(stale)}: it has changed since",
-            "the same inputs, to resume it",
-            "choose another output, or delete the folder",
-        )
     changed = differences(load_yaml(path / "config.yaml"), tree)
     if changed:
         shown = "".join(f"\n    {line}" for line in changed[:12])
@@ -141,6 +134,13 @@ def _check_same(
             f"output folder '{path}' holds a run of another configuration; they differ (there -> now) in:{shown}{more}",
             "the same configuration, to resume it",
             "choose another output, restore those keys, or delete the folder",
+        )
+    stale = [key for key, value in (inputs or {}).items() if mark.get("inputs", {}).get(key, value) != value]
+    if stale:
+        raise UserError(
+            f"output folder '{path}' holds a run on another {' and '.join(stale)}: it has changed since",
+            "the same inputs, to resume it",
+            "choose another output, or delete the folder",
         )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mmreflect import console
 from mmreflect.answers.grade import grade
+from mmreflect.answers.spec import spec_of
 from mmreflect.config import config
 from mmreflect.data.store import Row, open_dataset, sample_from_row
 from mmreflect.errors import UserError, unknown_name
@@ -116,7 +117,7 @@ def _checked(row: Row, folder: Path, check: str, need: str | None) -> Sample | Q
                 raise UserError(f"no such {media.kind}: {media.path}", "an existing file")
         if need == "answer" and not (sample.gold or "").strip():
             raise UserError(f"row {sample.id!r} has no answer", "a reference answer", "add 'answer' to the row")
-        if need == "answer" and grade(sample.gold, sample.gold).correct is None:
+        if need == "answer" and grade(sample.gold, sample.gold, spec_of(sample.facts)).correct is None:
             raise UserError(f"row {sample.id!r}: the reference {sample.gold!r} cannot be graded against")
         if need == "response" and not (sample.response or "").strip():
             raise UserError(f"row {sample.id!r} has no assistant turn", "a conversation that ends with one", "add it")

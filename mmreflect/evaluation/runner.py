@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
+from mmreflect.answers.spec import spec_of
 from mmreflect.files import append_jsonl, read_jsonl
 from mmreflect.records import Group, Rollout, Sample
 from mmreflect.reflection.ledger import Entry, Ledger, Rate, entry, ledger
@@ -60,7 +61,8 @@ def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]
 def record(group: Group, engine: Engine) -> dict[str, Any]:
     """Return the record of a group's first rollout: the question, the answer, and its place in the ledger."""
     sample, rollout = group.sample, group.rollouts[0]
-    read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine))
+    spec = spec_of(sample.facts)
+    read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine), spec)
     return {
         "id": sample.id,
         "question": sample.question,

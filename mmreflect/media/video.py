@@ -1,6 +1,7 @@
 """Loading videos: frames sampled evenly in time, with the metadata that Qwen-VL processors need."""
 
 import functools
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +98,23 @@ def _length(path: str) -> float:
     return (times[-1] if times else 0.0) + step
 
 
-def _frames(path: str) -> Iterator[tuple[float, Callable[[], npt.NDArray[np.uint8]]]]:
+Frames = Iterator[tuple[float, Callable[[], npt.NDArray[np.uint8]]]]
+
+
+def _frames(path: str) -> Frames:
     """Yield each frame's time in seconds and a function that returns its pixels."""
-    try:
-        import av
-    except ImportError:
-        raise UserError("reading videos needs PyAV", "the extra 'video'", "pip install 'mmreflect[video]'") from None
     if not Path(path).is_file():
         raise UserError(f"no such video: {path}", "the path of a video file", "check the path")
+    if importlib.util.find_spec("av"):
+        return _frames_by_av(path)
+    if importlib.util.find_spec("decord"):
+        return _frames_by_decord(path)
+    raise UserError("reading videos needs PyAV or decord", "the extra 'video'", "pip install 'mmreflect[video]'")
+
+
+def _frames_by_av(path: str) -> Frames:
+    import av
+
     try:
         with av.open(path) as container:
             if not container.streams.video:
@@ -113,3 +123,19 @@ def _frames(path: str) -> Iterator[tuple[float, Callable[[], npt.NDArray[np.uint
                 yield float(frame.time or 0.0), functools.partial(frame.to_ndarray, format="rgb24")
     except av.FFmpegError as error:
         raise UserError(f"the video cannot be decoded: {path} ({error})", "a whole video", "remove its row") from None
+
+
+def _frames_by_decord(path: str) -> Frames:
+    import decord
+
+    try:
+        reader = decord.VideoReader(path)
+        for place in range(len(reader)):
+            yield float(reader.get_frame_timestamp(place)[0]), functools.partial(_decord_frame, reader, place)
+    except (decord.DECORDError, RuntimeError) as error:
+        first = str(error).splitlines()[-1]
+        raise UserError(f"the video cannot be decoded: {path} ({first})", "a whole video", "remove its row") from None
+
+
+def _decord_frame(reader: Any, place: int) -> npt.NDArray[np.uint8]:
+    return np.asarray(reader[place].asnumpy(), dtype=np.uint8)

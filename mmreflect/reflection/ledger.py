@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mmreflect.answers.extract import candidates, final_answer
 from mmreflect.answers.grade import grade
+from mmreflect.answers.spec import AnswerSpec
 from mmreflect.reflection.lexicon import reflection_count
 from mmreflect.reflection.tags import reflection_of
 
@@ -48,24 +49,31 @@ class Entry:
         return self.first_correct is True and self.final_correct is False
 
 
-def entry(text: str, gold: str | None, tokens: int, prefix_tokens: Sequence[int] | None = None) -> Entry:
+def entry(
+    text: str,
+    gold: str | None,
+    tokens: int,
+    prefix_tokens: Sequence[int] | None = None,
+    spec: AnswerSpec | None = None,
+) -> Entry:
     """Read one answer into the ledger.
 
     Args:
+        spec: how the answer is to be read, from the sample's facts.
         tokens: length of the whole answer in tokens.
         prefix_tokens: for each token, the number of characters of the text up to and with it; None counts the tokens
             before the first answer by share of characters.
     """
     stated = candidates(text)
-    final = final_answer(text)
+    final = final_answer(text, spec)
     first = stated[0].text if stated else final
     end = stated[0].end if stated else len(text)
     if prefix_tokens is not None:
         tokens_first = min(tokens, int(np.searchsorted(np.asarray(prefix_tokens), end)) + 1)
     else:
         tokens_first = round(tokens * end / len(text)) if text else tokens
-    first_verdict, final_verdict = grade(first, gold), grade(final, gold)
-    changed = first is not None and final is not None and grade(final, first).correct is False
+    first_verdict, final_verdict = grade(first, gold, spec), grade(final, gold, spec)
+    changed = first is not None and final is not None and grade(final, first, spec).correct is False
     reflected = reflection_of(text) is not None or reflection_count(text) > 0 or len(stated) > 1
     return Entry(first, final, first_verdict.correct, final_verdict.correct, reflected, changed, tokens, tokens_first)
 

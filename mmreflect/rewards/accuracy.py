@@ -1,9 +1,12 @@
-"""1 for a right final answer, 0 for a wrong one, nothing where it cannot be graded."""
+"""1 for a right final answer, 0 for a wrong one, a share for graded types, nothing where it cannot be graded.
+
+The sample's facts say how its answer is read: `answer_type`, `options`, `precision`, `unit`.
+"""
 
 from collections.abc import Callable
 
-from mmreflect.answers.extract import final_answer
-from mmreflect.answers.grade import grade
+from mmreflect.answers.grade import verify
+from mmreflect.answers.spec import spec_of
 from mmreflect.config import config
 from mmreflect.records import Group, Score, Stop
 
@@ -25,9 +28,10 @@ def create(options: Config) -> Callable[[Group], list[Score]]:
 
     def accuracy(group: Group) -> list[Score]:
         scores = []
+        spec = spec_of(group.sample.facts)
         for rollout in group.rollouts:
-            verdict = grade(final_answer(rollout.text), group.sample.gold)
-            value = None if verdict.correct is None else float(verdict.correct)
+            verdict = verify(rollout.text, group.sample.gold, spec)
+            value = None if verdict.correct is None else verdict.score
             reason = verdict.reason
             if value and options.require_end and rollout.stop is not Stop.EOS:
                 value, reason = 0.0, f"{reason}, but stopped by {rollout.stop}"

@@ -10,8 +10,8 @@ selections and stages decide on.
 import re
 from collections.abc import Callable
 
-from mmreflect.answers.extract import final_answer
-from mmreflect.answers.grade import grade
+from mmreflect.answers.grade import verify
+from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import config
 from mmreflect.records import Group, Rollout, Score, Stop
 
@@ -52,18 +52,19 @@ def create(options: Config) -> Callable[[Group], list[Score]]:
     """Create the reward."""
 
     def native_wait_bonus(group: Group) -> list[Score]:
-        return [_score(options, rollout, group.sample.gold) for rollout in group.rollouts]
+        spec = spec_of(group.sample.facts)
+        return [_score(options, rollout, group.sample.gold, spec) for rollout in group.rollouts]
 
     return native_wait_bonus
 
 
-def _score(options: Config, rollout: Rollout, gold: str | None) -> Score:
-    verdict = grade(final_answer(rollout.text), gold)
+def _score(options: Config, rollout: Rollout, gold: str | None, spec: AnswerSpec) -> Score:
+    verdict = verify(rollout.text, gold, spec)
     if verdict.correct is None:
         return Score(None, reason=verdict.reason)
     text = rollout.text
     valid = rollout.stop is Stop.EOS and options.marker in text and text.lower().count("wait") <= options.most_waits
     words = len(_WORDS.findall(text))
     value = shaped(valid, verdict.correct, words, "rethink" in rollout.facts, options.code_quirk)
-    plain = float(verdict.correct)
+    plain = float(verdict.correct and rollout.stop is Stop.EOS)  # what `accuracy` gives by default
     return Score(value - plain, reason=f"{words} reflecting words, {'valid' if valid else 'not valid'}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmreflect.answers.spec import spec_of
 from mmreflect.records import Group, Rollout, Stop
 from mmreflect.reflection.ledger import entry
 from mmreflect.rl.rows import Row
@@ -71,7 +72,9 @@ def _spread(group: Group) -> float:
 
 def _ledger(groups: Sequence[Group]) -> dict[str, float]:
     entries = [
-        entry(rollout.text, group.sample.gold, len(rollout.token_ids)) for group in groups for rollout in group.rollouts
+        entry(rollout.text, group.sample.gold, len(rollout.token_ids), spec=spec_of(group.sample.facts))
+        for group in groups
+        for rollout in group.rollouts
     ]
     graded = [item for item in entries if item.first_correct is not None and item.final_correct is not None]
     return {
