@@ -242,12 +242,20 @@ def _method(config: Config, arguments: Any, loaded: Any, renderer: Any, run: "Ru
 
 
 def _keep(config: Config, engine: Any, run: "Run", step: int, groups: Sequence["Group"]) -> None:
-    """Keep some groups of a round for the report."""
+    """Keep some groups of a round for the report, and every rollout that could not be graded, with its reason."""
     from dataclasses import asdict
 
     from mmreflect.evaluation.runner import segments
     from mmreflect.files import write_json
 
+    failed = [
+        {"sample_id": item.sample_id, "reason": item.score.reason, "text": item.text}
+        for group in groups
+        for item in group.rollouts
+        if item.score is not None and item.score.value is None
+    ]
+    if failed:
+        write_json(run.path / "quarantine-rollouts" / f"step-{step:06}.json", failed)
     every = config.rollout.keep_every
     if not every or step % every:
         return

@@ -162,6 +162,66 @@ def test_group_size_must_divide_the_batch(run_cli: Cli, grid: Path, trained: Pat
     assert "15 or 18" in text and not (tmp_path / "run").exists()
 
 
+def test_a_reward_that_raises_quarantines_its_rollouts_and_one_that_always_does_ends_the_run(
+    run_cli: Cli, grid: Path, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def sometimes(group):\n"
+        "    if int(group.sample.id[-1]) % 2:\n        raise KeyError('segment')\n"
+        "    return [0.0] * len(group.rollouts)\n"
+        "def always(group):\n    raise KeyError('segment')\n"
+    )
+    settings = config(grid, tmp_path / "run", trained, max_steps=6)
+    code, text = run_cli("train", settings | {"rewards": ["accuracy", f"{tmp_path / 'mine.py'}:sometimes"]})
+    assert code == 0, text
+    kept = sorted((tmp_path / "run/quarantine-rollouts").iterdir())
+    assert "raised KeyError: 'segment'" in json.loads(kept[0].read_text())[0]["reason"]
+    assert sum(row.get("quarantine/share", 0) for row in log_of(tmp_path / "run")) == pytest.approx(3.0)
+    code, text = run_cli(
+        "train", settings | {"output": str(tmp_path / "b"), "rewards": [f"{tmp_path / 'mine.py'}:always"]}
+    )
+    assert code == 2 and "none of the 8 rollouts of step 0 could be graded" in text and "KeyError: 'segment'" in text
+
+
+def test_fewer_questions_than_a_generation_takes(run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:
+    settings = config(grid, tmp_path / "run", trained)
+    settings["data"]["limit"] = 1
+    code, text = run_cli("train", settings)
+    assert code == 2 and "1 questions, but a generation takes 2 (8 x 1 / 4)" in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"optim": "adamm"}, "trainer: "),
+        ({"max_steps": 0}, "the run would take no step"),
+        ({"group_by_length": True}, "the order is a function of seed and epoch"),
+    ],
+)
+def test_values_that_cannot_work_are_explained(
+    keys: dict[str, Any], message: str, run_cli: Cli, grid: Path, trained: Path, tmp_path: Path
+) -> None:
+    code, text = run_cli("train", config(grid, tmp_path / "run", trained, **keys))
+    assert code == 2 and message in text and "Traceback" not in text
+
+
+def test_early_stopping_is_resumed_too(run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:
+    def settings(name: str) -> dict[str, Any]:
+        given = config(grid, tmp_path / name, trained, max_steps=20, learning_rate=1e-9, save_steps=2)
+        data = {"path": str(grid), "split": "validation"}
+        return given | {"evaluation": {"data": data, "every_steps": 2, "patience": 3, "max_new_tokens": 4}}
+
+    assert run_cli("train", settings("whole"))[0] == 0
+    assert run_cli("train", settings("cut"))[0] == 0
+    cut = tmp_path / "cut"
+    (cut / "result.json").unlink()
+    for folder in (cut / "checkpoints").iterdir():
+        if int(folder.name.split("-")[1]) > 4:
+            (folder / "complete").unlink()
+    assert run_cli("train", settings("cut"))[0] == 0
+    assert log_of(cut) == log_of(tmp_path / "whole") and log_of(cut)[-1]["step"] == 8
+
+
 def test_an_engine_without_a_policy_is_refused(run_cli: Cli, grid: Path, trained: Path, tmp_path: Path) -> None:
     engine = {"name": "scripted", "replies": "replies.jsonl"}
     code, text = run_cli("train", config(grid, tmp_path / "run", trained) | {"rollout": {"engine": engine}})
