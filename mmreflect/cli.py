@@ -17,7 +17,7 @@ _CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPER
 VERBS = {
     "build": "build a dataset: mmreflect build configs/build/grid.yaml",
     "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
-    "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank.yaml",
+    "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml",
     "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH",
     "check": "render and measure every sample of a training config: mmreflect check configs/train/grpo.yaml",
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",

@@ -25,7 +25,8 @@ CLOCK = re.compile(r"(?<![\d.:])\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+(?:\s*[ap]
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)|\\(?:approx|simeq|equiv)\b|≈|≡")
 _SYMBOL = re.compile(r"(?:[A-Za-z\\∠△][A-Za-z\\_{}\d' ^*∠△]*(?:\([A-Za-z, ]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\))")
 _MEMBER = re.compile(r"^\s*[a-zA-Z]\s*(?:\\in\b|∈)\s*")
-_TAIL = re.compile(r"^(.*[^\s\\])\s+((?:[a-zA-Zµ°%][a-zA-Z°%./^\d{}\-·]*\s*)+)$")
+_UNIT_WORD = r"[a-zA-Zµ°%][a-zA-Z°%./^\d{}\-·]*"
+_TAIL = re.compile(rf"^(.*[^\s\\])\s+({_UNIT_WORD}(?:\s+{_UNIT_WORD}){{0,4}})$")
 _TAIL_CLOSE = re.compile(r"^(.*[\w})\]])\s*(°|\^\s*\{?\s*\\circ\s*\}?|%)$")
 
 
@@ -72,6 +73,28 @@ def grade_math(answer: str, gold: str, spec: AnswerSpec) -> Verdict:
     if other and (has_words(given) or not given):
         return judged(False, given, str(other), "not a number")
     return judged(False, given, str(other or wanted), "several answers" if several else "another expression")
+
+
+def reference_problem(gold: str) -> str | None:
+    """Say why mathematics cannot be graded against a reference; None when it can.
+
+    What is read here needs no more; the rest must parse in math-verify.
+
+    Raises:
+        NotGradedError: no worker starts here.
+    """
+    wanted = linear(gold)
+    if has_words(wanted) or CLOCK.fullmatch(wanted) or _is_known(wanted):
+        return None
+    verdict = compare_remotely(wanted, wanted)
+    return verdict.reason if verdict.score is None else None
+
+
+def _is_known(text: str) -> bool:
+    parts = _parts(text)
+    if parts and parts.items:
+        return all(_is_known(item) for item in parts.items)
+    return read_quantity(text) is not None or read_formula(_sides(text).right) is not None
 
 
 def _grade_clock(answer: str, wanted: str) -> Verdict:

@@ -11,12 +11,13 @@ from mmreflect.answers.spec import AnswerSpec
 from mmreflect.answers.statements import has_words
 from mmreflect.answers.words import first_word
 
-_TAG = re.compile(r"<\s*(/?)\s*answer\s*>", re.IGNORECASE)
+_TAG = re.compile(r"<\s*+(/?)\s*+answer\s*+>", re.IGNORECASE)
 _THINK = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 _BOX = re.compile(r"\\boxed\s*\{")
 _BETWEEN_BOXES = re.compile(r"[\s$]*(?:,|;|,?\s*\b(?:and|or)\b)[\s$]*", re.IGNORECASE)
 _LOOKS_NUMERIC = re.compile(r"\d|[½⅓⅔¼¾π√∞∅]|\\(?:pi|sqrt|infty|emptyset)\b|\$[^$]+\$")
 _LOOKS_LISTED = re.compile(r"\d|[,;\[{]")
+_GAP = 40
 _LAST_SENTENCES = 50
 
 
@@ -87,7 +88,7 @@ def _last_box(found: list[Candidate], text: str) -> str:
     """Return the last box, with those before it that "or", "and" or a comma joins to it: they are one statement."""
     result, start = found[-1].text, found[-1].start
     for box in reversed(found[:-1]):
-        if not _BETWEEN_BOXES.fullmatch(text[box.end : start]):
+        if start - box.end > _GAP or not _BETWEEN_BOXES.fullmatch(text[box.end : start]):
             break
         result, start = f"{box.text}{re.sub(r'[$]', '', text[box.end : start])}{result}", box.start
     return result

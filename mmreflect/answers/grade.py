@@ -7,9 +7,8 @@ wrong.
 
 from functools import lru_cache
 
-from mmreflect.answers import stats
+from mmreflect.answers import expressions, stats
 from mmreflect.answers.choices import grade_choice
-from mmreflect.answers.expressions import grade_math
 from mmreflect.answers.extract import final_answer
 from mmreflect.answers.formulas import MAX_LENGTH
 from mmreflect.answers.lists import grade_list
@@ -53,6 +52,25 @@ def grade(answer: str | None, gold: str | None, spec: AnswerSpec | None = None) 
     return verdict
 
 
+def reference_problem(gold: str | None, spec: AnswerSpec | None = None) -> str | None:
+    """Say why nothing can be graded against a reference; None when it is fine.
+
+    For the check before a training: a reference that does not parse is dropped and counted there. Grading it against
+    itself would not tell, because equal strings are equal whether they parse or not.
+    """
+    spec = (spec or AnswerSpec()).resolved(gold)
+    try:
+        verdict = _grade(gold, gold, spec)
+        if verdict.score is None or gold is None or spec.type != "math":
+            return verdict.reason if verdict.score is None else None
+        return expressions.reference_problem(gold)
+    except NotGradedError as error:
+        return error.verdict.reason
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        stats.count(errors=1)
+        return f"the grader failed: {type(error).__name__}: {error}"[:200]
+
+
 def clear_cache() -> None:
     """Forget all verdicts."""
     _cached.cache_clear()
@@ -91,7 +109,7 @@ def _grade(answer: str | None, gold: str | None, spec: AnswerSpec) -> Verdict:
         return grade_regression(answer, gold, spec)
     if spec.type == "temporal_iou":
         return grade_span(answer, gold)
-    return grade_math(answer, gold, spec)
+    return expressions.grade_math(answer, gold, spec)
 
 
 def _no(_: float, answer: str | None, gold: str | None, reason: str) -> Verdict:
@@ -100,4 +118,4 @@ def _no(_: float, answer: str | None, gold: str | None, reason: str) -> Verdict:
 
 _cached = lru_cache(maxsize=CACHE_SIZE)(_grade)
 
-__all__ = ["AnswerSpec", "Verdict", "clear_cache", "grade", "verify"]
+__all__ = ["AnswerSpec", "Verdict", "clear_cache", "grade", "reference_problem", "verify"]

@@ -23,11 +23,11 @@ _EDGES = "$*`\"'_# \t\r\n"
 
 _PHRASE = re.compile(
     r"(?:\b(?:answer|option|choice|solution)\b(?:\s+(?:to|of|for)\s[^.:\n]{0,80}?)?\s*"
-    r"(?:\b(?:is|are|was|would\s+be|should\s+be|must\s+be|will\s+be)\b|[:=：])\s*:?|#{4})\s*(?:\$\$|\\\[)?\s*([^\n]+)",
+    r"(?:\b(?:is|are|was|would\s+be|should\s+be|must\s+be|will\s+be)\b|[:=：])\s*+:?|#{4})\s*+(?:\$\$|\\\[)?\s*+([^\n]+)",
     re.IGNORECASE,
 )
 # A sentence ends at a stop before a capital, but not after initials and short abbreviations: "B. A cat", "St. Louis".
-_SENTENCE = re.compile(r"(?<!\b[A-Za-z])(?<!\b[A-Z][a-z])(?<=[^\s.])[.!?]+\s+(?=[\"'(*]*[A-Z])|(?<=[!?])\s+|\n+")
+_SENTENCE = re.compile(r"(?<!\b[A-Za-z])(?<!\b[A-Z][a-z])(?<=[^\s.!?])[.!?]++\s++(?=[\"'(*]*[A-Z])|(?<=[!?])\s+|\n+")
 
 
 def straighten(text: str) -> str:

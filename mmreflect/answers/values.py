@@ -14,7 +14,7 @@ from mmreflect.answers.formulas import Formula, Tree, read_formula
 
 Number = Fraction | float
 
-_MAX_BITS = 2048
+_MAX_BITS = 8192
 _FLOAT_BITS = 1000
 _EQUAL, _DIFFERENT = 1e-11, 1e-7
 

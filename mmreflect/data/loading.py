@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mmreflect import console
-from mmreflect.answers.grade import grade
+from mmreflect.answers.grade import reference_problem
 from mmreflect.answers.spec import spec_of
 from mmreflect.config import config
 from mmreflect.data.store import Row, open_dataset, sample_from_row
@@ -117,8 +117,8 @@ def _checked(row: Row, folder: Path, check: str, need: str | None) -> Sample | Q
                 raise UserError(f"no such {media.kind}: {media.path}", "an existing file")
         if need == "answer" and not (sample.gold or "").strip():
             raise UserError(f"row {sample.id!r} has no answer", "a reference answer", "add 'answer' to the row")
-        if need == "answer" and grade(sample.gold, sample.gold, spec_of(sample.facts)).correct is None:
-            raise UserError(f"row {sample.id!r}: the reference {sample.gold!r} cannot be graded against")
+        if need == "answer" and (problem := reference_problem(sample.gold, spec_of(sample.facts))):
+            raise UserError(f"row {sample.id!r}: the reference {sample.gold!r} cannot be graded against ({problem})")
         if need == "response" and not (sample.response or "").strip():
             raise UserError(f"row {sample.id!r} has no assistant turn", "a conversation that ends with one", "add it")
     except UserError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmreflect.answers.files import reference_text
-from mmreflect.answers.grade import AnswerSpec, verify
+from mmreflect.answers.grade import AnswerSpec, reference_problem, verify
 from mmreflect.answers.spec import spec_of
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "verifier_cases.jsonl").read_text().splitlines()]
@@ -86,6 +86,18 @@ def test_math_wrong(prediction: str, gold: str) -> None:
 def test_a_reference_that_does_not_parse_is_not_graded(gold: str) -> None:
     verdict = verify("5", gold, AnswerSpec("math"))
     assert (verdict.correct, verdict.score) == (None, None) and "reference" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "gold", "problem"),
+    [
+        ("math", r"\frac{1}{", "the reference does not parse"), ("math", "3+4i", None), ("math", "no solution", None), ("math", "x=1 or x=2", None), ("math", "12 km", None), ("math", "x^{99999}+i", "too big"),
+        (None, "", "no reference answer"), ("float", "many", "the reference is no number"), ("ocr", "a b", None), ("temporal_iou", "[5, 15]", None), ("temporal_iou", "5", "not one interval"),
+    ],
+)  # fmt: skip
+def test_references_are_checked_before_training(kind: str | None, gold: str, problem: str | None) -> None:
+    found = reference_problem(gold, AnswerSpec(kind))
+    assert found == problem or (problem is not None and problem in (found or ""))
 
 
 @pytest.mark.parametrize(
