@@ -43,6 +43,8 @@ def inputs(config: Config) -> dict[str, str]:
 def plan(config: Config) -> dict[str, str]:
     """Say what will be asked of which model."""
     check_model(config.model)
+    if hasattr(config.engine.module, "check"):
+        config.engine.module.check(config.engine.options)
     decoding = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top_p {config.top_p:g}"
     return {
         "model": config.model.path,

@@ -65,6 +65,7 @@ def entry(
             before the first answer by share of characters.
     """
     stated = candidates(text)
+    spec = (spec or AnswerSpec()).resolved(gold)
     final = final_answer(text, spec)
     first = stated[0].text if stated else final
     end = stated[0].end if stated else len(text)
@@ -73,9 +74,9 @@ def entry(
     else:
         tokens_first = round(tokens * end / len(text)) if text else tokens
     first_verdict, final_verdict = grade(first, gold, spec), grade(final, gold, spec)
-    changed = first is not None and final is not None and grade(final, first, spec).correct is False
+    changed = first is not None and final is not None and grade(final, first, spec).passed is False
     reflected = reflection_of(text) is not None or reflection_count(text) > 0 or len(stated) > 1
-    return Entry(first, final, first_verdict.correct, final_verdict.correct, reflected, changed, tokens, tokens_first)
+    return Entry(first, final, first_verdict.passed, final_verdict.passed, reflected, changed, tokens, tokens_first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def create(options: Config) -> Callable[[Group], list[Score]]:
         spec = spec_of(group.sample.facts)
         for rollout in group.rollouts:
             verdict = verify(rollout.text, group.sample.gold, spec)
-            value = None if verdict.correct is None else verdict.score
+            value = verdict.score
             reason = verdict.reason
             if value and options.require_end and rollout.stop is not Stop.EOS:
                 value, reason = 0.0, f"{reason}, but stopped by {rollout.stop}"

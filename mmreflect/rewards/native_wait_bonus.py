@@ -60,11 +60,11 @@ def create(options: Config) -> Callable[[Group], list[Score]]:
 
 def _score(options: Config, rollout: Rollout, gold: str | None, spec: AnswerSpec) -> Score:
     verdict = verify(rollout.text, gold, spec)
-    if verdict.correct is None:
+    if verdict.passed is None:
         return Score(None, reason=verdict.reason)
     text = rollout.text
     valid = rollout.stop is Stop.EOS and options.marker in text and text.lower().count("wait") <= options.most_waits
     words = len(_WORDS.findall(text))
-    value = shaped(valid, verdict.correct, words, "rethink" in rollout.facts, options.code_quirk)
-    plain = float(verdict.correct and rollout.stop is Stop.EOS)  # what `accuracy` gives by default
+    value = shaped(valid, verdict.passed, words, "rethink" in rollout.facts, options.code_quirk)
+    plain = float(verdict.passed and rollout.stop is Stop.EOS)  # what `accuracy` gives by default
     return Score(value - plain, reason=f"{words} reflecting words, {'valid' if valid else 'not valid'}")

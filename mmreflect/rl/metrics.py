@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmreflect.answers.spec import spec_of
+from mmreflect.answers.stats import grading_stats
 from mmreflect.records import Group, Rollout, Stop
 from mmreflect.reflection.ledger import entry
 from mmreflect.rl.rows import Row
@@ -27,6 +28,9 @@ def log_round(trainer: "ReflectGRPOTrainer", groups: Sequence[Group], rows: Sequ
         metrics[name].append(value)
     for name, values in tools.metrics.items():
         metrics[name].extend(values)
+    stats = grading_stats(reset=True)
+    metrics["reward/verify_timeouts"].append(float(stats.timeouts))
+    metrics["reward/verify_errors"].append(float(stats.errors))
     spoken = sum(len(rollout.prompt_ids) + len(rollout.token_ids) for rollout in rollouts)
     trainer.state.num_input_tokens_seen += spoken
     metrics["num_tokens"] = [trainer.state.num_input_tokens_seen]

@@ -16,7 +16,7 @@ def test_entry_reads_first_and_final() -> None:
 def test_entry_without_reflection_or_answer() -> None:
     plain = entry("<answer>3</answer>", "3", tokens=4)
     assert not plain.reflected and not plain.corrective and plain.tokens_first == 4
-    nothing = entry("hello", "3", tokens=2)
+    nothing = entry("<answer></answer>", "3", tokens=2)
     assert nothing.final is None and nothing.final_correct is False and nothing.tokens_first == 2
 
 

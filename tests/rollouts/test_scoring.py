@@ -136,3 +136,27 @@ def test_bonus_beside_accuracy_adds_up_to_the_codes_value(run_cli: Cli, tmp_path
     scored = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [row["value"] for row in scored] == pytest.approx([1.1, 0.0, -0.1])
     assert [row["parts"]["accuracy"] for row in scored] == [1.0, 0.0, 0.0]
+
+
+def test_graded_types_give_a_share(run_cli: Cli, tmp_path: Path) -> None:
+    """OCR: one of two words wrong is 0.5; an interval that overlaps by half of the hull is 0.5."""
+    rows = [
+        {
+            "sample_id": "a",
+            "text": "<answer>stop here</answer>",
+            "answer": "stop there",
+            "facts": {"answer_type": "ocr"},
+        },
+        {
+            "sample_id": "b",
+            "text": "<answer>0 to 5</answer>",
+            "answer": "0 to 10",
+            "facts": {"answer_type": "temporal_iou"},
+        },
+    ]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {"method": "grpo", "output": "x", "model": "tiny", "data": {"path": "d"}, "rewards": ["accuracy"]}
+    code, text = run_cli("score", config, f"rollouts={tmp_path / 'r.jsonl'}", f"output={tmp_path / 'o.jsonl'}")
+    assert code == 0, text
+    scored = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [row["value"] for row in scored] == pytest.approx([0.5, 0.5])
