@@ -8,7 +8,7 @@ from typing import Any
 from mmreflect import console
 from mmreflect.answers.files import grade_file
 from mmreflect.data.store import read_rows
-from mmreflect.errors import UserError
+from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import write_jsonl
 from mmreflect.launch import prepare
 from mmreflect.records import Group, Rollout, Sample, Stop
@@ -32,6 +32,13 @@ def check(config: str, overrides: Sequence[str]) -> None:
         _show_spread(name.replace("_", " "), summary[name])
     for item in report.bad:
         console.say(f"[yellow]bad[/] {item.id}: {item.reason}")
+    share = len(report.bad) / max(1, len(report.bad) + summary["samples"])
+    if share > job.config.data.tolerate:
+        raise UserError(
+            f"{len(report.bad)} samples are bad ({share:.1%})",
+            f"at most {job.config.data.tolerate:.1%} (data.tolerate)",
+            "repair or remove the samples listed above, or raise the limit that they break",
+        )
     good = console.count(summary["samples"], "sound sample")
     console.say(f"{good}, {summary['bad']} bad; placeholder tokens and visual features agree in every sound one")
 
@@ -106,10 +113,20 @@ def _groups(rows: Iterable[dict[str, Any]], source: str) -> tuple[list[Group], d
             raise UserError(
                 f"{source}, line {place + 1}: no 'text' or no 'answer'", "text, answer, sample_id", "add it"
             )
+        where = f"{source}, line {place + 1}"
+        if not isinstance(row["text"], str):
+            raise UserError(f"{where}: text is {row['text']!r}", "a text", "fix the row")
+        if row.get("stop", "eos") not in tuple(Stop):
+            raise unknown_name(f"stop ({where})", str(row["stop"]), list(Stop))
+        if not isinstance(row.get("tokens", 0), int):
+            raise UserError(f"{where}: tokens is {row['tokens']!r}", "a whole number", "fix the row")
         name = str(row.get("sample_id", row.get("id", place)))
         question = [{"role": "user", "content": str(row.get("question", ""))}]
         sample = Sample(name, question, gold=str(gold), facts=row.get("facts") or {})
         group = groups.setdefault(name, Group(name, sample, []))
+        if group.sample.gold != sample.gold:
+            given = f"{where}: sample {name!r} has the answers {group.sample.gold!r} and {sample.gold!r}"
+            raise UserError(given, "one answer per sample_id", "give the rows ids of their own")
         tokens = list(range(int(row.get("tokens", len(str(row["text"]).split())))))
         group.rollouts.append(Rollout(name, [], tokens, text=str(row["text"]), stop=Stop(row.get("stop", "eos"))))
         places.setdefault(name, []).append(place)

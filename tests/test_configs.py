@@ -42,7 +42,7 @@ def test_training_recipes_run_on_a_tiny_model(name: str, run_cli: Cli, grid: Pat
     ]
     settings += ["trainer.save_steps=1"]
     if name != "sft":
-        settings += ["data.split=rl", "trainer.max_completion_length=16"]
+        settings += ["data.split=rl", "trainer.max_completion_length=16", "trainer.steps_per_generation=1"]
     code, text = run_cli("train", path.read_text(), *settings)
     assert code == 0, text
     assert (tmp_path / "run/model/model.safetensors").is_file()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmreflect.data.guard import Limits, Report
     from mmreflect.records import Group
     from mmreflect.rl.trainer import Method
+    from mmreflect.rollouts.actions import Environment
     from mmreflect.runs import Run
 
 
@@ -82,6 +83,13 @@ def plan(config: Config) -> dict[str, str]:
     per_generation = trainer.get("steps_per_generation") or accumulation
     group = trainer.get("num_generations", 8)
     whole_groups(per_device, per_generation, group)
+    if per_generation % accumulation and accumulation % per_generation:
+        raise UserError(
+            f"trainer.steps_per_generation = {per_generation} and gradient_accumulation_steps = {accumulation} do not "
+            "meet: an update would mix the halves of two generations",
+            f"one a multiple of the other, for example steps_per_generation = {accumulation}",
+            "change one of the two",
+        )
     questions = count_samples(config.data)
     prompts = per_device * per_generation // group
     if questions < prompts:
@@ -128,6 +136,13 @@ def _check_signals(config: Config) -> None:
             "each reward once",
             "remove one, or add up their weights",
         )
+    signal = getattr(config.selection.options, "signal", None)
+    if signal is not None and signal not in (*rewards, "total"):
+        raise UserError(
+            f"selection.signal is {signal!r}, which no reward gives",
+            f"one of: {', '.join((*rewards, 'total'))}",
+            "name a reward of this run",
+        )
     for stage in config.rollout.stages:
         fraction, group = getattr(stage.options, "fraction", 1.0), config.trainer.get("num_generations", 8)
         if int(fraction * group) < 1:
@@ -153,11 +168,16 @@ def limits(config: Config, context: int | None) -> "Limits":
     return Limits(config.data.max_prompt_tokens, context, longest, "the model's context")
 
 
+def _environment(config: Config) -> "Environment":
+    made: Environment = config.rollout.environment.module.create(config.rollout.environment.options)
+    return made
+
+
 def check(config: Config) -> "Report":
     """Render and measure every sample without training."""
     from mmreflect.training.session import open_session
 
-    return open_session(config, "answer", limits, None).report
+    return open_session(config, "answer", limits, None, _environment(config)).report
 
 
 def run(config: Config, run: "Run") -> dict[str, Any]:
@@ -172,7 +192,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     from mmreflect.training.progress import take_over_output
     from mmreflect.training.survival import explained_memory
 
-    opened = session.open_session(config, "answer", limits, run.path)
+    opened = session.open_session(config, "answer", limits, run.path, _environment(config))
     loaded, samples = opened.loaded, opened.samples
     arguments = session.checked(
         GRPOConfig,

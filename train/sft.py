@@ -20,6 +20,7 @@ from mmreflect.training.validation import ValidationConfig, check_run
 
 if TYPE_CHECKING:
     from mmreflect.data.guard import Limits, Report
+    from mmreflect.rollouts.actions import Environment
     from mmreflect.runs import Run
 
 
@@ -66,11 +67,16 @@ def limits(config: Config, context: int | None) -> "Limits":
     return Limits(prompt=config.data.max_prompt_tokens, whole=longest or context, setting=setting)
 
 
+def _environment(config: Config) -> "Environment":
+    made: Environment = config.environment.module.create(config.environment.options)
+    return made
+
+
 def check(config: Config) -> "Report":
     """Render and measure every sample without training."""
     from mmreflect.training.session import open_session
 
-    return open_session(config, "response", limits, None).report
+    return open_session(config, "response", limits, None, _environment(config)).report
 
 
 def run(config: Config, run: "Run") -> dict[str, Any]:
@@ -86,7 +92,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     from mmreflect.training.sft import ReflectSFTTrainer, mean_token_loss
     from mmreflect.training.survival import explained_memory
 
-    opened = session.open_session(config, "response", limits, run.path)
+    opened = session.open_session(config, "response", limits, run.path, _environment(config))
     loaded, samples = opened.loaded, opened.samples
     given = session.trainer_arguments(config, run.path)
     arguments = session.checked(

@@ -4,7 +4,7 @@ Placeholder tokens and visual features must agree for every sample, and every sa
 of every trainer of this kind is a mismatch that shows at a random step, and a cut inside a picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,9 @@ class Limits:
 
 @dataclass(slots=True)
 class Report:
-    """What the guard found: token counts of the good samples, and the bad ones with their reasons."""
+    """What the guard found: token counts of what could be rendered, and the bad samples with their reasons."""
 
+    good: int = 0
     prompt_tokens: list[int] = field(default_factory=list)
     whole_tokens: list[int] = field(default_factory=list)
     visual_tokens: list[int] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Report:
     def summary(self) -> dict[str, Any]:
         """Return counts, extremes and a histogram over powers of two, as plain values."""
         return {
-            "samples": len(self.prompt_tokens),
+            "samples": self.good,
             "bad": len(self.bad),
             "prompt_tokens": _spread(self.prompt_tokens),
             "whole_tokens": _spread(self.whole_tokens),
@@ -65,35 +66,42 @@ def _spread(counts: Sequence[int]) -> dict[str, Any]:
     return {"least": ordered[0], "median": middle, "most": ordered[-1], "histogram": histogram}
 
 
-def guard(samples: Sequence[Sample], renderer: Renderer, limits: Limits, *, learn: bool) -> tuple[list[Sample], Report]:
+Shown = Callable[[Sample], Conversation]
+"""From a sample to what the model is shown of it."""
+
+
+def learnt(sample: Sample) -> Conversation:
+    """Return the whole conversation, as SFT learns it."""
+    answer = {"role": "assistant", "content": [{"type": "text", "text": sample.response or ""}]}
+    return Conversation([*sample.messages, answer], sample.media)
+
+
+def guard(samples: Sequence[Sample], renderer: Renderer, limits: Limits, shown: Shown) -> tuple[list[Sample], Report]:
     """Render every sample and return those that are sound, with the report.
 
     Args:
-        learn: with the response, as SFT learns it; else the prompt up to where the model speaks.
+        shown: what is rendered: `learnt`, or what an environment shows first, up to where the model speaks.
     """
+    learn = shown is learnt
     report, good = Report(), []
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
         rendered: list[list[int] | None]
         try:
-            rendered = list(renderer.encode([_conversation(sample, learn) for sample in batch], reply=not learn))
+            rendered = list(renderer.encode([shown(sample) for sample in batch], reply=not learn))
         except (UserError, ValueError):
             rendered = [None] * len(batch)  # one of them is at fault: found one by one below
         for sample, ids in zip(batch, rendered, strict=True):
             try:
-                known = ids or renderer.encode([_conversation(sample, learn)], reply=not learn)[0]
+                known = ids or renderer.encode([shown(sample)], reply=not learn)[0]
                 _measure(sample, known, renderer, limits, report, learn)
                 good.append(sample)
+                report.good += 1
             except UserError as error:
                 report.bad.append(Quarantined(sample.id, error.given))
             except ValueError as error:
                 report.bad.append(Quarantined(sample.id, f"the processor refused it: {error}"))
     return good, report
-
-
-def _conversation(sample: Sample, learn: bool) -> Conversation:
-    answer = {"role": "assistant", "content": [{"type": "text", "text": sample.response or ""}]}
-    return Conversation([*sample.messages, answer] if learn else sample.messages, sample.media)
 
 
 def _measure(sample: Sample, ids: list[int], renderer: Renderer, limits: Limits, report: Report, learn: bool) -> None:
@@ -105,6 +113,9 @@ def _measure(sample: Sample, ids: list[int], renderer: Renderer, limits: Limits,
         prompt, whole = spans[-1][0], len(ids)
     else:
         prompt, whole = len(ids), len(ids) + limits.answer
+    report.prompt_tokens.append(prompt)
+    report.whole_tokens.append(whole)
+    report.visual_tokens.append(visual)
     if limits.prompt is not None and prompt > limits.prompt:
         raise UserError(
             f"prompt of {prompt} tokens, {visual} of them visual; data.max_prompt_tokens is {limits.prompt}"
@@ -112,9 +123,6 @@ def _measure(sample: Sample, ids: list[int], renderer: Renderer, limits: Limits,
     if limits.whole is not None and whole > limits.whole:
         reserved = "" if learn else f" with {limits.answer} for the answer"
         raise UserError(f"{whole} tokens{reserved}, {visual} visual; {limits.setting} is {limits.whole}")
-    report.prompt_tokens.append(prompt)
-    report.whole_tokens.append(whole)
-    report.visual_tokens.append(visual)
 
 
 def _agreeing_tokens(sample: Sample, ids: list[int], renderer: Renderer) -> int:

@@ -6,6 +6,7 @@ Two signatures are understood, told apart by their parameters:
     def theirs(prompts, completions, **kwargs)  # TRL's, unchanged: one number or None per completion out
 
 TRL's receives conversational prompts and completions, `completion_ids`, `answer`, and the sample's facts as columns.
+One difference: None means "could not grade", and leaves the rollout out of its group; TRL adds the other rewards up.
 """
 
 import inspect
@@ -44,7 +45,7 @@ def wrap(function: Function, name: str, arguments: dict[str, Any] | None) -> Cal
     return reward
 
 
-def _columns(group: Group) -> dict[str, list[Any]]:
+def _columns(group: Group) -> dict[str, Any]:
     """Return a group in the columns that TRL hands to a reward function."""
     count = len(group.rollouts)
     facts = {key: [value] * count for key, value in group.sample.facts.items()}
@@ -54,6 +55,9 @@ def _columns(group: Group) -> dict[str, list[Any]]:
         "completion_ids": [rollout.token_ids for rollout in group.rollouts],
         "answer": [group.sample.gold] * count,
         "id": [group.sample.id] * count,
+        "trainer_state": None,
+        "log_metric": lambda name, value: None,
+        "log_extra": lambda column, values: None,
     }
 
 

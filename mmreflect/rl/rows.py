@@ -79,7 +79,7 @@ def _sft_weights(rollout: Rollout, advantages_T: Floats) -> Floats | None:
         return None
     weights_T = np.zeros(len(rollout.token_ids), np.float32)
     weights_T[span[0] : span[1]] = 1.0
-    return weights_T
+    return weights_T * rollout.author_mask(Author.MODEL, Author.FORCED)
 
 
 _ARRAYS = ("advantages_T", "old_logps_T", "sft_weights_T")

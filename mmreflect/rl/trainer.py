@@ -133,9 +133,12 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
 
         def more(count: int) -> list[Row]:
             chosen = [sample for _, sample in zip(range(count), unasked, strict=False)]
-            return self._round(chosen, tools, "more")[1]
+            further, fresh = self._round(chosen, tools, "more")
+            groups.extend(further)
+            rows.extend(fresh)
+            return fresh
 
-        selected = method.selection(rows, len(rows), tools, more)
+        selected = method.selection(list(rows), len(rows), tools, more)
         method.watch(step, groups)
         log_round(self, groups, rows, tools)
         return selected
@@ -219,7 +222,10 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
         total: torch.Tensor = self.accelerator.reduce(
             torch.tensor(float(tokens), device=self.accelerator.device), reduction="sum"
         )
-        scaled: torch.Tensor = total * (self.args.steps_per_generation / self.current_gradient_accumulation_steps)
+        generations = max(1, self.current_gradient_accumulation_steps // self.args.steps_per_generation)
+        self._sft_weight *= generations  # an update over several generations is the mean of theirs
+        factor = generations * self.args.steps_per_generation / self.current_gradient_accumulation_steps
+        scaled: torch.Tensor = total * factor
         return scaled
 
     # ---- the update --------------------------------------------------------------------------------------------

@@ -29,13 +29,16 @@ class Episode:
 
     def __init__(self, sample: Sample, environment: Environment, seed: int) -> None:
         self.sample, self.seed, self.turn = sample, seed, 0
-        self._generator: Generator[Action, Reply, dict[str, Any]] = environment(
-            sample, Context(python_rng(seed, "environment"))
-        )
         self.rollout: Rollout | None = None
         self.error: str | None = None
-        self.pending: Action | None = self._guarded(lambda: next(self._generator))
+        self.pending: Action | None = self._guarded(lambda: self._begin(environment))
         self.opening = self.pending
+
+    def _begin(self, environment: Environment) -> Action:
+        self._generator: Generator[Action, Reply, dict[str, Any]] = environment(
+            self.sample, Context(python_rng(self.seed, "environment"))
+        )
+        return next(self._generator)
 
     def answer(self, reply: Reply) -> None:
         """Hand the model's reply to the environment and take its next action; its return value becomes facts."""
@@ -64,9 +67,14 @@ class Driver:
 
     def open(self, episodes: Sequence[Episode]) -> None:
         """Encode every distinct opening once and give each episode its empty rollout."""
+        for episode in episodes:
+            if episode.error is None and not isinstance(episode.opening, Observe):
+                began = type(episode.opening).__name__ if episode.opening else "nothing"
+                episode.error = f"the environment must begin with Observe, and began with {began}"
+                episode.pending = None
         failed = [episode for episode in episodes if episode.error is not None]
         episodes = [episode for episode in episodes if episode.error is None]
-        turns = [_opening_turns(episode) for episode in episodes]
+        turns = [opening_turns(episode) for episode in episodes]
         for episode in failed:
             episode.rollout = Rollout(episode.sample.id, [], policy_step=self.policy_step)
         keys = [episode.sample.id for episode in episodes]
@@ -80,6 +88,9 @@ class Driver:
 
     def step(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Answer every waiting episode once and return those that still wait."""
+        for episode in episodes:
+            if episode.pending is not None and episode.turn >= self.sampling.max_turns:
+                _rollout(episode).stop, episode.pending = Stop.BUDGET, None
         waiting = [episode for episode in episodes if episode.pending is not None]
         asides = [episode for episode in waiting if isinstance(episode.pending, Probe)]
         self._ask_aside(asides)
@@ -111,7 +122,7 @@ class Driver:
             episode.answer(reply)
 
     def _apply(self, episode: Episode) -> bool:
-        """Write what the action inserts; False when budget or turns leave no room for it and a word of the model."""
+        """Write what the action inserts; False when the budget leaves no room for it and a word of the model."""
         rollout, action = _rollout(episode), episode.pending
         assert isinstance(action, Observe | Continue)
         inserted: list[int] = []
@@ -125,7 +136,7 @@ class Driver:
             author = Author.ENVIRONMENT
             inserted = self._turn_ids(rollout, action.content, action.role)
             media = [part for part in action.content if isinstance(part, Media)]
-        if length + len(inserted) >= self.sampling.total or episode.turn >= self.sampling.max_turns:
+        if length + len(inserted) >= self.sampling.total:
             rollout.stop, episode.pending = Stop.BUDGET, None
             return False
         rollout.keep(length)
@@ -157,10 +168,10 @@ class Driver:
         return [_rollout(episode) for episode in episodes]
 
 
-def _opening_turns(episode: Episode) -> list[Turn]:
+def opening_turns(episode: Episode) -> list[Turn]:
+    """Return what an episode shows first."""
     first = episode.opening
-    if not isinstance(first, Observe):
-        raise TypeError(f"an environment must begin with Observe, not {type(first).__name__}")
+    assert isinstance(first, Observe)
     return [*first.history, Turn(first.role, first.content)]
 
 

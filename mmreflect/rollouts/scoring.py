@@ -66,6 +66,7 @@ class Scorer:
             return Score(None, reason=str(rollout.facts.get("error", "the rollout failed")), parts=failed)
         parts = {name: Part(score.value, self.rewards[name][1]) for name, score in scores.items()}
         values = [None if part.value is None else part.value * part.weight for part in parts.values()]
+        values = [value for value, part in zip(values, parts.values(), strict=True) if part.weight]
         total = None if None in values else float(sum(value for value in values if value is not None))
         graded = next((score for score in scores.values() if score.gold is not None), Score(None))
         reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)

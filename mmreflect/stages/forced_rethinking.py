@@ -145,6 +145,8 @@ class ForcedRethinking:
             tools.sampling.total,
         )
         seconds = tools.resume(rollouts, [attempt.action for attempt in tries], "rethink", sampling)
+        for attempt, second in zip(tries, seconds, strict=True):
+            second.facts["rethink"] = {"trigger": attempt.trigger, "first_correct": attempt.first_correct}
         tools.score(
             [
                 Group(attempt.group.id, attempt.group.sample, [second])
@@ -152,6 +154,8 @@ class ForcedRethinking:
             ]
         )
         self._accept(tries, seconds, tools)
+        changed = {id(attempt.group): attempt.group for attempt in tries if _holds_accepted(attempt.group)}
+        tools.score(list(changed.values()))  # step 8: a reward may look at the whole group
 
     def _tries(self, group: Group, tools: Tools) -> list[Try]:
         """Choose which rollouts of a group think again, and from which words (steps 2 to 4)."""
@@ -189,6 +193,9 @@ class ForcedRethinking:
             waits = 1 + _waits(tools.engine.detokenize(second_ids))
             ended = second.stop is Stop.EOS
             reason = acceptance(len(second_ids), correct, waits, self.options) if ended else "unfinished"
+            if second.score is None or second.score.value is None:
+                reasons.append("ungraded")
+                continue
             if not reason and accepted.get(id(attempt.group), 0) >= limit:
                 reason = "quota"
             reasons.append(reason)
@@ -203,7 +210,7 @@ class ForcedRethinking:
             self._mark(second, attempt, first_length, trigger_length, correct)
             attempt.group.rollouts[attempt.place] = second
         tools.log("rethink/accept_rate", _share([not reason for reason in reasons]))
-        for name in ("unfinished", "short", "long", "wrong", "waits", "quota"):
+        for name in ("unfinished", "short", "long", "wrong", "waits", "quota", "ungraded"):
             tools.log(f"rethink/dropped_{name}", _share([reason == name for reason in reasons]))
 
     def _mark(self, second: Rollout, attempt: Try, first: int, trigger: int, correct: bool) -> None:
@@ -218,6 +225,10 @@ class ForcedRethinking:
             "first_correct": attempt.first_correct,
             "second_correct": correct,
         }
+
+
+def _holds_accepted(group: Group) -> bool:
+    return any("rethink" in rollout.facts for rollout in group.rollouts)
 
 
 def choose_trigger(correct: bool, bare_share: float, rng: Random) -> Trigger:
@@ -239,25 +250,27 @@ def acceptance(length: int, correct: bool, waits: int, options: Config) -> str:
 
 
 def cut_length(rollout: Rollout, cuts: Sequence[Cut], engine: Engine) -> int:
-    """Return how many tokens of a first answer are kept when its tail is cut (step 3).
+    """Return how many tokens of the last reply are kept when its tail is cut (step 3).
 
     The cuts are made one after the other on the text; the result is the longest run of whole tokens before the place.
-    An answer that would be cut to nothing is kept whole.
+    A reply that would be cut to nothing is kept whole.
     """
-    text = rollout.text
+    start = rollout.spans[-1].start if rollout.spans else 0
+    ids = rollout.token_ids[start:]
+    text = engine.detokenize(ids)
     for cut in cuts:
         searched, wanted = (text.lower(), cut.text.lower()) if cut.ignore_case else (text, cut.text)
         place = searched.find(wanted) if cut.which == "first" else searched.rfind(wanted)
         if place > 0:
             text = text[:place]
-    low, high = 0, len(rollout.token_ids)
+    low, high = 0, len(ids)
     while low < high:  # the longest prefix whose text fits: text length grows with the number of tokens
         middle = (low + high + 1) // 2
-        if len(engine.detokenize(rollout.token_ids[:middle])) <= len(text):
+        if len(engine.detokenize(ids[:middle])) <= len(text):
             low = middle
         else:
             high = middle - 1
-    return low or len(rollout.token_ids)
+    return low or len(ids)
 
 
 def _lengths(second: Rollout) -> tuple[int, int]:

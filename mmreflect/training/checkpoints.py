@@ -74,7 +74,7 @@ class CheckpointMixin:
             return self._finish_stopped(self._restored_from)
         resume = str(self._restored_from) if self._restored_from else None
         result = self.train(resume_from_checkpoint=resume)  # type: ignore[attr-defined]
-        if self._term.asked:
+        if self._term.asked and not self._term.natural:
             raise Interrupted(self.state.global_step)  # type: ignore[attr-defined]
         return result
 
@@ -138,7 +138,7 @@ class CheckpointMixin:
             "loss_since_logged": self._tr_loss.item(),
             "loss_total": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
-            "stopped": self.control.should_training_stop and not self._term.asked,  # type: ignore[attr-defined]
+            "stopped": self.control.should_training_stop,  # type: ignore[attr-defined]
             "train_tokens": getattr(self, "_total_train_tokens", 0),
             "metrics": {name: list(values) for name, values in metrics.items()},
         }

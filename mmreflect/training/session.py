@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from mmreflect.data.guard import Limits, Report, guard
+from mmreflect.data.guard import Limits, Report, Shown, guard, learnt
 from mmreflect.data.loading import DataConfig, load_samples, tell_bad
 from mmreflect.data.rendering import Renderer
 from mmreflect.errors import UserError
@@ -15,6 +15,8 @@ from mmreflect.files import sync_folder, write_json
 from mmreflect.models import Loaded, load_model
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
+from mmreflect.rollouts.driver import Episode, opening_turns
+from mmreflect.rollouts.engines._generation import conversation_of
 from mmreflect.training.checkpoints import flush
 from mmreflect.training.validation import DEFAULT_SAVE_STEPS, ValidationConfig
 
@@ -39,10 +41,17 @@ LimitsOf = Callable[[Any, int | None], Limits]
 """From a config and the model's context length to what a sample must fit into."""
 
 
-def open_session(config: Any, need: Literal["answer", "response"], limits_of: LimitsOf, folder: Path | None) -> Session:
-    """Load samples and model, and run the token guard over every sample.
+def open_session(
+    config: Any,
+    need: Literal["answer", "response"],
+    limits_of: LimitsOf,
+    folder: Path | None,
+    environment: Environment,
+) -> Session:
+    """Load samples and model, and run the token guard over every sample, those of validation too.
 
     Args:
+        environment: what shows a question to the model, in validation and in RL.
         need: what every sample must have: a `response` for SFT, an `answer` for RL.
         folder: where quarantined samples and `guard.json` are written; None writes nothing.
 
@@ -56,17 +65,26 @@ def open_session(config: Any, need: Literal["answer", "response"], limits_of: Li
         held_out = load_samples(config.evaluation.data, report_file, need="answer")
     texts = (f"{sample.question} {sample.response or sample.gold}" for sample in samples[:2000])
     loaded = load_model(config.model, texts, config.seed)
-    if loaded.processor is None and (shown := next((item for sample in samples for item in sample.media), None)):
+    if loaded.processor is None and (medium := next((item for sample in samples for item in sample.media), None)):
         raise UserError(
-            f"a text-only model was given {shown.path}", "samples without media", "use a vision-language model"
+            f"a text-only model was given {medium.path}", "samples without media", "use a vision-language model"
         )
     renderer = renderer_for(loaded, config.data)
-    good, report = guard(samples, renderer, limits_of(config, context_of(loaded)), learn=need == "response")
+    limits = limits_of(config, context_of(loaded))
+    shown = learnt if need == "response" else _shown_by(environment)
+    good, report = guard(samples, renderer, limits, shown)
+    asked, validation = guard(held_out, renderer, Limits(), _shown_by(environment))
     if folder:
         write_json(folder / "guard.json", report.summary())
-    if report.bad:
-        tell_bad(report.bad, len(samples), config.data, folder and folder / "quarantine-tokens.jsonl")
-    return Session(good, held_out, loaded, renderer, report)
+        if report.bad:
+            tell_bad(report.bad, len(samples), config.data, folder / "quarantine-tokens.jsonl")
+        if validation.bad:
+            tell_bad(validation.bad, len(held_out), config.evaluation.data, None)
+    return Session(good, asked, loaded, renderer, report)
+
+
+def _shown_by(environment: Environment) -> Shown:
+    return lambda sample: conversation_of(opening_turns(Episode(sample, environment, 0)))
 
 
 def context_of(loaded: Loaded) -> int | None:

@@ -19,7 +19,7 @@ class SaveOnTerm(TrainerCallback):  # type: ignore[misc]
     """On SIGTERM, as schedulers send it before they kill, saves after the current step and ends the run."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.natural = False
         self._before: Any = None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -33,9 +33,14 @@ class SaveOnTerm(TrainerCallback):  # type: ignore[misc]
             self._before = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Save and stop when asked to."""
+        """Have the step saved when asked to end."""
         if self.asked:
             control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop once it is saved, and note whether the run would have stopped here by itself."""
+        if self.asked:
+            self.natural = control.should_training_stop
             control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -64,6 +64,8 @@ def check_run(config: Any) -> None:
     steps = config.trainer.get("max_steps", -1)
     if steps == 0 or config.trainer.get("num_train_epochs", 1) <= 0:
         raise UserError("the run would take no step", "trainer.max_steps or num_train_epochs above 0", "raise it")
+    if config.trainer.get("max_grad_norm", 1.0) <= 0:
+        raise UserError("trainer.max_grad_norm is 0", "a norm above 0", "clipping is also what finds bad gradients")
     validation = config.evaluation
     if validation is None:
         return

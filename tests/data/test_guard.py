@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mmreflect.data.guard import Limits, guard
-from mmreflect.data.rendering import Renderer
+from mmreflect.data.guard import Limits, guard, learnt
+from mmreflect.data.rendering import Conversation, Renderer
 from mmreflect.data.store import open_dataset
 from mmreflect.models import ModelConfig, load_model
 from mmreflect.records import Media, Sample
@@ -22,11 +22,15 @@ def renderer_of(folder: Path) -> Renderer:
     return Renderer(loaded.tokenizer, loaded.processor)
 
 
+def asked(sample: Sample) -> Conversation:
+    return Conversation(sample.messages, sample.media)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sound_samples_pass_with_their_counts(family: str, tiny_model: Callable[[str], Path], grid: Path) -> None:
     samples = list(open_dataset(str(grid)).samples("train"))
     renderer = renderer_of(tiny_model(family))
-    good, report = guard(samples, renderer, Limits(), learn=True)
+    good, report = guard(samples, renderer, Limits(), learnt)
     assert good == samples and report.bad == []
     assert len(set(report.visual_tokens)) == 1 and report.visual_tokens[0] in (4, 9)
     expected = len(renderer.encode([], reply=False)) or report.whole_tokens[0]
@@ -46,7 +50,7 @@ def test_bad_samples_are_named_with_numbers(tiny_model: Callable[[str], Path], g
         Sample("cut", ask, [Media("image", str(tmp_path / "cut.png"))]),
         Sample("long", [{"role": "user", "content": "word " * 300}]),
     ]
-    good, report = guard(samples, renderer_of(tiny_model("qwen2_5_vl")), Limits(prompt=100), learn=False)
+    good, report = guard(samples, renderer_of(tiny_model("qwen2_5_vl")), Limits(prompt=100), asked)
     assert [sample.id for sample in good] == ["good"]
     reasons = {item.id: item.reason for item in report.bad}
     assert "control token <|image_pad|>" in reasons["pad"] and "cannot be decoded" in reasons["cut"]
@@ -67,7 +71,17 @@ def test_check_prints_a_histogram_and_the_offenders(
     code, text = run_cli(
         "check", config(grid, tmp_path / "run", tiny_model("qwen3_vl"), data={"max_prompt_tokens": 10})
     )
-    assert code == 2 and "12 of 12 samples" in text and "data.max_prompt_tokens is 10" in text
+    assert code == 2 and "12 samples are bad (100.0%)" in text and "####" in text
+    assert all(f"rl-{place:06}: prompt of" in text for place in range(12)) and "data.max_prompt_tokens is 10" in text
+
+
+def test_the_guard_measures_what_the_environment_shows(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    settings = config(grid, tmp_path / "run", tiny_model("qwen2_5_vl"), data={"max_prompt_tokens": 200})
+    environment = {"name": "single_turn", "instruction": "count well " * 150}
+    code, text = run_cli("check", settings | {"rollout": {"environment": environment}})
+    assert code == 2 and "12 samples are bad" in text
 
 
 def test_training_refuses_what_does_not_fit(

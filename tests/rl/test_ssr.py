@@ -179,8 +179,16 @@ def test_the_code_variant_trains_on_half_and_always_draws_with_replacement() -> 
     chosen = replay(rows, 8, tools(), no_more)
     assert len(chosen) == 4 and len(replay.buffer) == 2 and all(item in rows[:2] for item in chosen)
     for step in range(1, 20):
-        replay([row(0.5, step), *[row(0.0)] * 7], 8, tools(step), no_more)
+        for item in replay([row(0.5, step), *[row(0.0)] * 7], 8, tools(step), no_more):
+            item.old_logps_T = np.zeros(3, np.float32)  # as the update does
     assert len(replay.buffer) == 4, "half of the first batch, never emptied"
+
+
+def test_the_code_variant_keeps_no_row_whose_log_probs_a_later_policy_would_give() -> None:
+    replay = SelectiveSampleReplay(Config(variant="code"))
+    rows = [row(0.1 * place) for place in range(1, 9)]
+    chosen = replay(rows, 8, tools(), no_more)
+    assert all(any(item is other for other in chosen) for item in replay.buffer)
     assert draw_probabilities([0.5, 0.5], 1, 1e-4) == pytest.approx([0.5, 0.5])
 
 

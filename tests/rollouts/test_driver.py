@@ -100,8 +100,21 @@ def test_an_environment_must_begin_with_observe() -> None:
         yield Continue("x", "y")
         return {}
 
-    with pytest.raises(TypeError, match="must begin with Observe"):
-        roll_out(ScriptedEngine(lambda request, asked: ""), wrong, [sample()], 1, SAMPLING, seed=0)
+    rollout = roll_out(ScriptedEngine(lambda request, asked: ""), wrong, [sample()], 1, SAMPLING, seed=0)[0].rollouts[0]
+    assert rollout.stop is Stop.ERROR and "must begin with Observe, and began with Continue" in rollout.facts["error"]
+
+
+def test_probes_alone_are_stopped_too() -> None:
+    def curious(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        yield Observe(["q"], stage="answer")
+        while True:
+            yield Probe("again", ["?"])
+
+    sampling = Sampling(max_new_tokens=5, budget=100, max_turns=4)
+    rollout = roll_out(ScriptedEngine(lambda request, asked: "r"), curious, [sample()], 1, sampling, seed=0)[
+        0
+    ].rollouts[0]
+    assert rollout.stop is Stop.BUDGET and rollout.text == "r"
 
 
 def test_scripted_replies_from_a_file(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 import random
 from collections import Counter
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
 from mmreflect.environments import single_turn
-from mmreflect.records import Author, Group, Sample, Span, Stop
-from mmreflect.rewards import accuracy
+from mmreflect.records import Author, Group, Reply, Sample, Score, Span, Stop
+from mmreflect.rewards import accuracy, native_wait_bonus
 from mmreflect.rl.advantages import group_mean
 from mmreflect.rl.rows import rows_of
-from mmreflect.rollouts.actions import Continue, Sampling
+from mmreflect.rollouts.actions import Action, Context, Continue, Observe, Sampling
 from mmreflect.rollouts.driver import resume, roll_out
 from mmreflect.rollouts.engines.scripted import ScriptedEngine
 from mmreflect.rollouts.scoring import Scorer
@@ -66,24 +68,54 @@ def test_t10_splice_in_token_space() -> None:
 
 
 def test_t10_supervised_mask_is_trigger_and_second_look() -> None:
-    engine = engine_of("<answer>9</answer>", "<answer>3</answer>")
+    engine = engine_of("<answer>9</answer>")
     groups = groups_of(engine, n=2)
     tools = tools_of(engine)
     tools.score(groups)
-    groups[0].rollouts[1].score = groups[0].rollouts[0].score
-    forced = ScriptedEngine(lambda request, asked: "<answer>3</answer>")
-    tools.engine = forced
-    made = ForcedRethinking(options(accepted_per_query=1))(groups, tools)[0]
+    tools.engine = engine_of("<answer>3</answer>")
+    word = "\n\nWait"
+    triggers = Triggers(bare=word, self_questioning=word, self_verification=word, self_correction=word)
+    made = ForcedRethinking(options(accepted_per_query=1, triggers=triggers))(groups, tools)[0]
     accepted = next(item for item in made.rollouts if "rethink" in item.facts)
     facts = accepted.facts["rethink"]
-    assert (facts["first_length"] == 18 and facts["trigger_length"] == len("\n\nWait, does it seem right?")) or facts[
-        "trigger_length"
-    ] > 0
+    assert (facts["first_length"], facts["trigger_length"]) == (18, 6)
     row = next(item for item in rows_of([made], group_mean.create(group_mean.Config())) if item.rollout is accepted)
     assert row.sft_weights_T is not None
-    assert row.sft_weights_T.tolist() == [0.0] * facts["first_length"] + [1.0] * (
-        len(accepted.token_ids) - facts["first_length"]
-    )
+    assert row.sft_weights_T.tolist() == [0.0] * 18 + [1.0] * (6 + 18 + 1)
+
+
+def test_a_forced_rollout_is_scored_as_forced_and_with_its_group() -> None:
+    """T8: the bonus for reflecting words is not paid to what was forced."""
+    seen: list[tuple[int, int]] = []
+
+    def bonus(group: Group) -> list[Score]:
+        seen.append((len(group.rollouts), sum("rethink" in item.facts for item in group.rollouts)))
+        return native_wait_bonus.create(native_wait_bonus.Config(marker="answer"))(group)
+
+    engine = engine_of("<answer>9</answer>")
+    groups = groups_of(engine, n=2)
+    tools = tools_of(engine)
+    tools.scorer.rewards["native_wait_bonus"] = (bonus, 1.0)
+    tools.score(groups)
+    tools.engine = engine_of(" no. <answer>3</answer>")
+    made = ForcedRethinking(options(accepted_per_query=1))(groups, tools)[0]
+    forced = next(item for item in made.rollouts if "rethink" in item.facts)
+    assert forced.score is not None and forced.score.value == 1.0
+    assert seen[-1] == (2, 1), "the whole final group is scored again"
+
+
+def test_the_cut_is_made_in_the_last_reply_of_several() -> None:
+    def two_turns(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        yield Observe(["q"], stage="one")
+        yield Observe(["look"], stage="two")
+        return {}
+
+    engine = engine_of("first Wait", r"I see 3. \boxed{4}")
+    rollout = roll_out(engine, two_turns, [sample()], 1, SAMPLING, seed=0)[0].rollouts[0]
+    kept = cut_length(rollout, Config().cuts, engine)
+    assert kept == len("I see 3. ")
+    second = resume(engine_of("!"), [rollout], [Continue("?", "rethink", kept)], SAMPLING, seed=0)[0]
+    assert second.text == "first WaitlookI see 3. ?!"
 
 
 @pytest.mark.parametrize(

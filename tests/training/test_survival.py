@@ -72,6 +72,15 @@ def test_sigterm_saves_and_the_run_goes_on_to_the_same_end(
     assert weights[0] == weights[1]
 
 
+def test_sigterm_in_the_last_step_ends_the_run_as_it_would_have_ended(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inject(monkeypatch, 7, lambda model: os.kill(os.getpid(), signal.SIGTERM))
+    code, text = run_cli("train", config(grid, tmp_path / "run", tiny_model("qwen2_5_vl")))
+    assert code == 0, text
+    assert json.loads((tmp_path / "run/result.json").read_text())["steps"] == 8
+
+
 def test_one_update_that_is_not_finite_is_left_out_and_counted(
     run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

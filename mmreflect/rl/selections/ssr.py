@@ -100,6 +100,9 @@ class SelectiveSampleReplay:
         else:
             fresh = effective
         drawn = self._replayed(max(0, target - len(fresh)), tools)
+        if self.rules.resample_fresh:  # a row that is not trained on now would get its log-probs from a later policy
+            trained = {id(row) for row in (*fresh, *drawn)}
+            self.buffer = deque(row for row in self.buffer if row.old_logps_T is not None or id(row) in trained)
         self._log(rows, effective, fresh, drawn, tools)
         every = self.rules.clear_every
         if every and (tools.step + tools.steps) // every > tools.step // every:

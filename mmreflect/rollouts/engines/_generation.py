@@ -52,12 +52,12 @@ class TransformersEngine:
 
     def encode(self, turns: Sequence[Sequence[Turn]]) -> list[list[int]]:
         """Return the prompt ids of each conversation, ending where the model shall speak."""
-        return self.renderer.encode([_conversation(item) for item in turns], reply=True)
+        return self.renderer.encode([conversation_of(item) for item in turns], reply=True)
 
     def encode_turn(self, turn: Turn) -> list[int]:
         """Return the tokens of one more turn after a reply that has ended."""
         before = [Turn("user", ["x"]), Turn("assistant", ["x"])]
-        ids = self.renderer.encode([_conversation([*before, turn])], reply=True)[0]
+        ids = self.renderer.encode([conversation_of([*before, turn])], reply=True)[0]
         _, end = assistant_spans(ids, self.renderer.tokenizer)[0]
         return ids[end:]
 
@@ -181,7 +181,8 @@ def _checkpointing(model: "PreTrainedModel") -> bool:
     return bool(getattr(model, name))
 
 
-def _conversation(turns: Sequence[Turn]) -> Conversation:
+def conversation_of(turns: Sequence[Turn]) -> Conversation:
+    """Return turns in the form that the renderer takes: placeholders in the messages, media beside them."""
     messages: list[Message] = []
     media: list[Media] = []
     for turn in turns:
