@@ -2,7 +2,6 @@
 
 mmreflect train configs/train/grpo.yaml
 python -m train.grpo configs/train/grpo.yaml
-accelerate launch -m mmreflect train configs/train/grpo.yaml
 """
 
 from collections.abc import Sequence
