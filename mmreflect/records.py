@@ -7,12 +7,16 @@ knows who wrote it. A `Group` is all rollouts of one sample. A `Score` explains 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
+# numpy is imported where it is used, here and below: a rejected YAML is answered in less time than it takes to load
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+    Floats = npt.NDArray[np.float32]
+else:
+    Floats = Any
 Message = dict[str, Any]
 """One chat turn: `{"role": ..., "content": str | [{"type": "text" | "image" | "video", ...}]}`."""
 
@@ -202,8 +206,10 @@ class Rollout:
             if span.start < length
         ]
 
-    def author_mask(self, *authors: Author) -> npt.NDArray[np.bool_]:
+    def author_mask(self, *authors: Author) -> "npt.NDArray[np.bool_]":
         """Return a mask (T,) over `token_ids`, true where one of `authors` wrote the token."""
+        import numpy as np
+
         mask_T = np.zeros(len(self.token_ids), dtype=bool)
         for span in self.spans:
             if span.author in authors:

@@ -6,8 +6,10 @@ nothing, and a resumed run draws what the uninterrupted one would have drawn.
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def derive_seed(*parts: object) -> int:
@@ -21,6 +23,8 @@ def python_rng(*parts: object) -> random.Random:
     return random.Random(derive_seed(*parts))
 
 
-def numpy_rng(*parts: object) -> np.random.Generator:
+def numpy_rng(*parts: object) -> "np.random.Generator":
     """Return a numpy generator, seeded from the parts."""
+    import numpy as np
+
     return np.random.Generator(np.random.Philox(derive_seed(*parts)))

@@ -21,7 +21,7 @@ try:
 except SystemExit:
     pass
 assert main(["train", {str(bad)!r}]) == 2
-assert not {{"torch", "transformers", "trl"}} & set(sys.modules)
+assert not {{"torch", "transformers", "trl", "numpy"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

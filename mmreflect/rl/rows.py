@@ -5,12 +5,13 @@ Advantages, behaviour log-probs and SFT weights are per token, so that one rollo
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from mmreflect.records import Author, Floats, Group, Rollout, Sample, Stop, media_from_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(slots=True, eq=False)
@@ -34,20 +35,22 @@ class Row:
 
     def weighted(self, weight: float) -> "Row":
         """Return a copy of this row with its advantages scaled."""
+        import numpy as np
+
         return replace(self, advantages_T=self.advantages_T * np.float32(weight))
 
     @property
     def magnitude(self) -> float:
         """The largest |A| of its tokens."""
-        return float(np.abs(self.advantages_T).max(initial=0.0))
+        return float(abs(self.advantages_T).max(initial=0.0))
 
     @property
-    def policy_mask_T(self) -> npt.NDArray[np.bool_]:
+    def policy_mask_T(self) -> "npt.NDArray[np.bool_]":
         """True on the tokens that the policy gradient is taken on."""
         return policy_mask(self.rollout)
 
 
-def policy_mask(rollout: Rollout) -> npt.NDArray[np.bool_]:
+def policy_mask(rollout: Rollout) -> "npt.NDArray[np.bool_]":
     """Return (T,): true on the tokens that the policy gradient is taken on.
 
     Those that the model wrote, and forced words too where a stage says so (VL-Rethinker's code does not mask triggers).
@@ -77,6 +80,8 @@ def _sft_weights(rollout: Rollout, advantages_T: Floats) -> Floats | None:
     span = rollout.facts.get("sft_span")
     if span is None or advantages_T.max(initial=0.0) <= 0:
         return None
+    import numpy as np
+
     weights_T = np.zeros(len(rollout.token_ids), np.float32)
     weights_T[span[0] : span[1]] = 1.0
     return weights_T * rollout.author_mask(Author.MODEL, Author.FORCED)

@@ -4,14 +4,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mmreflect.records import Group, Rollout
 from mmreflect.rollouts.actions import Continue, Engine, Sampling
 from mmreflect.rollouts.driver import resume
 from mmreflect.rollouts.scoring import Scorer
 from mmreflect.seeds import derive_seed, numpy_rng, python_rng
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Tools:
         """Return random numbers of their own for a purpose in this round."""
         return python_rng(self.seed, self.round, *purpose)
 
-    def numpy_rng(self, *purpose: object) -> np.random.Generator:
+    def numpy_rng(self, *purpose: object) -> "np.random.Generator":
         """Return a numpy generator of its own for a purpose in this round."""
         return numpy_rng(self.seed, self.round, *purpose)
 

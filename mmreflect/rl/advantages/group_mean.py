@@ -6,8 +6,6 @@ draws by |A| (arXiv 2504.08837, section 3.2).
 
 from collections.abc import Callable
 
-import numpy as np
-
 from mmreflect.config import config
 from mmreflect.records import Floats, Group
 from mmreflect.rl.rows import policy_mask
@@ -23,6 +21,7 @@ class Config:
 
 def create(options: Config) -> Callable[[Group], list[Floats]]:
     """Create the advantage function."""
+    import numpy as np
 
     def group_mean(group: Group) -> list[Floats]:
         """Return (T,) float32 per rollout: its advantage on the tokens that the policy learns, 0 elsewhere.

@@ -12,16 +12,18 @@ collected, as in the paper's tuple (x, y, A) and in the code; the ratio against 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from mmreflect.config import config
 from mmreflect.rl.rows import Row
 from mmreflect.rl.selections import More, effective_rows, log_selection
 from mmreflect.rollouts.tools import Tools
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @config
@@ -158,12 +160,14 @@ class SelectiveSampleReplay:
         self.buffer, self._limit = deque(rows), values["limit"]
 
 
-def draw_probabilities(magnitudes: Sequence[float], alpha: float, floor: float = 0.0) -> npt.NDArray[np.float64]:
+def draw_probabilities(magnitudes: Sequence[float], alpha: float, floor: float = 0.0) -> "npt.NDArray[np.float64]":
     """Return P(j) = |A_j|^alpha / sum_k |A_k|^alpha (algorithm 1) over a buffer without zeros.
 
     Args:
         floor: added to every |A|, as the released code does.
     """
+    import numpy as np
+
     weights = (np.asarray(magnitudes, dtype=np.float64) + floor) ** alpha
     probabilities: npt.NDArray[np.float64] = weights / weights.sum()
     return probabilities
