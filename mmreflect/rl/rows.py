@@ -4,7 +4,7 @@ Advantages, behaviour log-probs and SFT weights are per token, so that one rollo
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mmreflect.records import Author, Floats, Group, Rollout, Sample, Stop, media_from_json
@@ -24,6 +24,7 @@ class Row:
             that policy while a row is used for the first time.
         sft_weights_T: weights of the auxiliary supervised term, or None.
         group: names the group within its round.
+        magnitude: the largest |A| of its tokens.
     """
 
     sample: Sample
@@ -32,6 +33,7 @@ class Row:
     old_logps_T: Floats | None = None
     sft_weights_T: Floats | None = None
     group: str = ""
+    magnitude: float = field(init=False)
 
     def weighted(self, weight: float) -> "Row":
         """Return a copy of this row with its advantages scaled."""
@@ -39,10 +41,9 @@ class Row:
 
         return replace(self, advantages_T=self.advantages_T * np.float32(weight))
 
-    @property
-    def magnitude(self) -> float:
-        """The largest |A| of its tokens."""
-        return float(abs(self.advantages_T).max(initial=0.0))
+    def __post_init__(self) -> None:
+        """Note the magnitude once: selections ask for it again and again."""
+        self.magnitude = float(abs(self.advantages_T).max(initial=0.0))
 
     @property
     def policy_mask_T(self) -> "npt.NDArray[np.bool_]":
