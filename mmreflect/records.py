@@ -7,7 +7,11 @@ knows who wrote it. A `Group` is all rollouts of one sample. A `Score` explains 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from mmreflect.config import config
 
 # numpy is imported where it is used, here and below: a rejected YAML is answered in less time than it takes to load
 if TYPE_CHECKING:
@@ -45,6 +49,52 @@ class Stop(StrEnum):
     """The environment or the engine failed; the rollout is quarantined, never trained on."""
 
 
+Count = Annotated[int, Field(gt=0)]
+
+
+@config
+class FrameSampling:
+    """How the frames of a clip are chosen and sized; the names and what they mean are qwen-vl-utils' own.
+
+    A size limit is given in pixels of one frame, or in tokens, which mean the same to the 28-pixel and the 32-pixel
+    families: one token shows unit x unit pixels of two merged frames. Where neither is given the processor's holds.
+
+    Attributes:
+        fps: frames per second of the clip; not used where `nframes` is given.
+        nframes: exactly so many frames.
+        min_frames, max_frames: limits of the count that follows from `fps`.
+        min_pixels, max_pixels: limits per frame; `total_pixels`: limit of the clip, two merged frames counted once.
+        min_tokens, max_tokens, total_tokens: the same in tokens.
+        timestamps: burn the absolute time into every frame.
+    """
+
+    fps: Annotated[float, Field(gt=0)] = 2.0
+    nframes: Count | None = None
+    min_frames: Count = 4
+    max_frames: Count = 768
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
+    total_pixels: Count | None = None
+    min_tokens: Count | None = None
+    max_tokens: Count | None = None
+    total_tokens: Count | None = None
+    timestamps: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the limits against each other.
+
+        Raises:
+            ValueError: a limit is given in both units, or a minimum is above its maximum.
+        """
+        for name in ("min", "max", "total"):
+            if getattr(self, f"{name}_pixels") and getattr(self, f"{name}_tokens"):
+                raise ValueError(f"{name}_pixels and {name}_tokens are both given; keep one of them")
+        for unit in ("frames", "pixels", "tokens"):
+            least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
+            if least and most and least > most:
+                raise ValueError(f"min_{unit}={least} is above max_{unit}={most}; swap them")
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """A picture or a video by reference; pixels are loaded late.
@@ -53,12 +103,17 @@ class Media:
         path: absolute, or relative to the dataset folder while inside one.
         crop: left, top, right, bottom in pixels.
         span: start and end in seconds, for videos.
+        frames: how a video is sampled; None leaves it to the run.
+        at: seconds into a video, for a picture that is one of its frames, shrunk by `scale`.
     """
 
     kind: Literal["image", "video"]
     path: str
     crop: tuple[int, int, int, int] | None = None
     span: tuple[float, float] | None = None
+    frames: FrameSampling | None = None
+    at: float | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +297,16 @@ class Rollout:
 
 def media_from_json(data: dict[str, Any]) -> Media:
     """Rebuild a `Media` from its plain form, where tuples have become lists."""
-    crop, span = data.get("crop"), data.get("span")
-    return Media(data["kind"], data["path"], tuple(crop) if crop else None, tuple(span) if span else None)
+    crop, span, frames = data.get("crop"), data.get("span"), data.get("frames")
+    return Media(
+        data["kind"],
+        data["path"],
+        tuple(crop) if crop else None,
+        tuple(span) if span else None,
+        FrameSampling(**frames) if frames else None,
+        data.get("at"),
+        data.get("scale", 1.0),
+    )
 
 
 @dataclass(slots=True)
