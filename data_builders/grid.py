@@ -81,7 +81,7 @@ def make(config: Config, split: str, index: int) -> Example:
     shown = (
         [{"type": "image"}]
         if config.modality == "image"
-        else [{"type": "text", "text": describe(config, cells) + "\n"}]
+        else [{"type": "text", "text": in_words(config, cells) + "\n"}]
     )
     return Example(
         id=f"{split}-{index:06}",
@@ -140,7 +140,7 @@ def render(config: Config, cells: list[Cell], rng: random.Random) -> Image.Image
     return picture
 
 
-def describe(config: Config, cells: list[Cell]) -> str:
+def in_words(config: Config, cells: list[Cell]) -> str:
     """Put the grid into words, a line per row."""
     words = ["none" if cell is None else f"{cell[0]} {cell[1]}" for cell in cells]
     rows = [", ".join(words[start : start + config.size]) for start in range(0, len(words), config.size)]

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 @config_class
 class Config:
-    """An evaluation. `temperature` 0 is greedy."""
+    """An evaluation.
+
+    Attributes:
+        temperature: 0 is greedy.
+        max_new_tokens: limit of one reply; `budget`: of a whole answer, with everything that an environment shows in
+            between; None is `max_new_tokens`.
+    """
 
     output: str
     model: ModelOption
@@ -31,6 +37,7 @@ class Config:
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0
     max_new_tokens: Annotated[int, Field(gt=0)] = 1024
+    budget: Annotated[int, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(gt=0)] = 64
     seed: int = 0
 
@@ -68,7 +75,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
             engine,
             config.environment.module.create(config.environment.options),
             samples,
-            Sampling(config.temperature, config.top_p, config.top_k, config.max_new_tokens),
+            Sampling(config.temperature, config.top_p, config.top_k, config.max_new_tokens, config.budget),
             seed=config.seed,
             batch_size=config.batch_size,
             file=run.path / "samples.jsonl",

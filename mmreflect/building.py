@@ -1,7 +1,9 @@
 """Running a builder: deterministic, sharded, resumable, with a rejects log and a manifest written last.
 
 A builder leaf names its splits (`splits(config)`) and makes one row from its place (`make(config, split, index)`).
-A row depends on nothing else, so that a killed build goes on at its first missing shard to the same bytes.
+A row depends on nothing else, so that a killed build goes on at its first missing shard to the same bytes. A leaf may
+also say what it builds from (`describe(config)`, for the plan) and which rows of its sources it leaves out
+(`left_out(config)`, for the rejects log).
 """
 
 import hashlib
@@ -9,7 +11,7 @@ import io
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,8 +19,9 @@ from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.data.store import MANIFEST, Row, sample_from_row
 from mmreflect.errors import UserError
-from mmreflect.files import read_jsonl, sync_folder, to_json, write_atomic, write_json
+from mmreflect.files import read_jsonl, sync_folder, to_json, write_atomic, write_json, write_jsonl
 from mmreflect.media.video import check_video
+from mmreflect.records import FrameSampling, Media
 from mmreflect.runs import Run
 
 if TYPE_CHECKING:
@@ -31,15 +34,20 @@ class Example:
 
     Attributes:
         images: in the order of the row's image placeholders; a path is copied byte for byte after a check.
-        videos: paths, copied byte for byte.
+        videos: files, or media that also say which span of a file is meant and how its frames are sampled. Rows of a
+            shard share the copy of a file.
+        link: link to the videos, by absolute path, in place of copying them.
+        decode: decode the first frame of every video before it is stored; else only its presence is checked.
     """
 
     id: str
     messages: list[dict[str, Any]]
     images: Sequence["Image | Path"] = ()
-    videos: Sequence[Path] = ()
+    videos: Sequence["Path | Media"] = ()
     answer: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    link: bool = False
+    decode: bool = True
 
 
 class Builder(Protocol):
@@ -61,7 +69,9 @@ def plan(builder: Builder, config: Any) -> dict[str, str]:
         raise UserError("the dataset would have no split", "at least one split with rows", "name its splits")
     shards = sum(_shard_count(size, config.shard_rows) for size in sizes.values())
     rows = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
-    return {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
+    sources: dict[str, str] = builder.describe(config) if hasattr(builder, "describe") else {}
+    shape = {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
+    return sources | shape
 
 
 def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
@@ -73,6 +83,7 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     sizes = builder.splits(config)
     manifest: dict[str, Any] = {"builder": name, "config": _content_of(config), "splits": {}, "rejects": {}}
     reasons: Counter[str] = Counter()
+    left_out = _log_left_out(builder, config, run.path)
     with console.progress_bar("rows", sum(sizes.values())) as bar:
         for split, size in sizes.items():
             if size == 0:
@@ -94,6 +105,7 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
                     f"see {run.path / 'rejects'}",
                 )
             manifest["splits"][split] = {"rows": rows, "shards": shards}
+    reasons.update(left_out)
     manifest["rejects"] = dict(sorted(reasons.items()))
     _refuse_leakage(run.path, manifest)
     write_json(run.path / MANIFEST, manifest)
@@ -102,6 +114,14 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
         where = run.path / "rejects"
         console.say(f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {where}")
     return {"rows": {split: entry["rows"] for split, entry in manifest["splits"].items()}, "rejected": rejected}
+
+
+def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
+    """Write the rows that a leaf takes no question from, and count them by reason."""
+    rows: list[Row] = builder.left_out(config) if hasattr(builder, "left_out") else []
+    if rows:
+        write_jsonl(folder / "rejects" / "sources.jsonl", rows)
+    return Counter(row["reason"] for row in rows)
 
 
 def _content_of(config: Any) -> dict[str, Any]:
@@ -148,35 +168,82 @@ def _make_rows(
 ) -> tuple[list[Row], list[Row]]:
     rows: list[Row] = []
     rejects: list[Row] = []
+    stored: dict[str, Path] = {}
     for index in places:
+        reject: Row = {"split": split, "index": index}
         try:
             example = builder.make(config, split, index)
-            rows.append(_store(example, folder, media, index))
+            reject["id"] = example.id
+            rows.append(_store(example, folder, media, index, stored))
         except UserError as error:
-            rejects.append({"split": split, "index": index, "reason": error.given})
+            reject["reason"] = error.given
+            rejects.append(reject | ({"expected": error.expected} if error.expected else {}))
     return rows, rejects
 
 
-def _store(example: Example, folder: Path, media: Path, index: int) -> Row:
+def _store(example: Example, folder: Path, media: Path, index: int, stored: dict[str, Path]) -> Row:
     """Write an example's media and return its row; nothing is written for a row that does not fit the layout.
 
     Files are named by the row's place, never by its id: an id is the user's text.
+
+    Args:
+        stored: where the videos of this shard lie already, by their source; this example's are added.
     """
     pictures = [_png(image) if not isinstance(image, Path) else _checked_bytes(image) for image in example.images]
-    for clip in example.videos:
-        check_video(clip)
     names = [f"{index:06}-{place}{suffix}" for place, (_, suffix) in enumerate(pictures)]
-    clips = [(clip, f"{index:06}-v{place}{clip.suffix.lower()}") for place, clip in enumerate(example.videos)]
+    sources = [Path(clip.path if isinstance(clip, Media) else clip) for clip in example.videos]
+    fresh: dict[str, Path] = {}
+    for place, source in enumerate(sources):
+        if str(source) not in stored and str(source) not in fresh:
+            _check_clip(source, example.decode)
+            fresh[str(source)] = media / f"{index:06}-v{place}{source.suffix.lower()}"
+    places = stored | fresh
     row: Row = {"id": example.id, "messages": example.messages}
     row["images"] = [str((media / name).relative_to(folder)) for name in names]
-    row["videos"] = [str((media / name).relative_to(folder)) for _, name in clips]
+    row["videos"] = [
+        _clip_entry(clip, str(places[str(source)].relative_to(folder)))
+        for clip, source in zip(example.videos, sources, strict=True)
+    ]
     row |= {"answer": example.answer, "facts": example.facts}
     sample_from_row(row, folder)
     for name, (content, _) in zip(names, pictures, strict=True):
         write_media(media / name, content)
-    for clip, name in clips:
-        write_media(media / name, clip.read_bytes())
+    for clip_source, target in fresh.items():
+        _write_clip(Path(clip_source), target, example.link)
+    stored |= fresh
     return row
+
+
+def _check_clip(source: Path, decode: bool) -> None:
+    if not source.is_file():
+        raise UserError("a video file is missing", str(source))
+    if decode:
+        check_video(source)
+
+
+def _clip_entry(clip: "Path | Media", path: str) -> "str | dict[str, Any]":
+    """Return how a row names a video: by its path, with whatever else the leaf says about what of it is shown."""
+    if not isinstance(clip, Media):
+        return path
+    plain, default = Media(clip.kind, clip.path), FrameSampling()
+    said = {key: value for key, value in asdict(clip).items() if value != getattr(plain, key)}
+    if clip.frames is not None:
+        said["frames"] = {key: value for key, value in said["frames"].items() if value != getattr(default, key)}
+    return {"path": path, **said} if said else path
+
+
+def _write_clip(source: Path, target: Path, link: bool) -> None:
+    """Copy a video in pieces, or link to it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not link:
+        shutil.copyfile(source, target)
+        return
+    try:
+        target.symlink_to(source.absolute())
+    except OSError as error:
+        raise UserError(
+            f"a link to a video cannot be made ({error.strerror})", "a file system that has links"
+        ) from None
 
 
 def write_media(path: Path, content: bytes) -> None:
@@ -212,7 +279,7 @@ def _refuse_leakage(folder: Path, manifest: dict[str, Any]) -> None:
             "each id once in the whole dataset",
             "give every row its own id, or none",
         )
-    shared = shared_questions(folder, files)
+    shared = shared_questions(folder, files) if len(files) > 1 else []  # reads every picture and video again
     if shared:
         first = "; ".join(f"{left} and {right}" for left, right in shared[:3])
         raise UserError(

@@ -1,4 +1,4 @@
-"""Finding a part of the library by the stem of its file: an environment, a reward, a stage, a selection, ...
+"""Finding a part of the library by the stem of its file: an environment, a reward, a stage, a layout, ...
 
 The folder is the list: adding a component is adding a file. Nothing is imported before its name is used.
 """
@@ -25,6 +25,7 @@ KINDS = {
     "selection": "mmreflect.rl.selections",
     "engine": "mmreflect.rollouts.engines",
     "merge": "mmreflect.merge.methods",
+    "layout": "mmreflect.layouts",
 }
 
 
@@ -85,6 +86,7 @@ StageOption = Annotated[Component, _option("stage")]
 AdvantageOption = Annotated[Component, _option("advantage")]
 SelectionOption = Annotated[Component, _option("selection")]
 EngineOption = Annotated[Component, _option("engine")]
+LayoutOption = Annotated[Component, _option("layout")]
 
 
 def default(kind: str, name: str) -> Component:

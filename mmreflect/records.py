@@ -214,6 +214,25 @@ class Score:
     parts: dict[str, Part] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """From token `start` and medium `media_start` on, a rollout goes on after another prompt, all else forgotten."""
+
+    start: int
+    prompt_ids: list[int]
+    media_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Tokens `start` to `end` of a rollout with the prompt and the media that were in view: one sequence."""
+
+    prompt_ids: Sequence[int]
+    start: int
+    end: int
+    media: Sequence[Media]
+
+
 @dataclass(slots=True)
 class Rollout:
     """One answer of the policy, as tokens after the prompt.
@@ -223,6 +242,8 @@ class Rollout:
         token_ids: every token after the prompt, whoever wrote it.
         spans: a partition of `token_ids` in order.
         media: every picture and video shown, in token order, the prompt's first.
+        text: what the model itself said, forced words included; nothing that it was shown.
+        restarts: where the episode went on after another prompt.
         policy_step: the optimizer step whose weights sampled it.
         facts: what the environment and the stages found out.
         probes: replies to questions on the side, by name.
@@ -239,6 +260,17 @@ class Rollout:
     facts: dict[str, Any] = field(default_factory=dict)
     probes: dict[str, Reply] = field(default_factory=dict)
     score: Score | None = None
+    restarts: list[Restart] = field(default_factory=list)
+
+    def stretches(self) -> list[Stretch]:
+        """Return the sequences that the tokens stand in, in order: one, and one more for every restart."""
+        first = Restart(0, self.prompt_ids, 0)
+        begins = [first, *self.restarts]
+        ends = [*begins[1:], Restart(len(self.token_ids), [], len(self.media))]
+        return [
+            Stretch(begin.prompt_ids, begin.start, end.start, self.media[begin.media_start : end.media_start])
+            for begin, end in zip(begins, ends, strict=True)
+        ]
 
     def append(self, token_ids: Sequence[int], author: Author, stage: str) -> None:
         """Add tokens at the end, joined to the last span when author and stage are the same."""
@@ -283,6 +315,7 @@ class Rollout:
             Span(span["start"], span["end"], Author(span["author"]), span["stage"]) for span in data["spans"]
         ]
         data["media"] = [media_from_json(item) for item in data["media"]]
+        data["restarts"] = [Restart(**item) for item in data.get("restarts", [])]
         data["stop"] = Stop(data["stop"])
         data["probes"] = {
             name: Reply(reply["text"], reply["token_ids"], Stop(reply["stop"]))

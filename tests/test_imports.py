@@ -15,7 +15,7 @@ LAYERS = [
     {"answers", "reflection", "media"},
     {"tiny", "models", "data", "runs"},
     {"rollouts", "merge"},
-    {"environments", "rewards", "stages"},
+    {"environments", "rewards", "stages", "layouts"},
     {"rl", "evaluation", "building", "training"},
     {"report"},
     {"recipes", "launch", "cli", "chat", "doctor", "demo", "inspection", "__main__"},

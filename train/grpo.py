@@ -23,6 +23,7 @@ from mmreflect.data.loading import DataConfig, count_samples
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, model_mark
 from mmreflect.models import ModelOption
+from mmreflect.rollouts.scoring import signal_names
 from mmreflect.training.arguments import check_trainer, whole_groups
 from mmreflect.training.validation import ValidationConfig, check_run
 
@@ -39,6 +40,8 @@ class RolloutConfig:
     """How answers are made: the environment, the engine, and the stages between rollout and advantage.
 
     Attributes:
+        max_reply_tokens: limit of one reply, where an environment lets the model speak several times; None is
+            `trainer.max_completion_length`, which limits the whole rollout with everything shown in between.
         keep_every: optimizer steps between two rounds whose rollouts are kept for the report; 0 keeps none.
         keep_groups: groups kept of such a round.
     """
@@ -46,6 +49,7 @@ class RolloutConfig:
     environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
     engine: EngineOption = Field(default_factory=lambda: default("engine", "transformers"))
     stages: list[StageOption] = Field(default_factory=list)
+    max_reply_tokens: Annotated[int, Field(gt=0)] | None = None
     keep_every: Annotated[int, Field(ge=0)] = 10
     keep_groups: Annotated[int, Field(gt=0)] = 2
 
@@ -135,11 +139,12 @@ def _check_signals(config: Config) -> None:
             "each reward once",
             "remove one, or add up their weights",
         )
+    signals = signal_names(config.rewards)
     signal = getattr(config.selection.options, "signal", None)
-    if signal is not None and signal not in (*rewards, "total"):
+    if signal is not None and signal not in signals:
         raise UserError(
             f"selection.signal is {signal!r}, which no reward gives",
-            f"one of: {', '.join((*rewards, 'total'))}",
+            f"one of: {', '.join(signals)}",
             "name a reward of this run",
         )
     for stage in config.rollout.stages:
@@ -151,10 +156,10 @@ def _check_signals(config: Config) -> None:
                 "raise it, or trainer.num_generations",
             )
         signal = getattr(stage.options, "signal", None)
-        if signal is not None and signal not in rewards:
+        if signal is not None and signal not in signals[:-1]:
             raise UserError(
                 f"stage {stage.name!r} decides on the score part {signal!r}, which no reward gives",
-                f"one of: {', '.join(rewards)}",
+                f"one of: {', '.join(signals[:-1])}",
                 "add it to 'rewards' (weight 0 keeps it out of the total), or set the stage's 'signal'",
             )
 
@@ -213,10 +218,9 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
 
     def measure() -> dict[str, float]:
         assert config.evaluation is not None
-        limit = arguments.max_completion_length
         with generation_round(method.engine, trainer.state.global_step):
             return session.ledger_metrics(
-                method.engine, method.environment, opened.held_out, config.evaluation, limit, config.seed
+                method.engine, method.environment, opened.held_out, config.evaluation, method.sampling, config.seed
             )
 
     trainer.validate_with(measure if config.evaluation else None, config.evaluation)
@@ -242,7 +246,9 @@ def _method(config: Config, arguments: Any, loaded: Any, renderer: Any, run: "Ru
     from mmreflect.rollouts.scoring import scorer
 
     engine = config.rollout.engine
-    sampling = Sampling(arguments.temperature, arguments.top_p, arguments.top_k or 0, arguments.max_completion_length)
+    whole = arguments.max_completion_length
+    reply = min(config.rollout.max_reply_tokens or whole, whole)
+    sampling = Sampling(arguments.temperature, arguments.top_p, arguments.top_k or 0, reply, whole)
     environment = config.rollout.environment
     made = engine.module.create(engine.options, loaded, renderer)
     return Method(
@@ -284,8 +290,12 @@ def _keep(config: Config, engine: Any, run: "Run", step: int, groups: Sequence["
             "question": group.sample.question,
             "media": [asdict(media) for media in group.sample.media],
             "gold": group.sample.gold,
+            "sample_facts": group.sample.facts,
             "rollouts": [
                 {
+                    "media": [asdict(media) for media in item.media],
+                    "facts": item.facts,
+                    "probes": {name: reply.text for name, reply in item.probes.items()},
                     "segments": segments(item, engine),
                     "score": asdict(item.score) if item.score else None,
                     "stop": str(item.stop),

@@ -2,6 +2,7 @@
 
 import re
 
+from mmreflect.answers.intervals import Interval, iou
 from mmreflect.answers.markup import tidy
 from mmreflect.answers.verdict import Verdict, scored, ungraded
 
@@ -12,8 +13,6 @@ _PAIR = re.compile(
     rf"(?:(?:the|at|second|time|around|about|end|ends|ending)\b\s*:?\s*)*(?:{_TIME})(?![\d:]|\.\d)",
     re.IGNORECASE,
 )
-
-Interval = tuple[float, float]
 
 
 def intervals(text: str) -> list[Interval]:
@@ -33,17 +32,6 @@ def _seconds(groups: tuple[str | None, ...]) -> float:
     return 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds or 0)
 
 
-def hull_iou(one: Interval, other: Interval) -> float:
-    """Return the overlap over the hull of two intervals, 0 where one is a single point.
-
-    The hull equals the union wherever the intervals meet, and elsewhere the overlap is 0 anyway.
-    """
-    if one[0] >= one[1] or other[0] >= other[1]:
-        return 0.0
-    overlap = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
-    return overlap / (max(one[1], other[1]) - min(one[0], other[0]))
-
-
 def grade_span(answer: str, gold: str) -> Verdict:
     """Score an interval with its overlap over the hull with the reference.
 
@@ -61,6 +49,6 @@ def grade_span(answer: str, gold: str) -> Verdict:
     if len(stated) > 1:
         return scored(0.0, tidy(answer), text, "several intervals")
     given = stated[0]
-    score = hull_iou(given, wanted)
+    score = iou(given, wanted)
     reason = "an interval without length" if given[0] == given[1] else f"overlap {score:.3f} of the hull"
     return scored(score, f"{given[0]:g} to {given[1]:g}", text, reason)

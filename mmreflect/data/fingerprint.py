@@ -1,5 +1,6 @@
 """Telling whether two rows ask the same: the question's text and its media, by content."""
 
+import functools
 import hashlib
 from collections import Counter
 from pathlib import Path
@@ -8,13 +9,33 @@ from mmreflect.data.store import Row, read_rows, split_response
 from mmreflect.files import to_json
 
 
+ENDS = 1 << 20
+"""Bytes at the start and at the end of a video that stand for it, with its size: a dataset can hold terabytes."""
+
+
 def question_key(row: Row, folder: Path) -> str:
-    """Return a hash of a row's prompt and the bytes of its media, independent of ids, paths and answers."""
+    """Return a hash of a row's prompt and the content of its media, independent of ids, paths and answers.
+
+    A picture counts with all of its bytes, a video with its size and both ends; another span of it is another medium.
+    """
     prompt, _ = split_response(row["messages"], str(row["id"]))
     digest = hashlib.sha256(to_json(prompt).encode())
-    for path in [*row["images"], *row["videos"]]:
-        digest.update(hashlib.sha256((folder / path).read_bytes()).digest())
+    for kind in ("images", "videos"):
+        for item in row[kind]:
+            entry = {"path": item} if isinstance(item, str) else item
+            path = folder / entry["path"]
+            digest.update(hashlib.sha256(path.read_bytes()).digest() if kind == "images" else _ends(path))
+            digest.update(to_json({key: value for key, value in entry.items() if key != "path"}).encode())
     return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _ends(path: Path) -> bytes:
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(ENDS)
+        file.seek(max(0, size - ENDS))
+        return hashlib.sha256(head + file.read(ENDS) + str(size).encode()).digest()
 
 
 def repeated_ids(splits: dict[str, list[Path]]) -> list[str]:

@@ -17,7 +17,8 @@ from mmreflect.data.store import Row, open_dataset, sample_from_row
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import write_jsonl
 from mmreflect.media.images import load_media_image
-from mmreflect.records import Sample
+from mmreflect.media.video import check_video
+from mmreflect.records import FrameSampling, Sample
 
 SMALLEST_PIXELS = 28 * 28
 
@@ -31,7 +32,9 @@ class DataConfig:
         limit: use only the first so many.
         min_pixels, max_pixels: resize limits per picture, as in qwen-vl-utils; None keeps the processor's own.
         max_prompt_tokens: a longer prompt is a bad sample; None sets no limit beside the model's context.
-        check: `decode` opens every picture fully before the run, `exists` only looks for the files.
+        frames: how videos are sampled and sized that the environment does not sample itself.
+        check: `decode` opens every picture fully before the run, and the first frame of every video; `exists` only
+            looks for the files.
         tolerate: the largest share of bad samples that may be left out; above it the run refuses to start.
     """
 
@@ -41,6 +44,7 @@ class DataConfig:
     min_pixels: Annotated[int, Field(gt=0)] | None = None
     max_pixels: Annotated[int, Field(gt=0)] | None = None
     max_prompt_tokens: Annotated[int, Field(gt=0)] | None = None
+    frames: FrameSampling = Field(default_factory=FrameSampling)
     check: Literal["decode", "exists"] = "decode"
     tolerate: Annotated[float, Field(ge=0, le=1)] = 0.01
 
@@ -111,10 +115,10 @@ def _checked(row: Row, folder: Path, check: str, need: str | None) -> Sample | Q
     try:
         sample = sample_from_row(row, folder)
         for media in sample.media:
-            if check == "decode" and media.kind == "image":
-                load_media_image(media)
-            elif not Path(media.path).is_file():
+            if not Path(media.path).is_file():
                 raise UserError(f"no such {media.kind}: {media.path}", "an existing file")
+            if check == "decode":
+                load_media_image(media) if media.kind == "image" else check_video(Path(media.path))
         if need == "answer" and not (sample.gold or "").strip():
             raise UserError(f"row {sample.id!r} has no answer", "a reference answer", "add 'answer' to the row")
         if need == "answer" and (problem := reference_problem(sample.gold, spec_of(sample.facts))):

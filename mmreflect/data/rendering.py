@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mmreflect.data.pixels import Pixels
 from mmreflect.errors import UserError
-from mmreflect.media.images import load_media_image
-from mmreflect.media.video import Clip, load_video
-from mmreflect.records import Media, Message, content_parts
+from mmreflect.media.video import Clip
+from mmreflect.records import FrameSampling, Media, Message, content_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,6 +43,7 @@ class Renderer:
     Args:
         processor: a Qwen-VL processor, or None for a text-only model.
         min_pixels, max_pixels: limits per picture; None keeps the processor's own.
+        frames: how clips are sampled whose media say nothing themselves.
         cache_bytes: how many bytes of visual features are kept.
     """
 
@@ -53,9 +54,11 @@ class Renderer:
         *,
         min_pixels: int | None = None,
         max_pixels: int | None = None,
+        frames: FrameSampling | None = None,
         cache_bytes: int = 512 * 2**20,
     ) -> None:
         self.tokenizer, self.processor = tokenizer, processor
+        self.pixels = Pixels(processor, frames)
         self._images_kwargs = {
             key: value for key, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if value is not None
         }
@@ -108,8 +111,9 @@ class Renderer:
         return str(speaker.apply_chat_template(turns, add_generation_prompt=reply, tokenize=False))
 
     def _encode_with_media(self, texts: list[str], media: list[Media]) -> tuple[list[list[int]], dict[Media, Features]]:
-        images = [load_media_image(item) for item in media if item.kind == "image"]
-        clips = [load_video(item) for item in media if item.kind == "video"]
+        loaded = self.pixels.load(media)
+        images = [loaded[item] for item in media if item.kind == "image"]
+        clips = [clip for item in media if isinstance(clip := loaded[item], Clip)]
         call: dict[str, Any] = {"text": texts}
         if images:
             call |= {"images": images, "images_kwargs": self._images_kwargs}
@@ -123,10 +127,11 @@ class Renderer:
 
     @staticmethod
     def _video_call(clips: list[Clip]) -> dict[str, Any]:
-        """Give the processor the frames we chose, with their times, so that it samples nothing itself."""
+        """Give the processor the frames as we chose and sized them, with their times: it does neither itself."""
         frames = [torch.from_numpy(clip.frames_FHWC).permute(0, 3, 1, 2).contiguous() for clip in clips]
         metadata = [clip.metadata() for clip in clips]
-        return {"videos": frames, "videos_kwargs": {"video_metadata": metadata, "do_sample_frames": False}}
+        options = {"video_metadata": metadata, "do_sample_frames": False, "do_resize": False}
+        return {"videos": frames, "videos_kwargs": options}
 
     @staticmethod
     def _split(media: list[Media], batch: Any) -> dict[Media, Features]:

@@ -10,13 +10,13 @@ The rows are the conversational form that `datasets`, TRL, LLaMA-Factory and ms-
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import read_json
-from mmreflect.records import Media, Message, Sample, content_parts, text_of
+from mmreflect.records import Media, Message, Sample, content_parts, media_from_json, text_of
 
 MANIFEST = "manifest.json"
 Row = dict[str, Any]
@@ -182,11 +182,13 @@ def _media(row: Row, messages: list[Message], folder: Path) -> list[Media]:
                 f"correct messages or '{kind}s' of that row",
             )
     ordered = [waiting[kind].pop(0) for kind in parts]
-    return [Media(item.kind, str(folder / item.path), item.crop, item.span) for item in ordered]
+    return [replace(item, path=str(folder / item.path)) for item in ordered]
 
 
 def _media_entry(kind: Any, item: Any) -> Media:
     if isinstance(item, str):
         return Media(kind, item)
-    crop, span = item.get("crop"), item.get("span")
-    return Media(kind, item["path"], tuple(crop) if crop else None, tuple(span) if span else None)
+    try:
+        return media_from_json({**item, "kind": kind})
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"a {kind} is {_shown(item)} ({_shown(error)})", "a path, or a mapping with one") from None

@@ -8,7 +8,7 @@ from typing import Any
 from mmreflect import console
 from mmreflect.answers.spec import spec_of
 from mmreflect.files import append_jsonl, read_jsonl
-from mmreflect.records import Group, Rollout, Sample
+from mmreflect.records import Author, Group, Rollout, Sample
 from mmreflect.reflection.ledger import Entry, Ledger, Rate, entry, ledger
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
@@ -72,6 +72,9 @@ def record(group: Group, engine: Engine) -> dict[str, Any]:
         "stop": str(rollout.stop),
         **asdict(read),
         "segments": segments(rollout, engine),
+        "facts": rollout.facts,
+        "probes": {name: reply.text for name, reply in rollout.probes.items()},
+        "sample_facts": sample.facts,
     }
 
 
@@ -81,13 +84,14 @@ def entry_of(record: dict[str, Any]) -> Entry:
 
 
 def prefix_lengths(rollout: Rollout, engine: Engine) -> list[int]:
-    """Return for each token how many characters of the text end with it."""
+    """Return for each token how many characters of the text end with it; what was shown adds none."""
     lengths, total = [], 0
     known: dict[int, int] = {}
-    for token in rollout.token_ids:
+    shown_T = rollout.author_mask(Author.ENVIRONMENT)
+    for token, shown in zip(rollout.token_ids, shown_T, strict=True):
         if token not in known:
             known[token] = len(engine.detokenize([token]))
-        total += known[token]
+        total += 0 if shown else known[token]
         lengths.append(total)
     return lengths
 

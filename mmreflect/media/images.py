@@ -73,5 +73,9 @@ def _cropped(picture: "Image", crop: tuple[int, int, int, int], path: str | Path
 
 
 def load_media_image(media: Media) -> "Image":
-    """Load the picture that a `Media` of kind image points to."""
-    return load_image(media.path, media.crop)
+    """Load the picture that a `Media` of kind image points to: a file, or a frame of a video."""
+    if media.at is None:
+        return load_image(media.path, media.crop)
+    from mmreflect.media.video import load_still
+
+    return load_still(media)

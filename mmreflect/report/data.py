@@ -1,16 +1,19 @@
 """Reading a run's folder into the plain values that the page shows; what is not there yet is left empty."""
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmreflect.answers.intervals import Interval, interval_of
+from mmreflect.answers.spec import spec_of
 from mmreflect.config import Tree, load_yaml
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl
-from mmreflect.records import Media, Part, Sample, Score, Stop, media_from_json
+from mmreflect.records import Author, Media, Part, Sample, Score, Stop, media_from_json
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger_from_json
 from mmreflect.report.text import Segment
 from mmreflect.runs import run_at
@@ -105,8 +108,31 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """The part of a video that an answer chose.
+
+    Attributes:
+        segment: None where the answer names none that is valid; `problem` says why.
+        event: the part that the reference knows to be right, or None.
+        whole: start and end of what could be chosen from, most often 0 and the video's length; None where nobody noted
+            it. All three are in seconds of the file.
+    """
+
+    segment: Interval | None
+    event: Interval | None
+    whole: Interval | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """One recorded answer with its place in the ledger."""
+    """One recorded answer with its place in the ledger.
+
+    Attributes:
+        media: everything that was shown, in order.
+        choice: None where the environment asked for no part of a video.
+        probes: answers to questions on the side, by name.
+    """
 
     id: str
     question: str
@@ -115,6 +141,8 @@ class Answer:
     stop: str
     entry: Entry
     segments: list[Segment]
+    choice: Choice | None = None
+    probes: dict[str, str] = field(default_factory=dict)
 
 
 def ledger_of(run: Folder) -> Ledger | None:
@@ -135,8 +163,41 @@ def answers_of(run: Folder) -> list[Answer]:
 def _answer(row: dict[str, Any]) -> Answer:
     known = Entry(**{name: row[name] for name in Entry.__dataclass_fields__})
     segments = _segments(row.get("segments")) or [Segment("model", "", row["text"])]
-    media = [media_from_json(item) for item in row.get("media") or []]
-    return Answer(str(row["id"]), row["question"], media, row["gold"], row.get("stop", "eos"), known, segments)
+    media = _media(row)
+    return Answer(
+        str(row["id"]),
+        row["question"],
+        media,
+        row["gold"],
+        row.get("stop", "eos"),
+        known,
+        segments,
+        _choice(row.get("facts"), row.get("sample_facts") or {}, media),
+        row.get("probes") or {},
+    )
+
+
+def _media(row: dict[str, Any]) -> list[Media]:
+    return [media_from_json(item) for item in row.get("media") or []]
+
+
+def _choice(facts: dict[str, Any] | None, known: dict[str, Any], media: Sequence[Media]) -> Choice | None:
+    """Read what a rollout's facts and its question's say of a chosen part; None where none was asked for."""
+    if not facts or "segment" not in facts:
+        return None
+    segment, event = interval_of(facts["segment"]), interval_of(known.get("gt_interval"))
+    return Choice(segment, event, whole_of(facts, media) or whole_of(known, media), str(facts.get("problem") or ""))
+
+
+def whole_of(facts: dict[str, Any], media: Sequence[Media]) -> Interval | None:
+    """Return start and end of a question's video by the duration in its facts; a question may be about a part of it."""
+    duration = facts.get("duration")
+    if not isinstance(duration, int | float) or isinstance(duration, bool) or not 0 < duration < math.inf:
+        return None
+    span = media[0].span if media else None
+    if span and abs(span[1] - span[0] - duration) < 0.1:
+        return span
+    return (0.0, float(duration))
 
 
 def _segments(rows: list[dict[str, str]] | None) -> list[Segment]:
@@ -145,17 +206,20 @@ def _segments(rows: list[dict[str, str]] | None) -> list[Segment]:
 
 @dataclass(frozen=True, slots=True)
 class KeptRollout:
-    """A rollout of a training step; `entry` reads its text the way the ledger does."""
+    """A rollout of a training step; `entry` reads its text the way the ledger does. For the others see `Answer`."""
 
     segments: list[Segment]
     score: Score | None
     stop: str
     entry: Entry
+    media: list[Media]
+    choice: Choice | None
+    probes: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class KeptGroup:
-    """All rollouts of one question in one step."""
+    """All rollouts of one question in one step; `media` are the question's own."""
 
     sample_id: str
     question: str
@@ -174,19 +238,22 @@ def rounds_of(run: Folder) -> list[tuple[int, list[KeptGroup]]]:
 
 
 def _group(row: dict[str, Any]) -> KeptGroup:
-    media = [media_from_json(item) for item in row.get("media") or []]
-    rollouts = [_rollout(item, row["gold"]) for item in row["rollouts"]]
-    return KeptGroup(str(row["sample_id"]), row["question"], media, row["gold"], rollouts)
+    facts = row.get("sample_facts") or {}
+    rollouts = [_rollout(item, row["gold"], facts) for item in row["rollouts"]]
+    return KeptGroup(str(row["sample_id"]), row["question"], _media(row), row["gold"], rollouts)
 
 
-def _rollout(row: dict[str, Any], gold: str | None) -> KeptRollout:
+def _rollout(row: dict[str, Any], gold: str | None, facts: dict[str, Any]) -> KeptRollout:
     segments = _segments(row["segments"])
-    text = "".join(segment.text for segment in segments)
+    said = "".join(segment.text for segment in segments if segment.author != Author.ENVIRONMENT)
     score = row.get("score")
     if score is not None:
         parts = {name: Part(**part) for name, part in score["parts"].items()}
         score = Score(**{**score, "parts": parts})
-    return KeptRollout(segments, score, row.get("stop", str(Stop.EOS)), entry(text, gold, 0))
+    known = entry(said, gold, 0, spec=spec_of(facts))
+    media = _media(row)
+    choice = _choice(row.get("facts"), facts, media)
+    return KeptRollout(segments, score, row.get("stop", str(Stop.EOS)), known, media, choice, row.get("probes") or {})
 
 
 @dataclass(frozen=True, slots=True)

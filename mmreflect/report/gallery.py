@@ -2,23 +2,28 @@
 
 from collections.abc import Sequence
 
-from mmreflect.records import Sample
+from mmreflect.answers.intervals import interval_of
+from mmreflect.records import Media, Sample, Score
+from mmreflect.report.album import Album
 from mmreflect.report.data import (
     MOST_VALUES,
     SHARE_ROWS,
     Answer,
+    Choice,
     Folder,
     KeptGroup,
     KeptRollout,
     Split,
     dataset_of,
     rounds_of,
+    whole_of,
     word,
 )
 from mmreflect.report.layout import Example, Gallery, Reply, Section, Table
-from mmreflect.report.numbers import NONE, percent, quantity
-from mmreflect.report.pictures import Album
-from mmreflect.report.text import OUTCOMES, Chip, Outcome, Segment, blocks, outcome_of, verdicts
+from mmreflect.report.looks import opening, titles, with_media
+from mmreflect.report.numbers import NONE, counted, percent, quantity
+from mmreflect.report.text import OUTCOMES, Block, Chip, Outcome, Segment, blocks, outcome_of, verdicts
+from mmreflect.report.timeline import Timeline, span_words, timeline, verdict
 from mmreflect.report.verdicts import Stage
 
 PER_OUTCOME: dict[Outcome, int] = {"fixed": 3, "harmed": 3, "stayed right": 2, "stayed wrong": 2, "not graded": 1}
@@ -34,17 +39,18 @@ def samples(stages: Sequence[Stage], album: Album) -> Section | None:
     order = [main, *(stage for stage in stages if stage is not main)]
     chosen = _choose(order)
     by_stage = [(stage, {answer.id: answer for answer in stage.answers}) for stage in stages]
-    groups = []
+    groups, left_out = [], album.left_out
     for outcome, picks in chosen.items():
         examples = []
         for source, place in picks:
             shown = source.answers[place]
+            question = _question(shown)
+            pictures = album.show(question, _titles(shown))
             replies = [
-                _answer_reply(stage.label if len(stages) > 1 else "", known[shown.id])
+                _answer_reply(stage.label if len(stages) > 1 else "", known[shown.id], question, album)
                 for stage, known in by_stage
                 if shown.id in known
             ]
-            pictures = [album.show(media) for media in shown.media]
             examples.append(Example(shown.id, shown.question, shown.gold, pictures, replies))
         source = picks[0][0]
         where = f" {source.label}" if len(stages) > 1 else ""
@@ -52,7 +58,8 @@ def samples(stages: Sequence[Stage], album: Album) -> Section | None:
             (f"{outcome.capitalize()}{where}: the first {len(picks)} of {_count(source, outcome):,}", examples)
         )
     notes = [
-        "Not hand-picked: for each outcome the first questions in which it occurs, in the order of the evaluation."
+        "Not hand-picked: for each outcome the first questions in which it occurs, in the order of the evaluation.",
+        *_left_out(album, left_out),
     ]
     return Section("samples", "Samples", "gallery", Gallery(notes, [_outcome_table(stages)], groups))
 
@@ -82,11 +89,56 @@ def _count(stage: Stage, outcome: Outcome) -> int:
     )
 
 
-def _answer_reply(label: str, answer: Answer) -> Reply:
+def _question(answer: Answer | KeptRollout) -> list[Media]:
+    """Return the media of an answer that its question showed."""
+    return answer.media[: opening(answer.media, answer.segments, answer.choice is not None)]
+
+
+def _titles(answer: Answer | KeptRollout) -> list[str]:
+    return titles(answer.media, answer.choice is not None)
+
+
+def _later(answer: Answer | KeptRollout, question: Sequence[Media], album: Album) -> list[Block]:
+    """Return an answer's blocks with the media that the question above it does not show."""
+    names = _titles(answer)
+    start = len(question) if answer.media[: len(question)] == list(question) else 0
+    return with_media(answer.segments, answer.media[start:], names[start:], album)
+
+
+def _answer_reply(label: str, answer: Answer, question: Sequence[Media], album: Album) -> Reply:
     known = answer.entry
     chips = verdicts(known.first, known.final, known.first_correct, known.final_correct, answer.stop)
     remark = f"{known.tokens_first:,} tokens to the first answer, {known.tokens - known.tokens_first:,} after it"
-    return Reply(label, chips, blocks(answer.segments), [remark])
+    drawn, said = _choice(answer.choice)
+    remarks = [*said, *_probes(answer), remark]
+    return Reply(label, chips, _later(answer, question, album), remarks, drawn)
+
+
+def _choice(choice: Choice | None) -> tuple[Timeline | None, list[str]]:
+    """Return the timeline of a chosen part, and in words what it cannot show."""
+    if choice is None:
+        return None, []
+    drawn = timeline(choice)
+    if choice.segment is None:
+        return drawn, [f"no valid segment{f': {choice.problem}' if choice.problem else ''}"]
+    if drawn is None:
+        agreed = verdict(choice)
+        where = f"chosen {span_words(choice.segment)} of a video whose length is not recorded"
+        return None, [f"{where}; {agreed}" if agreed else where]
+    return drawn, []
+
+
+def _probes(answer: Answer | KeptRollout) -> list[str]:
+    return [f"asked on the side, {name}: {text.strip() or 'no reply'}" for name, text in answer.probes.items()]
+
+
+def _left_out(album: Album, before: int) -> list[str]:
+    """Say how many videos a section names only, because the page would become too large."""
+    count = album.left_out - before
+    if not count:
+        return []
+    verb = "is" if count == 1 else "are"
+    return [f"{counted(count, 'video')} {verb} named only: the page holds at most {album.most_strips} film strips."]
 
 
 def _outcome_table(stages: Sequence[Stage]) -> Table:
@@ -102,13 +154,14 @@ def rounds(run: Folder, album: Album) -> Section | None:
     found = rounds_of(run)
     if not found:
         return None
-    shown = _spread(found, MOST_ROUNDS)
+    shown, left_out = _spread(found, MOST_ROUNDS), album.left_out
     groups = [(f"step {step}", [_group_example(group, album) for group in kept]) for step, kept in shown]
     notes = ["Groups kept while training, after forced rethinking and before replay; rewards as they were given."]
     if len(shown) < len(found):
         notes.append(
             f"{len(shown)} of {len(found)} kept steps are shown, evenly spread; all are in {run.label}/rollouts."
         )
+    notes += _left_out(album, left_out)
     return Section(
         f"rollouts-{run.label}",
         f"Rollouts of training steps ({run.label})",
@@ -124,31 +177,39 @@ def _spread(found: Sequence[tuple[int, list[KeptGroup]]], most: int) -> list[tup
 
 
 def _group_example(group: KeptGroup, album: Album) -> Example:
-    replies = [_rollout_reply(number, rollout) for number, rollout in enumerate(group.rollouts[:MOST_ROLLOUTS], 1)]
+    first = next((rollout for rollout in group.rollouts if rollout.media), None)
+    question = _question(first) if first else group.media
+    media = album.show(question, _titles(first) if first else ())
+    replies = [
+        _rollout_reply(number, rollout, question, album)
+        for number, rollout in enumerate(group.rollouts[:MOST_ROLLOUTS], 1)
+    ]
     kind = f"{MOST_ROLLOUTS} of {len(group.rollouts)} rollouts" if len(group.rollouts) > MOST_ROLLOUTS else ""
-    return Example(
-        group.sample_id, group.question, group.gold, [album.show(media) for media in group.media], replies, kind
-    )
+    return Example(group.sample_id, group.question, group.gold, media, replies, kind)
 
 
-def _rollout_reply(number: int, rollout: KeptRollout) -> Reply:
+def _rollout_reply(number: int, rollout: KeptRollout, question: Sequence[Media], album: Album) -> Reply:
     known = rollout.entry
     chips = verdicts(known.first, known.final, known.first_correct, known.final_correct, rollout.stop)
     if any(segment.author == "forced" for segment in rollout.segments):
         chips.append(Chip("forced rethinking", "quiet"))
-    score = rollout.score
+    drawn, said = _choice(rollout.choice)
+    remarks = [*said, *_probes(rollout), *_reward(rollout.score)]
+    return Reply(f"rollout {number}", chips, _later(rollout, question, album), remarks, drawn)
+
+
+def _reward(score: Score | None) -> list[str]:
     if score is None:
-        return Reply(f"rollout {number}", chips, blocks(rollout.segments), ["not scored"])
+        return ["not scored"]
     value = "not graded" if score.value is None else quantity(score.value)
     parts = [
         f"{name} {'not graded' if part.value is None else quantity(part.value)} × {quantity(part.weight)}"
         for name, part in score.parts.items()
     ]
-    remarks = [
+    return [
         f"reward {value}" + (f" = {' + '.join(parts)}" if parts else ""),
         *([score.reason] if score.reason else []),
     ]
-    return Reply(f"rollout {number}", chips, blocks(rollout.segments), remarks)
 
 
 def dataset(run: Folder, album: Album) -> list[Section]:
@@ -173,14 +234,14 @@ def dataset(run: Folder, album: Album) -> list[Section]:
     if any(split.rows > split.read for split in view.splits):
         notes.append(f"Shares of facts are over the first {SHARE_ROWS:,} rows of a split.")
     content = Section("content", "What was built", "gallery", Gallery(notes, tables, []))
+    left_out = album.left_out
     groups = [
         (split.name, [_row_example(sample, album) for sample in split.preview])
         for split in view.splits
         if split.preview
     ]
-    preview = Section(
-        "rows", "Rows to look at", "gallery", Gallery([f"The first {PREVIEW} rows of every split."], [], groups)
-    )
+    said = [f"The first {PREVIEW} rows of every split.", *_left_out(album, left_out)]
+    preview = Section("rows", "Rows to look at", "gallery", Gallery(said, [], groups))
     return [content, preview] if groups else [content]
 
 
@@ -205,4 +266,7 @@ def _row_example(sample: Sample, album: Album) -> Example:
         replies.append(
             Reply("target", [], blocks([Segment("model", "target", sample.response)]), [facts] if facts else [])
         )
-    return Example(sample.id, sample.question, sample.gold, [album.show(media) for media in sample.media], replies)
+    event, whole = interval_of(sample.facts.get("gt_interval")), whole_of(sample.facts, sample.media)
+    drawn = timeline(Choice(None, event, whole))
+    media = album.show(sample.media, titles(sample.media))
+    return Example(sample.id, sample.question, sample.gold, media, replies, timeline=drawn)

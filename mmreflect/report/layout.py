@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from mmreflect.report.numbers import Figure
-from mmreflect.report.pictures import Picture
+from mmreflect.report.pictures import Shown
 from mmreflect.report.plots import Plot
 from mmreflect.report.text import Block, Chip
+from mmreflect.report.timeline import Timeline
 
 Cell = str | Figure
 
@@ -45,24 +46,26 @@ class PlotBlock:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer as shown: who gave it, the verdicts, the text, and remarks below it."""
+    """One answer as shown: who gave it, the verdicts, the part of a video it chose, the text, and remarks below it."""
 
     label: str
     chips: Sequence[Chip]
     blocks: Sequence[Block]
     remarks: Sequence[str] = ()
+    timeline: Timeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question with its pictures and one or more answers."""
+    """A question with its pictures and film strips, and one or more answers; `timeline` is of the question itself."""
 
     id: str
     question: str
     gold: str | None
-    pictures: Sequence[Picture]
+    media: Sequence[Shown]
     replies: Sequence[Reply]
     kind: str = ""
+    timeline: Timeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,17 @@ class Gallery:
     tables: Sequence[Table]
     groups: Sequence[tuple[str, Sequence[Example]]]
     closed: bool = False
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of text that its answers hold."""
+        return {
+            block.kind
+            for _, examples in self.groups
+            for example in examples
+            for reply in example.replies
+            for block in reply.blocks
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}{NARROW}h {whole % 3600 // 60:02}{NARROW}min"
 
 
+def seconds(value: float) -> str:
+    """Return a place in a video or the length of a part of it, `12.3 s`."""
+    return f"{fixed(value)}{NARROW}s"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return `1 answer`, `2 answers`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -8,11 +8,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmreflect.files import write_atomic
 from mmreflect.reflection.ledger import ledger
-from mmreflect.report import gallery, measures, verdicts
+from mmreflect.report import gallery, measures, segments, verdicts
+from mmreflect.report.album import Album
 from mmreflect.report.data import Folder, answers_of, dataset_of, merge_of, read_folder
 from mmreflect.report.layout import Page, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
-from mmreflect.report.pictures import Album
 
 PAGE = "index.html"
 
@@ -57,6 +57,7 @@ def _demo(run: Folder, album: Album) -> Parts:
     trained = [step for step in run.steps if step.verb == "train"]
     sections = [
         verdicts.ledger_section(stages, notes),
+        segments.section(stages),
         plots_section("curves", "Learning curves", [measures.curves(step, _named(step)) for step in trained]),
         plots_section(
             "replay",
@@ -146,7 +147,7 @@ def _evaluation(run: Folder, album: Album) -> Parts:
         stages = (
             [verdicts.Stage("", "so far", ledger([answer.entry for answer in answers]), answers)] if answers else []
         )
-    sections = [verdicts.ledger_section(stages, []), gallery.samples(stages, album)]
+    sections = [verdicts.ledger_section(stages, []), segments.section(stages), gallery.samples(stages, album)]
     return verdicts.QUESTION, f"{_what(run)}.", verdicts.lead(stages), [], sections
 
 

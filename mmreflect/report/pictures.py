@@ -1,81 +1,68 @@
-"""Pictures inside the page: found, decoded, made small, written as data URIs; a missing one is named, never fatal."""
+"""Pictures and film strips as the page holds them: made small and written as data URIs."""
 
 import base64
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmreflect.errors import UserError
-from mmreflect.media.images import load_image
-from mmreflect.records import Media
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-LONGEST_SIDE = 448
+PICTURE_SIDE = 448
+"""Longest side of a picture, in pixels."""
+FRAME_SIDE = 144
+"""Longest side of a frame in a film strip."""
 _EXACT_SIDE = 160
 """Up to this size a picture stays a PNG, pixel for pixel; above it is a JPEG."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture for the page, or (`source` empty) the reason why it cannot be shown."""
+    """A picture for the page, or (`source` empty) the reason why it cannot be shown; `remark` stands below it."""
 
     name: str
     source: str = ""
     width: int = 0
     height: int = 0
     problem: str = ""
+    remark: str = ""
+    title: str = ""
 
 
-class Album:
-    """Loads the pictures of a run; a picture used twice is encoded once.
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Frames of a video side by side, each with its time as `remark`; `caption` says what part of it they are."""
 
-    Args:
-        folder: the run's folder. A relative path is tried from the current folder, then from the run's folder and
-            those above it, then with its leading folders left out: a moved run finds its pictures.
-    """
+    name: str
+    caption: str
+    frames: tuple[Picture, ...]
+    title: str = ""
 
-    def __init__(self, folder: Path) -> None:
-        self._roots = [Path.cwd(), folder, *folder.parents]
-        self._known: dict[Media, Picture] = {}
 
-    def show(self, media: Media) -> Picture:
-        """Return a medium as a picture."""
-        if media not in self._known:
-            self._known[media] = self._load(media)
-        return self._known[media]
+Shown = Picture | Strip
 
-    def _load(self, media: Media) -> Picture:
-        name = Path(media.path).name or media.path
-        if media.kind == "video":
-            span = f" {media.span[0]:g} to {media.span[1]:g} s" if media.span else ""
-            return Picture(name, problem=f"video{span}, not shown here")
-        file = next((path for path in self._places(media.path) if path.is_file()), None)
-        if file is None:
-            return Picture(name, problem="picture not found")
-        try:
-            return self._encode(name, file, media.crop)
-        except UserError as error:
-            return Picture(name, problem=error.given.replace(str(file), name))
 
-    def _places(self, path: str) -> Iterator[Path]:
-        given = Path(path)
-        if given.is_absolute():
-            yield given
-        else:
-            yield from (root / given for root in self._roots)
-        parts = given.parts[1:] if given.is_absolute() else given.parts
-        for root in self._roots[1:4]:
-            yield from (root.joinpath(*parts[start:]) for start in range(1, len(parts)))
+def encode(picture: "Image", name: str, remark: str = "") -> Picture:
+    """Return a picture, made small in place: drawings of few pixels keep every one of them."""
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    if max(picture.size) > _EXACT_SIDE:
+        return _jpeg(picture, name, remark, quality=82)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return Picture(name, _uri("png", buffer), *picture.size, remark=remark)
 
-    def _encode(self, name: str, file: Path, crop: tuple[int, int, int, int] | None) -> Picture:
-        picture = load_image(file, crop)
-        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        buffer = io.BytesIO()
-        exact = max(picture.size) <= _EXACT_SIDE
-        if exact:
-            picture.save(buffer, format="PNG", optimize=True)
-        else:
-            picture.save(buffer, format="JPEG", quality=82)
-        kind = "png" if exact else "jpeg"
-        content = base64.b64encode(buffer.getvalue()).decode()
-        return Picture(name, f"data:image/{kind};base64,{content}", *picture.size)
+
+def encode_frame(picture: "Image", name: str, remark: str) -> Picture:
+    """Return a frame of a film strip, made small in place."""
+    picture.thumbnail((FRAME_SIDE, FRAME_SIDE))
+    return _jpeg(picture, name, remark, quality=72)
+
+
+def _jpeg(picture: "Image", name: str, remark: str, quality: int) -> Picture:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=quality, optimize=True)
+    return Picture(name, _uri("jpeg", buffer), *picture.size, remark=remark)
+
+
+def _uri(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -74,7 +74,7 @@ def line_plot(title: str, series: Sequence[Series], unit: Unit = "number", acros
         for item in shown
     )
     remark = f"Each point is the mean of {each} logged steps." if each > 1 else ""
-    return Plot(title, _svg(title, f"{title} by {across}: {ranges}.", WIDTH, HEIGHT, body), keys, remark)
+    return Plot(title, drawing(title, f"{title} by {across}: {ranges}.", WIDTH, HEIGHT, body), keys, remark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,29 +136,29 @@ def _grid(frame: _Frame, ticks: Sequence[float], unit: Unit) -> Markup:
     for tick in ticks:
         y = frame.y(tick)
         text = percent(tick, 0) if unit == "share" else quantity(float(f"{tick:.6g}"))
-        parts.append(_mark('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', _LEFT, WIDTH - _RIGHT, y, y))
-        parts.append(_mark('<text x="{}" y="{}" text-anchor="end">{}</text>', _LEFT - 6, y + 4, text))
+        parts.append(mark('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', _LEFT, WIDTH - _RIGHT, y, y))
+        parts.append(mark('<text x="{}" y="{}" text-anchor="end">{}</text>', _LEFT - 6, y + 4, text))
     return Markup("").join(parts)
 
 
 def _across(frame: _Frame, name: str) -> Markup:
     ends = [(frame.low_x, "start"), (frame.high_x, "end")] if frame.high_x > frame.low_x else [(frame.low_x, "middle")]
     parts = [
-        _mark('<text x="{}" y="{}" text-anchor="{}">{}</text>', frame.x(x), HEIGHT - 12, anchor, quantity(x))
+        mark('<text x="{}" y="{}" text-anchor="{}">{}</text>', frame.x(x), HEIGHT - 12, anchor, quantity(x))
         for x, anchor in ends
     ]
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     if len(ends) > 1:
-        parts.append(_mark('<text x="{}" y="{}" text-anchor="middle">{}</text>', middle, HEIGHT - 12, name))
+        parts.append(mark('<text x="{}" y="{}" text-anchor="middle">{}</text>', middle, HEIGHT - 12, name))
     return Markup("").join(parts)
 
 
 def _line(frame: _Frame, series: Series) -> Markup:
     places = [(frame.x(x), frame.y(y)) for x, y in series.points]
     path = " ".join(f"{_place(x)},{_place(y)}" for x, y in places)
-    parts = [_mark('<polyline class="line s{}" points="{}"/>', series.style, path)] if len(places) > 1 else []
+    parts = [mark('<polyline class="line s{}" points="{}"/>', series.style, path)] if len(places) > 1 else []
     if series.dots or len(places) == 1:
-        parts += [_mark('<circle class="dot s{}" cx="{}" cy="{}" r="3"/>', series.style, x, y) for x, y in places]
+        parts += [mark('<circle class="dot s{}" cx="{}" cy="{}" r="3"/>', series.style, x, y) for x, y in places]
     return Markup("").join(parts)
 
 
@@ -180,15 +180,15 @@ def dumbbells(title: str, rows: Sequence[Change]) -> Markup:
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = _share_x(tick, width)
-        parts.append(_mark('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', x, x, top, bottom))
-        parts.append(_mark('<text x="{}" y="{}" text-anchor="middle">{}</text>', x, bottom + 16, percent(tick, 0)))
+        parts.append(mark('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', x, x, top, bottom))
+        parts.append(mark('<text x="{}" y="{}" text-anchor="middle">{}</text>', x, bottom + 16, percent(tick, 0)))
     parts += [_dumbbell(row, width, top + row_height * place) for place, row in enumerate(rows)]
     told = "; ".join(
         f"{row.label}: first {percent(row.first)}, final {percent(row.final)}, "
         f"gain {points(row.final - row.first)} points"
         for row in rows
     )
-    return _svg(title, f"{title}. {told}.", width, bottom + 24, parts)
+    return drawing(title, f"{title}. {told}.", width, bottom + 24, parts)
 
 
 def _share_x(share: float, width: int) -> float:
@@ -199,10 +199,10 @@ def _dumbbell(row: Change, width: int, top: float) -> Markup:
     y = top + 35
     first, final = _share_x(row.first, width), _share_x(row.final, width)
     tone = "up" if row.final > row.first else "down" if row.final < row.first else "same"
-    parts = [_mark('<text class="label" x="{}" y="{}">{}</text>', 26, top + 16, row.label)]
+    parts = [mark('<text class="label" x="{}" y="{}">{}</text>', 26, top + 16, row.label)]
     for (low, high), kind in ((row.first_interval, "first"), (row.final_interval, "final")):
         parts.append(
-            _mark(
+            mark(
                 '<line class="interval {}" x1="{}" x2="{}" y1="{}" y2="{}"/>',
                 kind,
                 _share_x(low, width),
@@ -212,12 +212,12 @@ def _dumbbell(row: Change, width: int, top: float) -> Markup:
             )
         )
     if tone != "same":
-        parts.append(_mark('<line class="bar {}" x1="{}" x2="{}" y1="{}" y2="{}"/>', tone, first, final, y, y))
-    parts.append(_mark('<circle class="first" cx="{}" cy="{}" r="5.5"/>', first, y))
-    parts.append(_mark('<circle class="final" cx="{}" cy="{}" r="{}"/>', final, y, 5.5 if tone != "same" else 2.5))
+        parts.append(mark('<line class="bar {}" x1="{}" x2="{}" y1="{}" y2="{}"/>', tone, first, final, y, y))
+    parts.append(mark('<circle class="first" cx="{}" cy="{}" r="5.5"/>', first, y))
+    parts.append(mark('<circle class="final" cx="{}" cy="{}" r="{}"/>', final, y, 5.5 if tone != "same" else 2.5))
     gain = f"{points(row.final - row.first)} points"
     parts.append(
-        _mark('<text class="gain {}" x="{}" y="{}" text-anchor="end">{}</text>', tone, width - 26, top + 16, gain)
+        mark('<text class="gain {}" x="{}" y="{}" text-anchor="end">{}</text>', tone, width - 26, top + 16, gain)
     )
     return Markup("").join(parts)
 
@@ -240,31 +240,28 @@ def bars(title: str, rows: Sequence[Bar]) -> Plot:
     for place, row in enumerate(rows):
         y = top + height * place
         long = room * row.share / largest if math.isfinite(row.share) else 0.0
-        parts.append(
-            _mark('<text class="label" x="{}" y="{}" text-anchor="end">{}</text>', left - 8, y + 16, row.label)
-        )
+        parts.append(mark('<text class="label" x="{}" y="{}" text-anchor="end">{}</text>', left - 8, y + 16, row.label))
         if long > 0:
             parts.append(
-                _mark(
-                    '<rect class="s{}" x="{}" y="{}" width="{}" height="14"/>', row.style, left, y + 5, max(1.0, long)
-                )
+                mark('<rect class="s{}" x="{}" y="{}" width="{}" height="14"/>', row.style, left, y + 5, max(1.0, long))
             )
-        parts.append(_mark('<text x="{}" y="{}">{}</text>', left + long + 6, y + 16, percent(row.share)))
+        parts.append(mark('<text x="{}" y="{}">{}</text>', left + long + 6, y + 16, percent(row.share)))
     told = "; ".join(f"{row.label} {percent(row.share)}" for row in rows)
-    return Plot(title, _svg(title, f"{title}: {told}.", WIDTH, top + height * len(rows) + 6, parts), [])
+    return Plot(title, drawing(title, f"{title}: {told}.", WIDTH, top + height * len(rows) + 6, parts), [])
 
 
 def _place(value: float) -> str:
     return fixed(value, 2).replace("\u2212", "-").replace(",", "").rstrip("0").rstrip(".")
 
 
-def _mark(template: str, *values: str | float) -> Markup:
+def mark(template: str, *values: str | float) -> Markup:
     """Fill a piece of SVG: numbers become short coordinates, text is escaped."""
     return Markup(template).format(*(value if isinstance(value, str) else _place(value) for value in values))
 
 
-def _svg(title: str, description: str, width: float, height: float, parts: Sequence[Markup]) -> Markup:
-    opening = _mark(
+def drawing(title: str, description: str, width: float, height: float, parts: Sequence[Markup]) -> Markup:
+    """Return a plot's SVG around its parts, with a title and a description for those who cannot see it."""
+    opening = mark(
         '<svg class="plot" role="img" viewBox="0 0 {} {}"><title>{}</title><desc>{}</desc>',
         width,
         height,

@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
-Kind = Literal["plain", "think", "answer", "reflection", "shown"]
+from mmreflect.report.pictures import Shown
 
-_KINDS: dict[str, Kind] = {"think": "think", "answer": "answer", "reflection": "reflection"}
-_TAG = re.compile(r"</?(?:think|answer|reflection)>")
+Kind = Literal["plain", "think", "answer", "reflection", "interval", "shown"]
+
+_KINDS: dict[str, Kind] = {
+    "think": "think",
+    "answer": "answer",
+    "reflection": "reflection",
+    "rethink": "reflection",
+    "time_interval": "interval",
+}
+_TAG = re.compile(rf"</?(?:{'|'.join(_KINDS)})>")
 _LONGEST = 12_000
 """Characters of one answer that are shown; what is cut is said."""
 
@@ -35,10 +43,14 @@ class Piece:
 
 @dataclass(slots=True)
 class Block:
-    """A think, answer or reflection block with its tags, text outside of any, or what the environment showed."""
+    """A think, answer, reflection or interval block with its tags, text outside of any, or what the environment showed.
+
+    `media` are the pictures and film strips of the latter, below its words.
+    """
 
     kind: Kind
     pieces: list[Piece] = field(default_factory=list)
+    media: list[Shown] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,9 +53,10 @@ def _rewards(groups: Sequence[Group]) -> dict[str, float]:
     """Return mean and deviation of every part and the total; what could not be graded is counted, not averaged in."""
     scores = [rollout.score for group in groups for rollout in group.rollouts if rollout.score is not None]
     values: dict[str, float] = {}
-    names = list(scores[0].parts) if scores else []
+    names = list(dict.fromkeys(name for score in scores for name in score.parts))
     for name in names:
-        graded = [value for score in scores if (value := score.parts[name].value) is not None]
+        found = [score.parts[name].value for score in scores if name in score.parts]
+        graded = [value for value in found if value is not None]
         values[f"rewards/{name}/mean"] = _mean(graded)
         values[f"rewards/{name}/std"] = _std(graded)
     totals = [score.value for score in scores if score.value is not None]

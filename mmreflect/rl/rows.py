@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mmreflect.records import Author, Floats, Group, Rollout, Sample, Stop, media_from_json
+from mmreflect.records import Author, Floats, Group, Rollout, Sample, Stop, Stretch, media_from_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,28 @@ class Row:
     def policy_mask_T(self) -> "npt.NDArray[np.bool_]":
         """True on the tokens that the policy gradient is taken on."""
         return policy_mask(self.rollout)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One sequence of a row: the whole row, or a part of it where its episode started afresh."""
+
+    row: Row
+    stretch: Stretch
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens after the prompt."""
+        return self.cut(self.row.rollout.token_ids)
+
+    def cut(self, values_T: Any) -> Any:
+        """Return the piece's part of something that is per token of the row."""
+        return values_T[self.stretch.start : self.stretch.end]
+
+
+def pieces_of(rows: Sequence[Row]) -> list[Piece]:
+    """Return the sequences of rows in order; a stretch without tokens is none."""
+    return [Piece(row, part) for row in rows for part in row.rollout.stretches() if part.end > part.start]
 
 
 def policy_mask(rollout: Rollout) -> "npt.NDArray[np.bool_]":

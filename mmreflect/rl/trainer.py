@@ -21,7 +21,7 @@ from mmreflect.files import read_json, to_json, write_atomic, write_json
 from mmreflect.models import Loaded
 from mmreflect.records import Floats, Group, Sample
 from mmreflect.rl.metrics import log_round
-from mmreflect.rl.rows import Row, pack_rows, rows_of, unpack_rows
+from mmreflect.rl.rows import Piece, Row, pack_rows, pieces_of, rows_of, unpack_rows
 from mmreflect.rl.selections import Selection
 from mmreflect.rollouts.actions import Engine, Environment, Sampling, generation_round
 from mmreflect.rollouts.driver import roll_out
@@ -75,7 +75,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
     ) -> None:
         self.samples, self.method, self.renderer = list(samples), method, renderer
         self._window: list[list[Row]] | None = None
-        self._rows: list[Row] = []
+        self._pieces: list[Piece] = []
         self._sft_weight = 0.0
         self._inputs: dict[str, Any] = {}
         index = Dataset.from_dict({"prompt": [""] * len(self.samples), "index": list(range(len(self.samples)))})
@@ -154,6 +154,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
             method.sampling,
             seed,
             policy_step=tools.step,
+            progress=tools.step / max(1, self.state.max_steps),
         )
         tools.score(groups)
         for stage in method.stages:
@@ -193,14 +194,14 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
             return {"rows": rows}
         device = self.accelerator.device
         pad_id = self._tokenizer.pad_token_id
-        completion_ids = pad_rows([row.rollout.token_ids for row in rows], pad_id)
+        pieces = pieces_of(rows)
         inputs = {
-            "prompt_ids": pad_rows([row.rollout.prompt_ids for row in rows], pad_id, left=True),
-            "prompt_mask": pad_rows([[1] * len(row.rollout.prompt_ids) for row in rows], 0, left=True),
-            "completion_ids": completion_ids,
-            "completion_mask": pad_rows([[1] * len(row.rollout.token_ids) for row in rows], 0),
-            "tool_mask": pad_rows([row.policy_mask_T for row in rows], 0),
-            "advantages": pad_rows([row.advantages_T for row in rows], 0, dtype=torch.float32),
+            "prompt_ids": pad_rows([piece.stretch.prompt_ids for piece in pieces], pad_id, left=True),
+            "prompt_mask": pad_rows([[1] * len(piece.stretch.prompt_ids) for piece in pieces], 0, left=True),
+            "completion_ids": pad_rows([piece.token_ids for piece in pieces], pad_id),
+            "completion_mask": pad_rows([[1] * len(piece.token_ids) for piece in pieces], 0),
+            "tool_mask": pad_rows([piece.cut(piece.row.policy_mask_T) for piece in pieces], 0),
+            "advantages": pad_rows([piece.cut(piece.row.advantages_T) for piece in pieces], 0, dtype=torch.float32),
             "num_items_in_batch": self._loss_tokens(place),
         }
         return {"rows": rows} | {name: tensor.to(device) for name, tensor in inputs.items()}
@@ -241,24 +242,23 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
         if not rows:
             self._metrics["train"]["replay/skipped_micro_batches"].append(1.0)
             return torch.zeros((), device=self.accelerator.device, requires_grad=True)
-        self._rows, self._inputs = rows, inputs
+        self._pieces, self._inputs = pieces_of(rows), inputs
         if self.beta != 0.0:
             inputs["ref_per_token_logps"] = self._reference_logps(inputs)
         self._captured: torch.Tensor | None = None
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return loss + self._supervised_term(rows)
+        return loss + self._supervised_term()
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, batch_size: Any = None,
         compute_entropy: bool = False, compute_aux_loss: bool = False, **_: Any,
     ) -> tuple[Any, Any, Any]:  # fmt: skip
-        """Return log-probs and entropies (B, T) of the completion tokens, with the media of `self._rows`.
+        """Return log-probs and entropies (B, T) of the completion tokens, with the media of `self._pieces`.
 
         The first forward of the policy over rows that were never trained on is also their behaviour policy's.
         """
-        rows = self._rows
-        ids_BT = [[*row.rollout.prompt_ids, *row.rollout.token_ids] for row in rows]
-        extra = self.renderer.model_inputs(ids_BT, [row.rollout.media for row in rows], input_ids.device)
+        ids_BT = [[*piece.stretch.prompt_ids, *piece.token_ids] for piece in self._pieces]
+        extra = self.renderer.model_inputs(ids_BT, [piece.stretch.media for piece in self._pieces], input_ids.device)
         types = self.renderer.token_types(input_ids)
         if types is not None:
             extra["mm_token_type_ids"] = types
@@ -280,12 +280,16 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
     def _old_logps(self, logps_BT: torch.Tensor) -> torch.Tensor:
         """Return the behaviour policy's log-probs: the stored ones, or these, which are then stored."""
         old_BT = logps_BT.clone()
-        for place, row in enumerate(self._rows):
-            length = len(row.rollout.token_ids)
+        new: set[int] = set()
+        for place, piece in enumerate(self._pieces):
+            row, length = piece.row, len(piece.token_ids)
             if row.old_logps_T is None:
-                row.old_logps_T = logps_BT[place, :length].float().cpu().numpy().copy()
+                row.old_logps_T = np.zeros(len(row.rollout.token_ids), np.float32)
+                new.add(id(row))
+            if id(row) in new:
+                piece.cut(row.old_logps_T)[:] = logps_BT[place, :length].float().cpu().numpy()
             else:
-                old_BT[place, :length] = torch.from_numpy(row.old_logps_T).to(old_BT)
+                old_BT[place, :length] = torch.from_numpy(piece.cut(row.old_logps_T)).to(old_BT)
         return old_BT
 
     def _freeze_old_logps(self, window: list[list[Row]]) -> None:
@@ -296,7 +300,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
                     self._forward(self.model, self._collate(place), store=True)
 
     def _forward(self, model: Any, inputs: dict[str, Any], *, store: bool = False) -> torch.Tensor:
-        self._rows = inputs.get("rows", self._rows)
+        self._pieces = pieces_of(inputs["rows"]) if "rows" in inputs else self._pieces
         ids_BT = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
         mask_BT = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
         logps_BT, _, _ = self._get_per_token_logps_and_entropies(
@@ -313,9 +317,10 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
             with self.accelerator.unwrap_model(self.model).disable_adapter():
                 return self._forward(self.model, inputs)
 
-    def _supervised_term(self, rows: list[Row]) -> Any:
+    def _supervised_term(self) -> Any:
         """Return coefficient x mean NLL over the weighted tokens of the accumulation window (step 9)."""
-        weighted = [row.sft_weights_T for row in rows]
+        whole = [(piece, piece.row.sft_weights_T) for piece in self._pieces]
+        weighted = [None if weights_T is None else piece.cut(weights_T) for piece, weights_T in whole]
         if self.method.sft_coefficient == 0 or self._captured is None or all(item is None for item in weighted):
             return 0.0
         empty = np.zeros(0, np.float32)

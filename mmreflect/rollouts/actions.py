@@ -21,16 +21,19 @@ from mmreflect.records import Media, Reply, Sample, Turn
 class Observe:
     """Show this to the model as a new turn, then let it speak.
 
-    The first `Observe` of an environment is a function of the sample alone, so that a group shares its prompt.
+    The first `Observe` of an environment is a function of the sample (and the training's progress) alone, so that a
+    group shares its prompt.
 
     Attributes:
-        history: turns before this one (a system turn, earlier turns); only in the first `Observe`.
+        afresh: forget everything so far: what follows is said with nothing but `history` and this turn in view.
+        history: turns before this one (a system turn, earlier turns); only in the first `Observe` or one `afresh`.
     """
 
     content: Sequence[str | Media]
     stage: str
     role: str = "user"
     history: Sequence[Turn] = ()
+    afresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,20 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ask something on the side: greedily, with the rollout so far in view, never trained on and never seen again.
+    """Ask something on the side: greedily, never trained on and never seen again by the rollout.
 
     The reply is handed to the environment and kept in the rollout's `probes` under `name`.
+
+    Attributes:
+        afresh: ask with nothing but `history` and this turn in view, not the rollout so far.
+        max_new_tokens: limit of the reply; None is that of any other.
     """
 
     name: str
     content: Sequence[str | Media]
+    history: Sequence[Turn] = ()
+    afresh: bool = False
+    max_new_tokens: int | None = None
 
 
 Action = Observe | Continue | Probe
@@ -63,9 +73,15 @@ Action = Observe | Continue | Probe
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an environment may use beside the sample: its own seeded random numbers."""
+    """What an environment may use beside the sample.
+
+    Attributes:
+        rng: its own seeded random numbers.
+        progress: share of the training's optimizer steps that are done; 1 outside of training.
+    """
 
     rng: Random
+    progress: float = 1.0
 
 
 Environment = Callable[[Sample, Context], Generator[Action, Reply, dict[str, Any]]]

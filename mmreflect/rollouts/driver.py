@@ -6,10 +6,10 @@ for the model are answered together, round by round, until none is left.
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from mmreflect.errors import UserError
-from mmreflect.records import Author, Group, Media, Reply, Rollout, Sample, Stop, Turn
+from mmreflect.records import Author, Group, Media, Reply, Restart, Rollout, Sample, Stop, Turn
 from mmreflect.rollouts.actions import (
     Action,
     Context,
@@ -27,8 +27,8 @@ from mmreflect.seeds import derive_seed, python_rng
 class Episode:
     """One rollout in the making: its environment and the action that waits for the model."""
 
-    def __init__(self, sample: Sample, environment: Environment, seed: int) -> None:
-        self.sample, self.seed, self.turn = sample, seed, 0
+    def __init__(self, sample: Sample, environment: Environment, seed: int, progress: float = 1.0) -> None:
+        self.sample, self.seed, self.progress, self.turn = sample, seed, progress, 0
         self.rollout: Rollout | None = None
         self.error: str | None = None
         self.pending: Action | None = self._guarded(lambda: self._begin(environment))
@@ -36,7 +36,7 @@ class Episode:
 
     def _begin(self, environment: Environment) -> Action:
         self._generator: Generator[Action, Reply, dict[str, Any]] = environment(
-            self.sample, Context(python_rng(self.seed, "environment"))
+            self.sample, Context(python_rng(self.seed, "environment"), self.progress)
         )
         return next(self._generator)
 
@@ -81,9 +81,8 @@ class Driver:
         places = {key: place for place, key in reversed(list(enumerate(keys)))}
         encoded = dict(zip(places, self.engine.encode([turns[place] for place in places.values()]), strict=True))
         for episode, shown in zip(episodes, turns, strict=True):
-            media = [part for turn in shown for part in turn.content if isinstance(part, Media)]
             episode.rollout = Rollout(
-                episode.sample.id, encoded[episode.sample.id], media=media, policy_step=self.policy_step
+                episode.sample.id, encoded[episode.sample.id], media=media_of(shown), policy_step=self.policy_step
             )
 
     def step(self, episodes: Sequence[Episode]) -> list[Episode]:
@@ -94,7 +93,7 @@ class Driver:
         waiting = [episode for episode in episodes if episode.pending is not None]
         asides = [episode for episode in waiting if isinstance(episode.pending, Probe)]
         self._ask_aside(asides)
-        asked = [episode for episode in waiting if episode not in asides and self._apply(episode)]
+        asked = [episode for episode in waiting if episode not in asides and _shown(episode, self._apply)]
         requests = [self._request(episode) for episode in asked]
         for episode, reply in zip(asked, self.engine.generate(requests, self.sampling), strict=True):
             rollout, action = _rollout(episode), episode.pending
@@ -106,20 +105,27 @@ class Driver:
 
     def _ask_aside(self, episodes: Sequence[Episode]) -> None:
         """Ask the probes greedily; their rollouts stay as they are."""
-        requests = []
-        for episode in episodes:
-            rollout, action = _rollout(episode), episode.pending
-            assert isinstance(action, Probe)
-            shown = self._turn_ids(rollout, action.content, "user")
-            media = [*rollout.media, *(part for part in action.content if isinstance(part, Media))]
-            ids = [*rollout.token_ids, *shown]
-            limit = self.sampling.max_new_tokens
-            requests.append(Request(episode.sample.id, rollout.prompt_ids, ids, media, limit, seed=0))
+        made = [(episode, _shown(episode, self._aside)) for episode in episodes]
+        episodes = [episode for episode, request in made if request is not None]
+        requests = [request for _, request in made if request is not None]
         greedy = replace(self.sampling, temperature=0.0)
         for episode, reply in zip(episodes, self.engine.generate(requests, greedy), strict=True):
             assert isinstance(episode.pending, Probe)
             _rollout(episode).probes[episode.pending.name] = reply
             episode.answer(reply)
+
+    def _aside(self, episode: Episode) -> Request:
+        """Return a probe's request; its reply may be as long as any, whatever is left of the rollout's budget."""
+        rollout, action = _rollout(episode), episode.pending
+        assert isinstance(action, Probe)
+        limit = min(self.sampling.max_new_tokens, action.max_new_tokens or self.sampling.max_new_tokens)
+        turn = Turn("user", action.content)
+        if action.afresh:
+            prompt_ids = self.engine.encode([[*action.history, turn]])[0]
+            return Request(episode.sample.id, prompt_ids, [], media_of([*action.history, turn]), limit, seed=0)
+        view = rollout.stretches()[-1]
+        ids = [*rollout.token_ids[view.start :], *self._turn_ids(rollout, turn)]
+        return Request(episode.sample.id, view.prompt_ids, ids, [*view.media, *media_of([turn])], limit, seed=0)
 
     def _apply(self, episode: Episode) -> bool:
         """Write what the action inserts; False when the budget leaves no room for it and a word of the model."""
@@ -129,43 +135,78 @@ class Driver:
         media: list[Media] = []
         author = Author.FORCED
         length = len(rollout.token_ids)
+        restart: Restart | None = None
         if isinstance(action, Continue):
             inserted = self.engine.tokenize(action.text)
             length = _kept(rollout, action.keep, self.engine.end_ids)
         elif action is not episode.opening:
             author = Author.ENVIRONMENT
-            inserted = self._turn_ids(rollout, action.content, action.role)
-            media = [part for part in action.content if isinstance(part, Media)]
+            turn = Turn(action.role, action.content)
+            if action.afresh:
+                prompt_ids = self.engine.encode([[*action.history, turn]])[0]
+                restart = Restart(length, prompt_ids, len(rollout.media))
+                media = media_of([*action.history, turn])
+            else:
+                inserted, media = self._turn_ids(rollout, turn), media_of([turn])
         if length + len(inserted) >= self.sampling.total:
             rollout.stop, episode.pending = Stop.BUDGET, None
             return False
         rollout.keep(length)
         rollout.append(inserted, author, action.stage)
         rollout.media.extend(media)
+        rollout.restarts += [restart] if restart else []
         return True
 
-    def _turn_ids(self, rollout: Rollout, content: Sequence[str | Media], role: str) -> list[int]:
+    def _turn_ids(self, rollout: Rollout, turn: Turn) -> list[int]:
         """Return the tokens of a new turn in the middle of a rollout, with the last reply's end token if need be."""
         closed = bool(rollout.token_ids) and rollout.token_ids[-1] in self.engine.end_ids
         end = [] if closed else [self.engine.end_id]
-        return end + self.engine.encode_turn(Turn(role, content))
+        return end + self.engine.encode_turn(turn)
 
     def _request(self, episode: Episode) -> Request:
         rollout = _rollout(episode)
         room = self.sampling.total - len(rollout.token_ids)
         limit = min(self.sampling.max_new_tokens, room)
         seed = derive_seed(episode.seed, "reply", episode.turn)
-        return Request(episode.sample.id, rollout.prompt_ids, list(rollout.token_ids), list(rollout.media), limit, seed)
+        view = rollout.stretches()[-1]
+        return Request(episode.sample.id, view.prompt_ids, rollout.token_ids[view.start :], view.media, limit, seed)
 
     def finish(self, episodes: Sequence[Episode]) -> list[Rollout]:
         """Decode the finished rollouts."""
         for episode in episodes:
             rollout = _rollout(episode)
-            rollout.text = self.engine.detokenize(rollout.token_ids)
+            rollout.text = self.engine.detokenize(_said(rollout))
             if episode.error is not None:
                 rollout.stop = Stop.ERROR
                 rollout.facts["error"] = episode.error
         return [_rollout(episode) for episode in episodes]
+
+
+Made = TypeVar("Made")
+
+
+def _shown(episode: Episode, show: Callable[[Episode], Made]) -> Made | None:
+    """Return what `show` makes; a clip or picture that cannot be read now fails its own rollout, with the reason."""
+    try:
+        return show(episode)
+    except UserError as error:
+        episode.error, episode.pending = error.given, None
+        return None
+
+
+def media_of(turns: Sequence[Turn]) -> list[Media]:
+    """Return the media of some turns in order."""
+    return [part for turn in turns for part in turn.content if isinstance(part, Media)]
+
+
+def _said(rollout: Rollout) -> list[int]:
+    """Return the tokens that are the model's own words."""
+    return [
+        token
+        for span in rollout.spans
+        if span.author is not Author.ENVIRONMENT
+        for token in rollout.token_ids[span.start : span.end]
+    ]
 
 
 def opening_turns(episode: Episode) -> list[Turn]:
@@ -199,15 +240,19 @@ def roll_out(
     sampling: Sampling,
     seed: int,
     policy_step: int = 0,
+    progress: float = 1.0,
 ) -> list[Group]:
     """Roll every sample out `n` times.
 
     Args:
         seed: of the round; each rollout draws from (seed, sample id, its place in the group).
+        progress: share of the training's steps that are done, which environments may look at.
     """
     driver = Driver(engine, sampling, policy_step)
     episodes = [
-        Episode(sample, environment, derive_seed(seed, sample.id, place)) for sample in samples for place in range(n)
+        Episode(sample, environment, derive_seed(seed, sample.id, place), progress)
+        for sample in samples
+        for place in range(n)
     ]
     driver.open(episodes)
     waiting: list[Episode] = list(episodes)

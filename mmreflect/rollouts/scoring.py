@@ -28,8 +28,9 @@ class Scorer:
     def __call__(self, groups: Sequence[Group]) -> None:
         """Write every rollout's score.
 
-        The total is the sum of weight x value over the parts. When a part could not be graded the total is None: such a
-        rollout is left out of its group's baseline and gets no advantage.
+        The total is the sum of weight x value over the parts; a reward that names parts of its own gives those, as
+        `reward.part`. When a part could not be graded the total is None: such a rollout is left out of its group's
+        baseline and gets no advantage.
         """
         for group in groups:
             scored = {name: self._apply(name, group) for name in self.rewards}
@@ -64,13 +65,22 @@ class Scorer:
         if rollout.stop is Stop.ERROR:
             failed = {name: Part(None, weight) for name, (_, weight) in self.rewards.items()}
             return Score(None, reason=str(rollout.facts.get("error", "the rollout failed")), parts=failed)
-        parts = {name: Part(score.value, self.rewards[name][1]) for name, score in scores.items()}
+        parts: dict[str, Part] = {}
+        for name, score in scores.items():
+            parts |= _parts(name, score, self.rewards[name][1])
         values = [None if part.value is None else part.value * part.weight for part in parts.values()]
         values = [value for value, part in zip(values, parts.values(), strict=True) if part.weight]
         total = None if None in values else float(sum(value for value in values if value is not None))
         graded = next((score for score in scores.values() if score.gold is not None), Score(None))
         reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)
         return Score(total, graded.answer, graded.gold, reason, parts)
+
+
+def _parts(name: str, score: Score, weight: float) -> dict[str, Part]:
+    """Return a reward's score as parts of the total: itself, or where it was graded in parts each of them."""
+    if score.value is None or not score.parts:
+        return {name: Part(score.value, weight)}
+    return {f"{name}.{key}": Part(part.value, part.weight * weight, part.stage) for key, part in score.parts.items()}
 
 
 def scorer(components: Sequence[Component]) -> Scorer:
@@ -87,3 +97,12 @@ def part_value(score: Score | None, name: str) -> float:
         return 0.0
     value = score.value if name == "total" else score.parts[name].value if name in score.parts else None
     return max(value, 0.0) if value is not None else 0.0
+
+
+def signal_names(components: Sequence[Component]) -> list[str]:
+    """Return what a stage or a selection can decide on: every reward that is one part, every part, and `total`."""
+    names: list[str] = []
+    for item in components:
+        parts = getattr(item.module, "PARTS", ())
+        names += [f"{item.name}.{part}" for part in parts] or [item.name]
+    return [*names, "total"]

@@ -22,8 +22,9 @@ from mmreflect.training.validation import DEFAULT_SAVE_STEPS, ValidationConfig
 
 
 def renderer_for(loaded: Loaded, data: DataConfig) -> Renderer:
-    """Create the renderer of a model with the pixel limits of a data block."""
-    return Renderer(loaded.tokenizer, loaded.processor, min_pixels=data.min_pixels, max_pixels=data.max_pixels)
+    """Create the renderer of a model with the limits of a data block."""
+    limits = {"min_pixels": data.min_pixels, "max_pixels": data.max_pixels, "frames": data.frames}
+    return Renderer(loaded.tokenizer, loaded.processor, **limits)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
@@ -137,11 +138,16 @@ def ledger_metrics(
     environment: Environment,
     samples: list[Sample],
     validation: ValidationConfig,
-    max_new_tokens: int,
+    trained: Sampling,
     seed: int,
 ) -> dict[str, float]:
-    """Validate greedily and return the ledger's rates as plain metrics."""
-    sampling = Sampling(temperature=0, max_new_tokens=validation.max_new_tokens or max_new_tokens)
+    """Validate greedily and return the ledger's rates as plain metrics.
+
+    Args:
+        trained: the limits of training's rollouts, which hold here where the validation has none of its own.
+    """
+    limit = validation.max_new_tokens or trained.max_new_tokens
+    sampling = Sampling(temperature=0, max_new_tokens=limit, budget=validation.budget or max(limit, trained.total))
     found = evaluate(
         engine, environment, samples, sampling, seed=seed, batch_size=validation.batch_size, label="validation"
     ).ledger

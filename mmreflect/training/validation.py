@@ -22,7 +22,8 @@ class ValidationConfig:
         metric: decides which checkpoint is best; greater is better.
         keep_best: end with the best checkpoint's weights instead of the last ones.
         patience: stop after so many validations without a better one; None never stops early.
-        max_new_tokens: limit of a greedy answer; None is the training limit.
+        max_new_tokens: limit of a greedy reply; None is the training limit.
+        budget: limit of a whole answer, with everything that an environment shows in between; None is the training's.
     """
 
     data: DataConfig
@@ -33,6 +34,7 @@ class ValidationConfig:
     patience: Annotated[int, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(gt=0)] = 64
     max_new_tokens: Annotated[int, Field(gt=0)] | None = None
+    budget: Annotated[int, Field(gt=0)] | None = None
 
 
 def validation_arguments(validation: ValidationConfig | None) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_a_probe_is_asked_on_the_side_and_leaves_the_rollout_as_it_is() -> None:
 
     engine = ScriptedEngine(lambda request, asked: f"r{asked}")
     rollout = roll_out(engine, probing, [sample()], 1, SAMPLING, seed=0)[0].rollouts[0]
-    assert seen == ["r1"] and rollout.probes["sufficient"].text == "r1" and rollout.text == "r0go onr2"
+    assert seen == ["r1"] and rollout.probes["sufficient"].text == "r1" and rollout.text == "r0r2"
     assert [item.path for item in rollout.media] == ["a.png"]
     assert [item.path for item in engine.requests[1].media] == ["a.png", "crop.png"]
     assert type(rollout).from_json(rollout.to_json()) == rollout
@@ -166,7 +166,7 @@ def test_an_environment_that_never_stops_is_stopped() -> None:
     rollout = roll_out(ScriptedEngine(lambda request, asked: "r"), endless, [sample()], 1, sampling, seed=0)[
         0
     ].rollouts[0]
-    assert rollout.stop is Stop.BUDGET and rollout.text.count("r") - rollout.text.count("more") == 4
+    assert rollout.stop is Stop.BUDGET and rollout.text == "rrrr"
 
 
 @pytest.mark.parametrize("when", ["opening", "later"])
@@ -187,3 +187,30 @@ def test_an_environment_that_raises_fails_its_own_rollout(when: str) -> None:
     assert bad.stop is Stop.ERROR and bad.facts["error"] == "the environment raised ValueError: no segment"
     assert rows_of(groups, group_mean.create(group_mean.Config()))[0].rollout is good
     assert len(rows_of(groups, group_mean.create(group_mean.Config()))) == 1
+
+
+def test_what_is_asked_afresh_sees_nothing_of_the_rollout() -> None:
+    def looking(given: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        yield Observe(given.turns()[-1].content, stage="propose")
+        yield Probe("letter", [Media("image", "crop.png"), "which?"], [Turn("system", ["s"])], True, max_new_tokens=1)
+        yield Observe([Media("image", "crop.png"), "go on"], "revise", history=[Turn("system", ["t"])], afresh=True)
+        yield Observe([Media("image", "late.png"), "and?"], "revise")
+        return {"progress": context.progress}
+
+    engine = ScriptedEngine(lambda request, asked: f"r{asked}")
+    sampling = Sampling(max_new_tokens=5, budget=100)
+    rollout = roll_out(engine, looking, [sample()], 1, sampling, seed=0, progress=0.25)[0].rollouts[0]
+    first, probe, afresh, last = engine.requests
+    assert engine.detokenize(probe.prompt_ids) == "swhich?" and not probe.token_ids and probe.max_new_tokens == 1
+    assert [item.path for item in probe.media] == ["crop.png"] and rollout.probes["letter"].text == "r"
+    assert engine.detokenize(afresh.prompt_ids) == "tgo on" and not afresh.token_ids
+    assert [item.path for item in afresh.media] == ["crop.png"]
+    assert engine.detokenize(last.token_ids) == "r2and?" and last.prompt_ids == afresh.prompt_ids
+    assert [item.path for item in last.media] == ["crop.png", "late.png"]
+    assert rollout.text == "r0r2r3" and rollout.facts == {"progress": 0.25}
+    before, after = rollout.stretches()
+    assert before.prompt_ids == first.prompt_ids and after.prompt_ids == afresh.prompt_ids
+    assert engine.detokenize(rollout.token_ids[before.start : before.end]) == "r0"
+    assert engine.detokenize(rollout.token_ids[after.start : after.end]) == "r2and?r3"
+    assert [[item.path for item in part.media] for part in (before, after)] == [["a.png"], ["crop.png", "late.png"]]
+    assert type(rollout).from_json(rollout.to_json()) == rollout

@@ -21,7 +21,7 @@ from mmreflect.environments import single_turn
 from mmreflect.errors import UserError
 from mmreflect.media.video import Clip
 from mmreflect.models import ModelConfig, load_model
-from mmreflect.records import Author, Media, Reply, Sample, Stop
+from mmreflect.records import Author, FrameSampling, Media, Reply, Sample, Stop
 from mmreflect.rollouts.actions import Action, Context, Continue, Engine, Observe, Request, Sampling
 from mmreflect.rollouts.driver import roll_out
 from mmreflect.rollouts.engines import vllm
@@ -44,12 +44,12 @@ def picture(tmp_path: Path) -> Path:
 def short_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every video is four frames at two frames per second, so that no decoder is needed."""
 
-    def clip(media: Media) -> Clip:
-        frames = np.random.Generator(np.random.Philox(2)).integers(0, 255, (4, 56, 84, 3), dtype=np.uint8)
+    def clip(media: Media, sampling: FrameSampling, unit: int, fallback: object) -> Clip:
+        shape = (4, 2 * unit, 3 * unit, 3)
+        frames = np.random.Generator(np.random.Philox(2)).integers(0, 255, shape, dtype=np.uint8)
         return Clip(frames, [0.0, 0.5, 1.0, 1.5], 2.0)
 
-    monkeypatch.setattr("mmreflect.data.rendering.load_video", clip)
-    monkeypatch.setattr("mmreflect.rollouts.engines._vllm.load_video", clip)
+    monkeypatch.setattr("mmreflect.data.pixels.load_video", clip)
 
 
 @dataclass

@@ -115,7 +115,7 @@ def test_the_cut_is_made_in_the_last_reply_of_several() -> None:
     kept = cut_length(rollout, Config().cuts, engine)
     assert kept == len("I see 3. ")
     second = resume(engine_of("!"), [rollout], [Continue("?", "rethink", kept)], SAMPLING, seed=0)[0]
-    assert second.text == "first WaitlookI see 3. ?!"
+    assert second.text == "first WaitI see 3. ?!"
 
 
 @pytest.mark.parametrize(

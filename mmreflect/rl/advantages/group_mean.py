@@ -8,10 +8,8 @@ from collections.abc import Callable
 
 from mmreflect.config import config
 from mmreflect.records import Floats, Group
+from mmreflect.rl.advantages import relative
 from mmreflect.rl.rows import policy_mask
-
-FLAT = 1e-6
-"""A group whose rewards spread by no more than this carries no signal: equal sums of floats differ by rounding."""
 
 
 @config
@@ -28,13 +26,9 @@ def create(options: Config) -> Callable[[Group], list[Floats]]:
 
         A flat group, and a rollout that could not be graded, get zeros.
         """
-        values = [rollout.score.value if rollout.score else None for rollout in group.rollouts]
-        graded = [value for value in values if value is not None]
-        if not graded or max(graded) - min(graded) <= FLAT:
-            return [np.zeros(len(rollout.token_ids), np.float32) for rollout in group.rollouts]
-        mean = sum(graded) / len(graded)
+        values = relative([rollout.score.value if rollout.score else None for rollout in group.rollouts])
         return [
-            policy_mask(rollout).astype(np.float32) * np.float32(0.0 if value is None else value - mean)
+            policy_mask(rollout).astype(np.float32) * np.float32(value)
             for rollout, value in zip(group.rollouts, values, strict=True)
         ]
 

@@ -66,7 +66,9 @@ def _signal(score: Score | None, signal: str | None) -> float | None:
     if score is None:
         return None
     name = signal or ("accuracy" if {"accuracy", "native_wait_bonus"} <= score.parts.keys() else "total")
-    return score.value if name == "total" else score.parts[name].value
+    if name == "total":
+        return score.value
+    return score.parts[name].value if name in score.parts else None
 
 
 def log_selection(rows: Sequence[Row], effective: Sequence[Row], trained: Sequence[Row], tools: Tools) -> None:

@@ -22,9 +22,11 @@ from transformers import (
 
 from mmreflect.data.rendering import Conversation, Renderer, assistant_spans, pad_rows
 from mmreflect.models import Loaded, end_token_ids, visual_token_ids
-from mmreflect.records import Media, Message, Reply, Stop, Turn
+from mmreflect.records import Reply, Stop, Turn
 from mmreflect.rollouts.actions import Request, Sampling
+from mmreflect.rollouts.engines._vision import VisionCache, takes_embeddings
 from mmreflect.rollouts.engines.transformers import CAPABILITIES
+from mmreflect.rollouts.transcript import messages_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,6 +46,8 @@ class TransformersEngine:
         ends = end_token_ids(loaded)
         self.end_ids, self.end_id = frozenset(ends), ends[0]
         self._suppressed = visual_token_ids(loaded.model)
+        self._vision = VisionCache(renderer)
+        self._in_round = False
 
     @property
     def model(self) -> "PreTrainedModel":
@@ -69,10 +73,23 @@ class TransformersEngine:
         """Return the text of ids, special tokens left out."""
         return str(self.renderer.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
+    @contextmanager
+    def round(self, step: int) -> Iterator[None]:
+        """Promise that the weights stay as they are while this is open."""
+        self._vision.clear()
+        self._in_round = True
+        try:
+            yield
+        finally:
+            self._in_round = False
+            self._vision.clear()
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Return one reply per request; requests of similar length are batched together."""
         lengths = [len(request.prompt_ids) + len(request.token_ids) for request in requests]
         order = sorted(range(len(requests)), key=lambda place: lengths[place])
+        if not self._in_round:
+            self._vision.clear()
         replies: dict[int, Reply] = {}
         with speaking(self.model):
             for start in range(0, len(order), self.batch_size):
@@ -89,7 +106,7 @@ class TransformersEngine:
         inputs: dict[str, Any] = {
             "input_ids": ids_BT,
             "attention_mask": pad_rows([[1] * len(row) for row in rows], 0, left=True).to(device),
-            **self.renderer.model_inputs(rows, [request.media for request in requests], device),
+            **self._visual(rows, requests),
         }
         types = self.renderer.token_types(ids_BT)
         if types is not None:
@@ -109,6 +126,12 @@ class TransformersEngine:
         output_BT = self.model.generate(**inputs, generation_config=settings, logits_processor=processors)
         fresh = output_BT[:, ids_BT.shape[1] :].tolist()
         return [self._reply(ids, request.max_new_tokens) for ids, request in zip(fresh, requests, strict=True)]
+
+    def _visual(self, rows: list[list[int]], requests: list[Request]) -> dict[str, Any]:
+        """Return what the model needs to see of the requests' media."""
+        if takes_embeddings(self.model):
+            return self._vision.inputs(self.model, [item for request in requests for item in request.media])
+        return self.renderer.model_inputs(rows, [request.media for request in requests], self.model.device)
 
     def _processors(self, seeds: list[int], sampling: Sampling, prompt: int, limit: int) -> LogitsProcessorList:
         steps: list[LogitsProcessor] = []
@@ -183,12 +206,4 @@ def _checkpointing(model: "PreTrainedModel") -> bool:
 
 def conversation_of(turns: Sequence[Turn]) -> Conversation:
     """Return turns in the form that the renderer takes: placeholders in the messages, media beside them."""
-    messages: list[Message] = []
-    media: list[Media] = []
-    for turn in turns:
-        parts = [
-            {"type": "text", "text": part} if isinstance(part, str) else {"type": part.kind} for part in turn.content
-        ]
-        messages.append({"role": turn.role, "content": parts})
-        media += [part for part in turn.content if isinstance(part, Media)]
-    return Conversation(messages, media)
+    return Conversation(*messages_of(turns))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mmreflect.data.rendering import Renderer
 from mmreflect.errors import UserError
 from mmreflect.media.images import load_media_image
-from mmreflect.media.video import load_video
+from mmreflect.media.video import Clip
 from mmreflect.models import Loaded
 from mmreflect.records import Media, Reply, Stop
 from mmreflect.rollouts.actions import Request, Sampling
@@ -276,12 +276,11 @@ class Colocated:
         """Drop weights and cache; the next round sends the weights again."""
         self.llm.sleep(level=2)
 
-    @staticmethod
-    def _load(media: Media) -> Any:
-        if media.kind == "image":
-            return load_media_image(media)
-        clip = load_video(media)
-        return clip.frames_FHWC, {**clip.metadata(), "do_sample_frames": False}
+    def _load(self, media: Media) -> Any:
+        loaded = self.renderer.pixels.load([media])[media]
+        if not isinstance(loaded, Clip):
+            return loaded
+        return loaded.frames_FHWC, {**loaded.metadata(), "do_sample_frames": False}
 
     def _inputs(self, prompt: Prompt, loaded: dict[Media, Any]) -> dict[str, Any]:
         """Return vLLM's `TokensPrompt`."""

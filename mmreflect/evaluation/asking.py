@@ -1,0 +1,151 @@
+"""Asking a model about the rows of a dataset while another dataset is built from them: what filter builders share.
+
+A row's answer depends on the row, the model and the seed alone, so that a killed build goes on to the same rows.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmreflect.building import Example
+from mmreflect.config import Component, config, to_tree
+from mmreflect.data.store import Row, open_dataset
+from mmreflect.errors import UserError, unknown_name
+from mmreflect.files import content_mark, to_json
+from mmreflect.models import ModelConfig, check_model
+from mmreflect.records import Group, Media, Sample
+from mmreflect.rollouts.actions import Engine, Environment, Sampling, generation_round
+from mmreflect.rollouts.driver import roll_out
+
+
+@config
+class Source:
+    """Where the rows come from: a dataset folder. `split`: one of its splits; None takes them all."""
+
+    path: str
+    split: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The dataset folder."""
+        return Path(self.path)
+
+
+def split_sizes(source: Source) -> dict[str, int]:
+    """Return how many rows each split has.
+
+    Raises:
+        UserError: there is no such dataset, or no such split.
+    """
+    dataset = open_dataset(source.path)
+    wanted = dataset.splits() if source.split is None else [source.split]
+    for split in wanted:
+        if split not in dataset.splits():
+            raise unknown_name("split", split, dataset.splits())
+    return {split: int(dataset.manifest["splits"][split]["rows"]) for split in wanted}
+
+
+_rows: dict[tuple[str, str, str], list[Row]] = {}
+_engines: dict[str, Engine] = {}
+
+
+def rows_of(source: Source, split: str) -> list[Row]:
+    """Return the rows of a split; those of the last one asked for are kept."""
+    key = (source.path, content_mark(f"{source.path}/manifest.json"), split)
+    if key not in _rows:
+        _rows.clear()
+        _rows[key] = list(open_dataset(source.path).rows(split))
+    return _rows[key]
+
+
+def check_asked(model: ModelConfig, engine: Component) -> None:
+    """Check what can be known about a model and an engine without loading them.
+
+    Raises:
+        UserError: there is no such model, or the engine cannot run here.
+    """
+    check_model(model)
+    if hasattr(engine.module, "check"):
+        engine.module.check(engine.options)
+
+
+def engine_of(model: ModelConfig, engine: Component, source: Source, seed: int) -> Engine:
+    """Return the engine that a model speaks through; the last one is kept.
+
+    Args:
+        source: whose questions a tiny model's tokenizer is trained on.
+        seed: of a tiny model's weights.
+    """
+    key = to_json(to_tree({"model": model, "engine": engine, "source": source, "seed": seed}))
+    if key not in _engines:
+        from mmreflect.data.rendering import Renderer
+        from mmreflect.models import load_model
+
+        split = next(iter(split_sizes(source)))
+        loaded = load_model(model, (sample.question for sample in open_dataset(source.path).samples(split)), seed)
+        _engines.clear()
+        _engines[key] = engine.module.create(engine.options, loaded, Renderer(loaded.tokenizer, loaded.processor))
+    return _engines[key]
+
+
+def ask_each(
+    engine: Engine, environment: Environment, samples: Sequence[Sample], n: int, sampling: Sampling, seed: int
+) -> list[Group | UserError]:
+    """Ask the samples together; where one of them cannot be shown, one by one, so that it fails alone.
+
+    Returns:
+        A group of `n` rollouts per sample, or why there is none.
+    """
+
+    def ask(chosen: Sequence[Sample]) -> list[Group | UserError]:
+        with generation_round(engine, 0):
+            groups = roll_out(engine, environment, chosen, n, sampling, seed)
+        return [_failure(group) or group for group in groups]
+
+    if not samples:
+        return []
+    try:
+        return ask(samples)
+    except UserError as error:
+        if len(samples) == 1:
+            return [error]
+        return [found for sample in samples for found in ask_each(engine, environment, [sample], n, sampling, seed)]
+
+
+def _failure(group: Group) -> UserError | None:
+    """Return the error of the first rollout that failed."""
+    errors = [item.facts["error"] for item in group.rollouts if "error" in item.facts]
+    return UserError(str(errors[0])) if errors else None
+
+
+def carried(row: Row, source: Source, facts: dict[str, Any], link: bool) -> Example:
+    """Return a row of the source as it is, with its media and with further facts.
+
+    Args:
+        link: link to the videos in place of copying them.
+
+    Raises:
+        UserError: it refers to a part of a picture, which is not carried over; only spans of videos are.
+    """
+    images, videos = row.get("images") or [], row.get("videos") or []
+    if not all(isinstance(item, str) for item in images):
+        raise UserError("a row refers to a part of a picture", "whole pictures", "cut them before")
+    return Example(
+        id=str(row["id"]),
+        messages=row["messages"],
+        images=[source.folder / item for item in images],
+        videos=[_clip(item, source.folder) for item in videos],
+        answer=row.get("answer"),
+        facts={**(row.get("facts") or {}), **facts},
+        link=link,
+    )
+
+
+def _clip(item: Any, folder: Path) -> Path | Media:
+    """Return a video of a row: its file, or a span of it."""
+    if isinstance(item, str):
+        return folder / item
+    more = sorted(key for key, value in item.items() if value is not None and key not in ("path", "span"))
+    if more:
+        raise UserError(f"a row gives a video's {', '.join(more)}", "a path, and a span at most", "take it out")
+    return Media("video", str(folder / item["path"]), span=tuple(item["span"]) if item.get("span") else None)

@@ -1,0 +1,146 @@
+"""Layouts of published datasets, one file each: from a release's own files to questions of one form.
+
+A layout's `create(options)` returns a `Release`: the annotation files it reads, and a function that yields an entry for
+every row of them. A row that becomes no question is an entry too, with its reason.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mmreflect.answers.spec import LETTERS
+from mmreflect.records import Media
+
+Task = Literal["qa", "grounding"]
+Interval = tuple[float, float]
+
+OVERHANG = 2.0
+"""Seconds by which an annotated interval may end after its video: annotators' clocks and containers differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question about pictures or a video.
+
+    Attributes:
+        id: unique in the release, starting with its name.
+        media: what the question is about, with the paths of the user's own files.
+        source: the dataset it comes from, as papers name it.
+        task: `qa` asks for an answer, `grounding` for the part of the video that shows something.
+        options: the texts of the options without their letters; empty for an open question.
+        answer: the letter of the right option, or the answer to an open question; None where only the part is asked.
+        answer_type: a type of `mmreflect.answers.spec`; None leaves it to the answer.
+        gt_interval: start and end in seconds of the part that shows it.
+        duration: seconds, of the part that `media` shows; None where the release does not say it.
+        category: the release's own kind of question.
+    """
+
+    id: str
+    media: tuple[Media, ...]
+    text: str
+    source: str
+    task: Task = "qa"
+    options: tuple[str, ...] = ()
+    answer: str | None = None
+    answer_type: str | None = None
+    gt_interval: Interval | None = None
+    duration: float | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that becomes no question.
+
+    Attributes:
+        row: which one.
+        reason: in words that other rows share, so that reasons can be counted.
+        asked: False for a row of a kind that the options do not ask for; it is counted, and not listed.
+    """
+
+    row: str
+    reason: str
+    asked: bool = True
+
+
+Entry = Question | Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The local files of one published dataset.
+
+    Attributes:
+        files: the annotation files; a change in one of them makes another dataset.
+        read: yields an entry for every row, in the order of the release.
+    """
+
+    files: Sequence[str]
+    read: Callable[[], Iterator[Entry]]
+
+
+class UnusableError(Exception):
+    """The row at hand becomes no question; the text is the reason that is counted."""
+
+
+class UnaskedError(Exception):
+    """The row at hand is of a kind that the options do not ask for."""
+
+
+def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[Entry]:
+    """Yield what each named row becomes when it is converted."""
+    for name, convert in rows:
+        try:
+            yield convert()
+        except UnusableError as error:
+            yield Dropped(name, str(error))
+        except UnaskedError as error:
+            yield Dropped(name, str(error), asked=False)
+
+
+_LETTER = re.compile(r"\(?([A-Z])[).:]?")
+
+
+def place_of(letter: str) -> int:
+    """Return the place of the option that a letter names, from 0.
+
+    Raises:
+        UnusableError: the text is no single letter.
+    """
+    found = _LETTER.fullmatch(letter)
+    if found is None:
+        raise UnusableError("the answer is no single letter")
+    return LETTERS.index(found[1])
+
+
+def choice(options: Sequence[str], right: int) -> str:
+    """Return the letter of the right option.
+
+    Raises:
+        UnusableError: there are too few options or too many, one is empty, or the right one stands twice.
+    """
+    if not 2 <= len(options) <= len(LETTERS):
+        raise UnusableError("fewer than 2 or more than 26 options")
+    if not 0 <= right < len(options):
+        raise UnusableError("the answer is none of the options")
+    if not all(option.strip() for option in options):
+        raise UnusableError("an option is empty")
+    if options.count(options[right]) > 1:
+        raise UnusableError("the right option stands twice")
+    return LETTERS[right]
+
+
+def interval(start: float, end: float, duration: float | None) -> Interval:
+    """Return a checked interval; an end that hangs over by at most `OVERHANG` is cut to the video's.
+
+    Raises:
+        UnusableError: it has no length, or does not lie in the video.
+    """
+    if not 0 <= start < end:
+        raise UnusableError("the interval has no length")
+    if duration is not None:
+        if end > duration + OVERHANG or start >= duration:
+            raise UnusableError("the interval does not lie in the video")
+        end = min(end, duration)
+    return start, end

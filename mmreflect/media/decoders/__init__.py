@@ -1,0 +1,74 @@
+"""The libraries that decode videos, each behind the same two functions; one file each."""
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from mmreflect.errors import UserError
+from mmreflect.media.timeline import VideoInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Picture = npt.NDArray[np.uint8]
+
+DecoderName = Literal["pyav", "decord", "torchcodec"]
+PACKAGES: dict[DecoderName, str] = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
+"""The package of each decoder, in the order in which they are tried."""
+
+
+class Source(Protocol):
+    """An open video.
+
+    Attributes:
+        info: read from its packets; the first frame has been decoded.
+        second_passes: how often the quick way to the frames failed and they were read once more from the start.
+    """
+
+    info: VideoInfo
+    second_passes: int
+
+    def frames(self, times: Sequence[float]) -> Iterator["Picture"]:
+        """Yield the frame that is shown at each time, upright RGB (height, width, 3), uint8.
+
+        Args:
+            times: seconds from the first frame, ascending; the last frame stands for what comes after it.
+
+        Raises:
+            UserError: a frame cannot be decoded.
+        """
+
+    def close(self) -> None:
+        """Let the file go."""
+
+
+def open_video(path: str, decoder: DecoderName, threads: int) -> Source:
+    """Open a video with one decoder and decode its first frame; `threads` is how many the decoder may use.
+
+    Raises:
+        UserError: why the file cannot be read; or the decoder is installed but does not load.
+    """
+    source: Source = importlib.import_module(f"mmreflect.media.decoders.{decoder}").open_video(path, threads)
+    return source
+
+
+def choose(wanted: Literal["auto"] | DecoderName) -> DecoderName:
+    """Return the decoder to use; `auto` takes the first that is installed.
+
+    Raises:
+        UserError: the one named, or every one, is not installed.
+    """
+    for name, package in PACKAGES.items():
+        if wanted in ("auto", name) and importlib.util.find_spec(package):
+            return name
+    if wanted == "auto":
+        raise UserError(
+            "reading videos needs PyAV, decord or torchcodec", "the extra 'video'", "pip install 'mmreflect[video]'"
+        )
+    raise UserError(
+        f"the decoder {wanted} is not installed",
+        "an installed decoder, or 'auto'",
+        f"pip install {PACKAGES[wanted]}",
+    )

@@ -1,0 +1,153 @@
+"""The timeline of a video by PyAV: from the container's index, else from its packets, else by decoding it all."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from mmreflect.media import faults
+from mmreflect.media.timeline import Timeline
+
+_NO_VIDEO = ("_pipe", "image2", "tty")
+"""Formats in which FFmpeg shows single pictures and plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scan found.
+
+    Attributes:
+        pts_N: each frame's presentation time in the stream's time base, ascending; its number where `counted`.
+        seekable: packets carry these times, so that a frame can be sought by them.
+        counted: the file holds no times; frames are told apart by their order.
+    """
+
+    pts_N: npt.NDArray[np.int64]
+    timeline: Timeline
+    seekable: bool = True
+    counted: bool = False
+
+    def beginning_with(self, pts: int | None) -> "Scanned | None":
+        """Leave out the frames before one at the start that cannot be decoded; None where they are no start."""
+        place = -1 if pts is None else int(np.searchsorted(self.pts_N, pts))
+        if not 0 <= place < min(len(self.pts_N), 64) or self.pts_N[place] != pts:
+            return None
+        times_N = self.timeline.times_N[place:] - self.timeline.times_N[place]
+        keys = sorted({0, *(key - place for key in self.timeline.keys if key >= place)})
+        return Scanned(self.pts_N[place:], Timeline(times_N, keys, rate=self.timeline.fps))
+
+
+def opened(path: str) -> tuple[Any, Any]:
+    """Open a file and return its container and picture track.
+
+    Raises:
+        UserError: it is no video, broken from the start, without pictures, or of an unknown codec.
+    """
+    try:
+        container = av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise faults.unreadable(path, error) from None
+    try:
+        if any(container.format.name.endswith(name) for name in _NO_VIDEO):
+            raise faults.unreadable(path, f"FFmpeg reads it as {container.format.name}")
+        cover = av.stream.Disposition.attached_pic
+        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if not streams:
+            raise faults.no_pictures(path, bool(container.streams.audio))
+        context = streams[0].codec_context
+        if context is None:
+            raise faults.no_codec(path, "unknown")
+        if context.width or context.height:
+            faults.check_size(path, context.width, context.height)
+        return container, streams[0]
+    except BaseException:
+        container.close()
+        raise
+
+
+def by_index(container: Any, stream: Any, path: str) -> Scanned | None:
+    """Read the timeline from a complete index of evenly spaced frames (MP4 and MOV have one); None where there is none.
+
+    Nothing but the header is read, however long the video.
+
+    Raises:
+        UserError: the index names frames beyond the end of the file.
+    """
+    entries = list(stream.index_entries)
+    count = len(entries)
+    if not count or count != stream.frames or not entries[0].size:
+        return None
+    size = os.path.getsize(path)
+    whole = sum(entry.pos + entry.size <= size for entry in entries)
+    if whole < count:
+        raise faults.cut_off(path, whole, count, float(stream.average_rate or 25))
+    dts_N = np.array([entry.timestamp for entry in entries], dtype=np.int64)
+    steps = np.diff(dts_N)
+    even = count > 1 and steps[0] > 0 and bool((steps == steps[0]).all())
+    keys = [place for place, entry in enumerate(entries) if entry.is_keyframe]
+    if not even or not keys or keys[0] or stream.start_time is None or any(entry.is_discard for entry in entries):
+        return None
+    pts_N = stream.start_time + steps[0] * np.arange(count, dtype=np.int64)
+    return Scanned(pts_N, _timeline(pts_N, keys, stream, int(steps[0])))
+
+
+def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
+    """Read the timeline from the packets, decoding none; None where they carry no presentation times.
+
+    Packets before the first keyframe are left out: nothing can decode them.
+
+    Raises:
+        UserError: there is no packet, or the file cannot be read to its end.
+    """
+    shown: list[int] = []
+    keys: list[int] = []
+    last = 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.is_discard:
+                continue
+            if packet.pts is None:
+                return None
+            shown.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            if packet.pts == max(packet.pts, shown[-1]):
+                last = packet.duration or 0
+    except av.FFmpegError:
+        raise faults.damaged(path, len(shown) / float(stream.average_rate or 25)) from None
+    if not shown:
+        raise faults.no_frames(path)
+    pts_N = np.unique(np.array(shown, dtype=np.int64))
+    if keys:
+        pts_N = pts_N[pts_N >= min(keys)]
+    places = sorted({0, *np.searchsorted(pts_N, keys).tolist()})
+    return Scanned(pts_N, _timeline(pts_N, places, stream, last))
+
+
+def by_frames(frames: Iterator[Any], stream: Any, path: str) -> Scanned:
+    """Decode everything and take the times of the frames, or count them at the header's rate where they have none.
+
+    Raises:
+        UserError: no frame can be decoded.
+    """
+    shown = [frame.pts for frame in frames]
+    if not shown:
+        raise faults.no_frames(path)
+    timed = None not in shown and all(late > early for early, late in zip(shown, shown[1:], strict=False))
+    if timed:
+        pts_N = np.array(shown, dtype=np.int64)
+        return Scanned(pts_N, _timeline(pts_N, [0], stream, 0), seekable=False)
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    count_N = np.arange(len(shown), dtype=np.int64)
+    return Scanned(count_N, Timeline(count_N / rate, [0], rate=rate), seekable=False, counted=True)
+
+
+def _timeline(pts_N: npt.NDArray[np.int64], keys: list[int], stream: Any, last: int) -> Timeline:
+    tick = stream.time_base
+    times_N = (pts_N - pts_N[0]) * float(tick)
+    rate = float(stream.average_rate) if stream.average_rate else None
+    return Timeline(times_N, keys, rate=rate, last=float(last * tick) or None)
