@@ -1,6 +1,6 @@
 """Is a grounding sample's event annotated wherever it happens? Those where it is not are dropped (VideoTG-R1).
 
-    mmreflect build configs/build/boundary_reflection.yaml source.path=outputs/charades
+    mmreflect build configs/build/boundary_reflection.yaml source.path=outputs/grounding
 
 The frames outside of the annotated time are shown to a model, one a second, and it is asked at which of them the event
 is seen too. Where enough replies name the same seconds, the sample is "partially annotated": training on it would

@@ -1,6 +1,6 @@
 """How hard is each grounding question? One greedy zero-shot prediction each (VideoTG-R1, arXiv 2510.23397).
 
-    mmreflect build configs/build/difficulty.yaml source.path=outputs/charades
+    mmreflect build configs/build/difficulty.yaml source.path=outputs/grounding
 
 The fact `difficulty` is 1 - IoU of the prediction with `gt_interval`, and 1 where the reply states no interval. By it
 the environment `grounding` hides part of hard samples' videos early in training. Every row is kept, unless
@@ -9,6 +9,7 @@ the environment `grounding` hides part of hard samples' videos early in training
 The paper's Difficulty Estimation Agent is this measure; its prompt could not be read, ours is the environment's.
 """
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -98,7 +99,8 @@ def make(config: Config, split: str, index: int) -> Example:
     difficulty = round(1 - iou(stated, interval_of(found.sample.facts["gt_interval"])), 6)
     if not config.min_difficulty <= difficulty <= config.max_difficulty:
         raise UserError(f"difficulty outside {config.min_difficulty:g} to {config.max_difficulty:g}")
-    facts = {"difficulty": difficulty, "zero_shot": list(stated) if stated else None}
+    finite = stated is not None and all(math.isfinite(bound) for bound in stated)
+    facts = {"difficulty": difficulty, "zero_shot": list(stated) if stated and finite else None}
     return carried(row, config.source, facts, config.media == "link")
 
 

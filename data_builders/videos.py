@@ -3,9 +3,10 @@
     mmreflect build configs/build/videos_nextqa.yaml
     python -m data_builders.videos configs/build/revisor_data.yaml --plan
 
-A source is a layout (`mmreflect/layouts/`) with where its files lie. Rows keep the order of the sources and of their
-releases. What becomes no question is counted by reason in the plan and in the manifest, and named row by row in
-`rejects/sources.jsonl`; rows whose video is missing or broken are quarantined like those of any builder.
+A source is a layout (`mmreflect/layouts/`) with where its files lie. The sources are mixed video by video, by the seed;
+questions about one video stay together, in the order of their release. What becomes no question is counted by reason in
+the plan and in the manifest, and named row by row in `rejects/sources.jsonl`; rows whose video is missing or broken are
+quarantined like those of any builder.
 """
 
 import functools
@@ -95,8 +96,7 @@ def make(config: Config, split: str, index: int) -> Example:
     Raises:
         UserError: its video is not as long as the annotation says.
     """
-    collected = _collected(config)
-    question = collected.splits[split][index]
+    question = _collected(config).splits[split][index]
     paths = [Path(item.path) for item in question.media]
     duration = question.duration
     if config.check == "decode":
@@ -112,7 +112,7 @@ def make(config: Config, split: str, index: int) -> Example:
                 "content": [*({"type": "video"} for _ in paths), {"type": "text", "text": _text(question)}],
             }
         ],
-        videos=question.media if collected.has_spans else paths,
+        videos=question.media,
         answer=_answer(question),
         facts={
             "task": question.task,
@@ -144,16 +144,11 @@ def _rounded(question: Question) -> list[float] | None:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What all sources give together.
-
-    Attributes:
-        has_spans: some question is about a part of a file; the rows then have one form, which names the part.
-    """
+    """What all sources give together."""
 
     splits: dict[str, list[Question]]
     lines: dict[str, str]
     dropped: list[dict[str, Any]]
-    has_spans: bool
 
 
 def _files(config: Config) -> list[str]:
@@ -205,8 +200,7 @@ def _collect(tree: str, state: tuple[tuple[int, int], ...]) -> Collected:
         kept += drawn
         named = source.layout.name
         dropped += [{"source": named, "row": row.row, "reason": f"{named}: {row.reason}"} for row in rows if row.asked]
-    has_spans = any(item.span for question in kept for item in question.media)
-    return Collected(_split(kept, config), lines, dropped, has_spans)
+    return Collected(_split(kept, config), lines, dropped)
 
 
 def _drawn(questions: Sequence[Question], source: Source, seed: int) -> list[Question]:
@@ -232,27 +226,20 @@ def _line(source: Source, drawn: int, found: int, rows: Sequence[Dropped]) -> st
 
 
 def _split(questions: Sequence[Question], config: Config) -> dict[str, list[Question]]:
-    """Split by video; one video at least stays in train."""
+    """Mix and split by video; one video at least stays in train.
+
+    Mixed, the first rows are like all of them, for whoever takes a part, and `datasets`, which reads types off them.
+    """
     groups: defaultdict[str, list[Question]] = defaultdict(list)
     for question in questions:
-        groups[_video(question)].append(question)
+        groups[os.path.realpath(question.media[0].path)].append(question)
+    ranks = {video: _rank(config.seed, "order", group[0].id) for video, group in groups.items()}
     wanted = max(1, round(len(questions) * config.validation)) if config.validation else 0
-    held_out: set[str] = set()
-    count = 0
-    for video in sorted(groups, key=lambda name: _rank(config.seed, "split", name))[:-1]:
-        if count >= wanted:
-            break
-        held_out.add(video)
-        count += len(groups[video])
-    parts = {
-        "train": [question for question in questions if _video(question) not in held_out],
-        "validation": [question for question in questions if _video(question) in held_out],
-    }
+    parts: dict[str, list[Question]] = {"train": [], "validation": []}
+    for video in sorted(groups, key=lambda name: ranks[name]):
+        missing = len(parts["validation"]) < wanted and len(parts["train"]) > 0
+        parts["validation" if missing else "train"] += groups[video]
     return {split: part for split, part in parts.items() if part}
-
-
-def _video(question: Question) -> str:
-    return os.path.realpath(question.media[0].path)
 
 
 def _length(path: Path) -> float | None:

@@ -125,12 +125,13 @@ class Renderer:
             self._remember(item, tensors)
         return [list(ids) for ids in batch["input_ids"]], features
 
-    @staticmethod
-    def _video_call(clips: list[Clip]) -> dict[str, Any]:
+    def _video_call(self, clips: list[Clip]) -> dict[str, Any]:
         """Give the processor the frames as we chose and sized them, with their times: it does neither itself."""
         frames = [torch.from_numpy(clip.frames_FHWC).permute(0, 3, 1, 2).contiguous() for clip in clips]
         metadata = [clip.metadata() for clip in clips]
         options = {"video_metadata": metadata, "do_sample_frames": False, "do_resize": False}
+        if hasattr(self.processor.video_processor, "cap_pixels_per_frame"):  # transformers asks for it to be said
+            options["cap_pixels_per_frame"] = False
         return {"videos": frames, "videos_kwargs": options}
 
     @staticmethod

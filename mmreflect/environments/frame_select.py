@@ -13,7 +13,6 @@ time (the code labels a single frame with the start of its window), and a native
 """
 
 import json
-import math
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -39,6 +38,8 @@ SYSTEM = (
 REMINDER = "If this is not enough, select frames again."
 FULL_SIDE = 720
 """The shorter side, in pixels, that a call above its budget is shrunk to first."""
+LARGEST_NUMBER = 1e9
+"""A call that holds a larger number, or one that is none, is refused: a model can write anything."""
 
 
 @config
@@ -230,20 +231,13 @@ def _call(value: dict[str, Any]) -> Call | str:
         number = arguments.get(key)
         if number is None and key == "resize":
             number = 1.0
-        if isinstance(number, bool) or not isinstance(number, int | float) or not _is_finite(number):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= LARGEST_NUMBER:
             return f"{key} is {str(number)[:40]!r}"
         numbers[key] = float(number)
     if numbers["nframes"] < 1 or numbers["resize"] <= 0:
         wrong = "nframes" if numbers["nframes"] < 1 else "resize"
         return f"{wrong} is {numbers[wrong]:g}"
     return Call(numbers["start_time"], numbers["end_time"], int(numbers["nframes"]), numbers["resize"])
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # an integer beyond the floats
-        return False
 
 
 def grant(call: Call, info: "VideoInfo", options: Config) -> Call:

@@ -103,8 +103,8 @@ def _question(row: Row, options: Config) -> Question:
 
 def _part(row: Row) -> str:
     """Return the first folder of a row's path; `data_source` is empty in some rows."""
-    folders = Path(str(row.get("path") or "")).parts
-    return folders[0] if len(folders) > 1 else ""
+    first, slash, _ = str(row.get("path") or "").removeprefix("./").partition("/")
+    return first if slash else ""
 
 
 def _bare(options: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """EVA's protocol by a scripted engine, its arithmetic by hand, and real processors and models of every family."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,14 @@ from mmreflect.rollouts.engines.scripted import ScriptedEngine
 from mmreflect.tiny import FAMILIES
 
 HD = VideoInfo(duration=120.0, fps=30.0, frames=3600, width=1280, height=720, variable_rate=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Frames that are kept between runs do not go to the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +149,7 @@ READ = [
     (GOOD.replace("2.5", "true"), [], ["end_time is 'True'"]),
     (GOOD.replace("2.5", "NaN"), [], ["end_time is 'nan'"]),
     (GOOD.replace("2.5", "1" + "0" * 400), [], [f"end_time is '{'1' + '0' * 39}'"]),
+    (GOOD.replace("0.5", "1e308"), [], ["resize is '1e+308'"]),
     (GOOD.replace("4", "0"), [], ["nframes is 0"]),
     (GOOD.replace("0.5", "0"), [], ["resize is 0"]),
 ]  # fmt: skip
@@ -269,6 +278,31 @@ def test_a_sample_without_a_video_is_named(film: Path) -> None:
         parts = [*({"type": item.kind} for item in media), {"type": "text", "text": "?"}]
         with pytest.raises(UserError, match=f"sample 'q' shows {kinds}[\\s\\S]*one video"):
             play(Sample("q", [{"role": "user", "content": parts}], media))
+
+
+def test_an_evaluation_by_the_command_line(run_cli: Callable[..., tuple[int, str]], film: Path, tmp_path: Path) -> None:
+    row = {
+        "id": "q",
+        "question": "What is shown?",
+        "videos": [str(film)],
+        "answer": "B",
+        "facts": {"options": ["cat", "dog"]},
+    }
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    said = [call(start_time=0, end_time=20, nframes=4, resize=0.5), "It grows. <answer>B</answer>"]
+    (tmp_path / "said.jsonl").write_text(json.dumps({"sample_id": "q", "replies": said}))
+    source = {"output": str(tmp_path / "data"), "source": str(tmp_path / "rows.jsonl"), "validation": 0.0}
+    assert run_cli("build", {"builder": "rows", **source})[0] == 0
+    code, text = run_cli(
+        "eval",
+        {"benchmark": "dataset", "output": str(tmp_path / "run"), "model": "tiny", "data": {"path": str(tmp_path / "data")},
+         "environment": "frame_select", "engine": {"name": "scripted", "replies": str(tmp_path / "said.jsonl")},
+         "max_new_tokens": 2000},
+    )  # fmt: skip
+    assert code == 0, text
+    record = json.loads((tmp_path / "run/samples.jsonl").read_text())
+    assert record["final_correct"] is True and record["facts"]["frames"] == 4 and record["facts"]["rounds"] == 2
+    assert [item["at"] for item in record["media"]] == pytest.approx([0, 6.5, 13, 19.5])
 
 
 # ---- real processors and models --------------------------------------------------------------------------------

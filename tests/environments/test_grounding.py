@@ -1,5 +1,6 @@
 """Grounding: what is shown at which progress, what is read, and how it is scored."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,14 @@ from mmreflect.rollouts.scoring import scorer
 SAMPLING = Sampling(max_new_tokens=200, budget=2000)
 FRAMES = FrameSampling(fps=1.0, max_frames=16, timestamps=True)
 RIGHT = "<think>here</think><answer>[8.0, 12.0]</answer>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Frames that are kept between runs do not go to the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -62,9 +62,8 @@ class PyAvSource:
     def frames(self, times: Sequence[float]) -> Iterator["Picture"]:
         """Yield the frame that is shown at each time; see `mmreflect.media.decoders.Source`."""
         numbers = [self._scanned.timeline.place(time) for time in times]
-        missing = sorted(set(numbers) - {self._held[0]})
-        # What is held lies in front of the others, or is of no use: a clip's frames come in order.
-        found = self._walk([number for number in missing if number > self._held[0] or self._held[0] not in numbers])
+        missing = sorted(set(numbers) - ({self._held[0]} if numbers[:1] == [self._held[0]] else set()))
+        found = self._walk(missing)
         for number in numbers:
             if self._held[0] != number:
                 self._held = next(found)
@@ -87,6 +86,7 @@ class PyAvSource:
         self._ready: deque[Any] = deque()
         self._damaged = False
         self._skip = ""
+        self._fed: set[int] = set()
 
     def _scan_packets(self) -> scan.Scanned:
         found = scan.by_packets(self._container, self._stream, self._path)
@@ -163,7 +163,7 @@ class PyAvSource:
                 if frame.pts is None or frame.pts > target:
                     raise self._missed(target)
             packet = next(self._packets, None)
-            if packet is None or (packet.dts is not None and packet.dts > target):
+            if packet is None or (packet.dts is not None and packet.dts > target and target not in self._fed):
                 raise self._missed(target)
             self._decode(packet, "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF")
             if leaves and packet.pts == target:
@@ -172,6 +172,8 @@ class PyAvSource:
     def _decode(self, packet: Any, skip: str) -> None:
         if skip != self._skip:
             self._context.skip_frame = self._skip = skip
+        if packet is not None and skip == "DEFAULT":
+            self._fed.add(packet.pts)
         try:
             self._ready += self._context.decode(packet)
         except av.EOFError:  # the decoder was emptied before

@@ -1,0 +1,239 @@
+"""The two looks of REVISOR by a scripted policy: what is shown when, what ends an episode, what the probe sees."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mmreflect.data.rendering import Renderer
+from mmreflect.environments import revisor
+from mmreflect.errors import UserError
+from mmreflect.models import ModelConfig, load_model
+from mmreflect.records import Author, FrameSampling, Media, Reply, Rollout, Sample, Stop
+from mmreflect.rollouts.actions import Probe, Sampling
+from mmreflect.rollouts.driver import roll_out
+from mmreflect.rollouts.engines._generation import TransformersEngine
+from mmreflect.rollouts.engines.scripted import ScriptedEngine
+from mmreflect.rollouts.transcript import play
+from mmreflect.tiny import FAMILIES
+
+ROOM = Sampling(max_new_tokens=2000, budget=100_000)
+OPTIONS = "What falls?\nA. a cup\nB. a book"
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds at four frames per second."""
+    import av
+
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=4)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for place in range(48):
+            picture = np.full((64, 64, 3), place * 5, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def sample_of(film: Path, task: str = "qa", **media: Any) -> Sample:
+    content = [{"type": "video"}, {"type": "text", "text": OPTIONS}]
+    facts = {"task": task, "options": ["a cup", "a book"], "answer_type": "multiple_choice"}
+    if task == "grounding":
+        facts |= {"gt_interval": [2.0, 6.0], "answer_type": "temporal_iou"}
+    video = Media("video", str(film), **media)
+    return Sample("f", [{"role": "user", "content": content}], [video], "B", facts=facts)
+
+
+def episode(sample: Sample, *replies: str, **options: Any) -> tuple[Rollout, ScriptedEngine]:
+    engine = ScriptedEngine(lambda request, asked: replies[asked])
+    environment = revisor.create(revisor.Config(**options))
+    return roll_out(engine, environment, [sample], 1, ROOM, seed=0)[0].rollouts[0], engine
+
+
+FIRST = "<think>early</think><time_interval>[3.0, 7.5]</time_interval>"
+SECOND = "<think>a book</think><answer>B</answer>"
+
+
+def test_two_looks_and_a_probe(film: Path) -> None:
+    rollout, engine = episode(sample_of(film), FIRST, SECOND, "B")
+    coarse, dense = rollout.media
+    assert coarse.span is None and coarse.frames == revisor.Config().coarse
+    assert dense.span == (3.0, 7.5) and dense.frames == revisor.Config().dense and dense.path == str(film)
+    assert rollout.text == FIRST + SECOND
+    assert rollout.facts == {"task": "qa", "duration": 12.0, "segment": [3.0, 7.5], "looks": 1, "problem": None}
+    assert [(span.author, span.stage) for span in rollout.spans] == [
+        (Author.MODEL, "propose"), (Author.ENVIRONMENT, "revise"), (Author.MODEL, "revise"),
+    ]  # fmt: skip
+    probe = engine.requests[2]
+    assert list(probe.media) == [dense] and not probe.token_ids and probe.max_new_tokens == 16
+    asked = engine.detokenize(probe.prompt_ids)
+    assert OPTIONS in asked and "lasts" not in asked and "<answer>" not in asked and "assistant" in asked
+    assert rollout.probes["sufficiency"].text == "B"
+
+
+def test_the_prompt_says_what_the_tool_is_and_how_long_the_video_lasts(film: Path) -> None:
+    _, engine = episode(sample_of(film), "no idea")
+    shown = engine.detokenize(engine.requests[0].prompt_ids)
+    assert '"name": "temporal_zoom_in_tool"' in shown and "at least 2 seconds apart" in shown
+    assert shown.count("The video lasts 12.0 seconds.") == 1 and OPTIONS in shown
+    tool = shown[shown.index("{") : shown.rindex("}") + 1]
+    import json
+
+    assert json.loads(tool)["call"] == "<time_interval>[12.3, 28.7]</time_interval>"
+
+
+@pytest.mark.parametrize(
+    "first", ["<think>x</think><answer>B</answer>", FIRST + "<answer>A</answer>", "no tags at all"]
+)
+def test_an_answer_or_no_interval_in_the_first_turn_ends_the_episode(film: Path, first: str) -> None:
+    rollout, engine = episode(sample_of(film), first)
+    assert rollout.text == first and len(engine.requests) == 1
+    assert rollout.facts["segment"] is None and rollout.facts["looks"] == 0 and not rollout.probes
+
+
+@pytest.mark.parametrize(
+    ("interval", "problem"),
+    [
+        ("[28.7,12.3]", "[28.7, 12.3] does not end after it starts"),
+        ("[5,6.5]", "[5, 6.5] leaves less than 2 seconds of the video"),
+        ("[11, 40]", "[11, 40] leaves less than 2 seconds of the video"),
+        ("[15, 40]", "[15, 40] leaves less than 2 seconds of the video"),
+    ],
+)
+def test_a_refused_segment_still_gets_its_second_turn(film: Path, interval: str, problem: str) -> None:
+    first = f"<think>x</think><time_interval>{interval}</time_interval>"
+    rollout, engine = episode(sample_of(film), first, SECOND)
+    assert rollout.text == first + SECOND and rollout.media == [replaced(film)]
+    assert rollout.facts["problem"] == problem and rollout.facts["segment"] is None
+    assert f"The segment cannot be shown: {problem}." in engine.detokenize(engine.requests[1].token_ids)
+    assert not rollout.probes
+
+
+def replaced(film: Path) -> Media:
+    return Media("video", str(film), frames=revisor.Config().coarse)
+
+
+@pytest.mark.parametrize(
+    ("interval", "segment"), [("[-3,10]", [0.0, 10.0]), ("[6, 999]", [6.0, 12.0]), (" [1.0, 3.0] ", [1.0, 3.0])]
+)
+def test_a_segment_is_clamped_to_the_video(film: Path, interval: str, segment: list[float]) -> None:
+    rollout, _ = episode(sample_of(film), f"<time_interval>{interval}</time_interval>", SECOND, "B")
+    assert rollout.facts["segment"] == segment and rollout.media[1].span == tuple(segment)
+
+
+def test_a_clip_of_a_longer_file_keeps_the_seconds_of_the_file(film: Path) -> None:
+    rollout, engine = episode(sample_of(film, span=(4.0, 10.0)), "<time_interval>[2, 7]</time_interval>", SECOND, "B")
+    assert rollout.facts["duration"] == 6.0 and rollout.facts["segment"] == [4.0, 7.0]
+    assert "lasts 6.0 seconds" in engine.detokenize(engine.requests[0].prompt_ids)
+
+
+def test_grounding_stops_after_the_interval(film: Path) -> None:
+    rollout, engine = episode(sample_of(film, "grounding"), FIRST)
+    assert len(engine.requests) == 1 and rollout.facts["segment"] == [3.0, 7.5] and not rollout.probes
+    assert "in which this happens" in engine.detokenize(engine.requests[0].prompt_ids)
+
+
+def test_in_evaluation_it_may_look_twice(film: Path) -> None:
+    again = "<think>not there</think><time_interval>[8, 11]</time_interval>"
+    rollout, engine = episode(sample_of(film), FIRST, again, SECOND, "B", looks=2)
+    assert [item.span for item in rollout.media] == [None, (3.0, 7.5), (8.0, 11.0)]
+    assert rollout.facts["looks"] == 2 and rollout.facts["segment"] == [8.0, 11.0]
+    assert list(engine.requests[3].media)[0].span == (8.0, 11.0), "the probe sees the last segment alone"
+    once, _ = episode(sample_of(film), FIRST, again, "B", looks=1)
+    assert once.text == FIRST + again and once.facts["looks"] == 1
+
+
+def test_reflection_in_words_alone_shows_no_second_clip(film: Path) -> None:
+    rollout, engine = episode(sample_of(film), FIRST, SECOND, show="text")
+    assert len(rollout.media) == 1 and not rollout.probes
+    assert "Think again about what you saw from 3.0 to 7.5 seconds" in engine.detokenize(engine.requests[1].token_ids)
+
+
+def test_the_papers_context_forgets_the_coarse_frames(film: Path) -> None:
+    rollout, engine = episode(sample_of(film), FIRST, SECOND, "B", stage2_context="paper", second_tag="rethink")
+    second = engine.requests[1]
+    assert [item.span for item in second.media] == [(3.0, 7.5)] and not second.token_ids
+    shown = engine.detokenize(second.prompt_ids)
+    assert FIRST in shown and OPTIONS in shown and "<rethink>" in shown
+    assert rollout.text == FIRST + SECOND and len(rollout.stretches()) == 2
+
+
+def test_without_the_probe_nothing_is_asked_on_the_side(film: Path) -> None:
+    rollout, engine = episode(sample_of(film), FIRST, SECOND, probe=False)
+    assert len(engine.requests) == 2 and not rollout.probes
+
+
+def test_a_sample_without_a_video_is_refused() -> None:
+    sample = Sample("p", [{"role": "user", "content": "?"}], [])
+    with pytest.raises(UserError, match="sample 'p' shows no media"):
+        episode(sample, "x")
+
+
+def test_a_clip_that_cannot_be_read_now_fails_its_own_rollout(film: Path, tmp_path: Path) -> None:
+    lost = tmp_path / "lost.mp4"
+    lost.write_bytes(film.read_bytes())
+
+    class Losing(ScriptedEngine):
+        def encode_turn(self, turn: Any) -> list[int]:
+            raise UserError(f"the video cannot be decoded: {lost}", "a whole video")
+
+    engine = Losing(lambda request, asked: FIRST if asked == 0 else SECOND)
+    rollout = roll_out(engine, revisor.create(revisor.Config()), [sample_of(lost)], 1, ROOM, seed=0)[0].rollouts[0]
+    assert rollout.stop is Stop.ERROR and rollout.facts["error"] == f"the video cannot be decoded: {lost}"
+
+
+def test_a_demonstration_is_what_the_environment_shows(film: Path) -> None:
+    def answer(action: Any) -> str:
+        return "B" if isinstance(action, Probe) else {"propose": FIRST, "revise": SECOND}[action.stage]
+
+    transcript = play(revisor.create(revisor.Config()), sample_of(film), answer)
+    (turns,) = transcript.conversations
+    assert [turn.role for turn in turns] == ["system", "user", "assistant", "user", "assistant"]
+    assert turns[2].content == [FIRST] and turns[4].content == [SECOND] and transcript.facts["segment"] == [3.0, 7.5]
+    assert [turn.role for turn in transcript.asides["sufficiency"]] == ["system", "user", "assistant"]
+
+
+@pytest.mark.parametrize("context", ["code", "paper"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_on_real_architectures_every_word_is_the_argmax_of_the_training_forward(
+    family: str, context: str, tiny_model: Callable[[str], Path], film: Path
+) -> None:
+    loaded = load_model(ModelConfig(path=str(tiny_model(family))))
+    speaking = TransformersEngine(loaded, Renderer(loaded.tokenizer, loaded.processor), 8)
+    heard, calls = speaking.generate, [0]
+
+    def generate(requests: Any, sampling: Any) -> Any:
+        """Let the first reply be what the protocol needs, so that the second look comes; then the model speaks."""
+        calls[0] += bool(requests)
+        if calls[0] > 1 or not requests:
+            return heard(requests, sampling)
+        return [Reply(FIRST, [*speaking.tokenize(FIRST), speaking.end_id], Stop.EOS)]
+
+    speaking.generate = generate  # type: ignore[method-assign]
+    small = FrameSampling(fps=1, min_tokens=1, max_tokens=4, timestamps=True)
+    options = revisor.Config(
+        coarse=small, dense=FrameSampling(fps=2, max_frames=8, min_tokens=4, max_tokens=9), stage2_context=context
+    )  # type: ignore[arg-type]
+    sampling = Sampling(temperature=0, max_new_tokens=90, budget=4000)
+    rollout = roll_out(speaking, revisor.create(options), [sample_of(film)], 1, sampling, seed=0)[0].rollouts[0]
+    assert rollout.facts["segment"] == [3.0, 7.5] and "sufficiency" in rollout.probes
+    assert len(rollout.stretches()) == (1 if context == "code" else 2)
+    part = rollout.stretches()[-1]
+    ids = [*part.prompt_ids, *rollout.token_ids[part.start :]]
+    input_ids = torch.tensor([ids])
+    inputs = speaking.renderer.model_inputs([ids], [part.media])
+    types = speaking.renderer.token_types(input_ids)
+    with torch.no_grad():
+        logits = speaking.model(
+            input_ids=input_ids, attention_mask=torch.ones_like(input_ids), mm_token_type_ids=types, **inputs
+        ).logits[0]
+    logits[:, speaking._suppressed] = -torch.inf
+    said = rollout.spans[-1]
+    predicted = logits[:-1].argmax(-1).tolist()[len(ids) - 1 - (said.end - said.start) :]
+    assert said.author is Author.MODEL and predicted == rollout.token_ids[said.start : said.end]
