@@ -11,7 +11,7 @@ from typing import Any
 from mmreflect.data.loading import Quarantined
 from mmreflect.data.rendering import Conversation, Renderer, assistant_spans
 from mmreflect.errors import UserError
-from mmreflect.records import Sample
+from mmreflect.records import Media, Sample
 
 BATCH = 32
 
@@ -93,8 +93,9 @@ def guard(samples: Sequence[Sample], renderer: Renderer, limits: Limits, shown: 
             rendered = [None] * len(batch)  # one of them is at fault: found one by one below
         for sample, ids in zip(batch, rendered, strict=True):
             try:
-                known = ids or renderer.encode([shown(sample)], reply=not learn)[0]
-                _measure(sample, known, renderer, limits, report, learn)
+                conversation = shown(sample)
+                known = ids or renderer.encode([conversation], reply=not learn)[0]
+                _measure(conversation.media, known, renderer, limits, report, learn)
                 good.append(sample)
                 report.good += 1
             except UserError as error:
@@ -104,8 +105,10 @@ def guard(samples: Sequence[Sample], renderer: Renderer, limits: Limits, shown: 
     return good, report
 
 
-def _measure(sample: Sample, ids: list[int], renderer: Renderer, limits: Limits, report: Report, learn: bool) -> None:
-    visual = _agreeing_tokens(sample, ids, renderer)
+def _measure(
+    media: Sequence[Media], ids: list[int], renderer: Renderer, limits: Limits, report: Report, learn: bool
+) -> None:
+    visual = _agreeing_tokens(media, ids, renderer)
     if learn:
         spans = assistant_spans(ids, renderer.tokenizer)
         if not spans:
@@ -125,7 +128,7 @@ def _measure(sample: Sample, ids: list[int], renderer: Renderer, limits: Limits,
         raise UserError(f"{whole} tokens{reserved}, {visual} visual; {limits.setting} is {limits.whole}")
 
 
-def _agreeing_tokens(sample: Sample, ids: list[int], renderer: Renderer) -> int:
+def _agreeing_tokens(media: Sequence[Media], ids: list[int], renderer: Renderer) -> int:
     """Return the number of visual tokens.
 
     Raises:
@@ -134,7 +137,7 @@ def _agreeing_tokens(sample: Sample, ids: list[int], renderer: Renderer) -> int:
     if renderer.processor is None:
         return 0
     unit = renderer.processor.image_processor.merge_size**2
-    features = renderer.features(sample.media)
+    features = renderer.features(media)
     total = 0
     for pad, key, kind in (
         (renderer.image_pad, "image_grid_thw", "image"),

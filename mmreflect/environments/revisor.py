@@ -165,7 +165,8 @@ def create(options: Config) -> Environment:
 
     def revisor(sample: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
         shown = shown_for(options, sample)
-        facts: dict[str, Any] = {
+        facts = context.facts
+        facts |= {
             "task": "grounding" if is_grounding(sample) else "qa",
             "duration": round(shown.whole[1] - shown.whole[0], 3),
             "segment": None,
@@ -175,7 +176,8 @@ def create(options: Config) -> Environment:
         reply = yield shown.opening()
         segment, facts["problem"] = read_segment(reply.text, shown.whole, options.min_segment)
         if is_grounding(sample):
-            return facts | {"segment": _listed(segment)}
+            facts["segment"] = _listed(segment)
+            return facts
         while facts["looks"] < options.looks and "<answer>" not in reply.text:
             if parse_interval(reply.text) is None:
                 break

@@ -10,7 +10,7 @@ it returns becomes the rollout's facts.
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
@@ -78,10 +78,13 @@ class Context:
     Attributes:
         rng: its own seeded random numbers.
         progress: share of the training's optimizer steps that are done; 1 outside of training.
+        facts: what the environment found out so far. They are kept when the budget ends an episode in the middle,
+            while what the environment returns is only had from one that it ended itself.
     """
 
     rng: Random
     progress: float = 1.0
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 Environment = Callable[[Sample, Context], Generator[Action, Reply, dict[str, Any]]]

@@ -28,16 +28,15 @@ class Episode:
     """One rollout in the making: its environment and the action that waits for the model."""
 
     def __init__(self, sample: Sample, environment: Environment, seed: int, progress: float = 1.0) -> None:
-        self.sample, self.seed, self.progress, self.turn = sample, seed, progress, 0
+        self.sample, self.seed, self.turn = sample, seed, 0
+        self.context = Context(python_rng(seed, "environment"), progress)
         self.rollout: Rollout | None = None
         self.error: str | None = None
         self.pending: Action | None = self._guarded(lambda: self._begin(environment))
         self.opening = self.pending
 
     def _begin(self, environment: Environment) -> Action:
-        self._generator: Generator[Action, Reply, dict[str, Any]] = environment(
-            self.sample, Context(python_rng(self.seed, "environment"), self.progress)
-        )
+        self._generator: Generator[Action, Reply, dict[str, Any]] = environment(self.sample, self.context)
         return next(self._generator)
 
     def answer(self, reply: Reply) -> None:
@@ -176,6 +175,7 @@ class Driver:
         for episode in episodes:
             rollout = _rollout(episode)
             rollout.text = self.engine.detokenize(_said(rollout))
+            rollout.facts = {**episode.context.facts, **rollout.facts}
             if episode.error is not None:
                 rollout.stop = Stop.ERROR
                 rollout.facts["error"] = episode.error

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from video_releases import (
+    EXPECTED,
     LAYOUTS,
     RELEASES,
     VIDEO_R1,
@@ -75,65 +76,6 @@ def build(run_cli: Cli, output: Path, *layouts: dict[str, Any], **keys: Any) -> 
 
 def rows_of(output: Path, split: str = "train") -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in open_dataset(str(output)).rows(split)}
-
-
-EXPECTED: dict[str, tuple[dict[str, tuple[str, list[float] | None]], dict[str, int], list[str]]] = {
-    "video_r1": (
-        {"video-r1-1": ("B", None), "video-r1-2": ("A", None)},
-        {"no list 'options'": 1, "the answer is no single letter": 1, "no <answer> in 'solution'": 1, "no 'problem'": 1, "the answer is none of the options": 1},
-        ["2 of 2 questions", "not asked for 2: problem_type 'numerical' (1); data_type 'image' (1)"],
-    ),
-    "llava_video": (
-        {"llava-video-a-0": ("A", None), "llava-video-a-1": ("B", None), "llava-video-b-0": ("C", None)},
-        {"the options cannot be read": 1, "the answer starts with no letter": 1, "no conversation": 1, "the right option stands twice": 1},
-        ["not asked for 1: an open question (1)"],
-    ),
-    "nextqa": (
-        {"nextqa-401-6": ("B", None), "nextqa-401-7": ("E", None), "nextqa-402-6": ("A", None)},
-        {"no 'question'": 1, "no 'answer'": 1, "the right option stands twice": 1, "the video is not in the map": 1},
-        ["3 of 3 questions. dropped 4"],
-    ),
-    "star": (
-        {"star-Interaction_T1_4": ("B", None), "star-Sequence_T2_9": ("A", None)},
-        {"the interval has no length": 1, "the answer is none of the options": 1, "no number 'start'": 1},
-        ["3 of 3 questions"],
-    ),
-    "perception_test": (
-        {"perception-test-video_1-0": ("C", None), "perception-test-video_2-0": ("A", None)},
-        {"an option is empty": 1, "no number 'answer_id'": 1},
-        ["not asked for 1: no questions of this kind about the video (1)"],
-    ),
-    "clevrer": (
-        {"clevrer-00000-0": ("3", None), "clevrer-00000-1": ("B", None), "clevrer-01001-1": ("A", None)},
-        {"several right options": 1, "no right option": 1, "no 'answer'": 1, "no video or no list of questions": 1},
-        ["3 of 3 questions"],
-    ),
-    "timerft": (
-        {"timerft-my|cosmo|a|A sweater hangs.": ("[1.0, 4.0]", [1.0, 4.0]), "timerft-my|didemo|b|birds": ("[2.5, 10.1]", [2.5, 10.1])},
-        {"the interval has no length": 1, "the interval does not lie in the video": 1, "no interval 'timestamp'": 1, "its id stands before": 1},
-        ["3 of 3 questions"],
-    ),
-    "cg_bench": (
-        {"cg-bench-1": ("[1.0, 5.0]", [1.0, 5.0]), "cg-bench-2": ("[2.0, 7.0]", [2.0, 7.0]), "cg-bench-5": ("[3.0, 9.0]", [3.0, 9.0])},
-        {"no clue": 1, "no 'right_answer'": 1},
-        ["3 of 3 questions"],
-    ),
-    "rextime": (
-        {"rextime-qvh_val241": ("[0.0, 8.0]", [0.0, 8.0]), "rextime-anet_val93": ("[5.0, 9.0]", [5.0, 9.0])},
-        {"the span is shorter than 4 s": 1, "no interval 'span'": 1},
-        ["2 of 2 questions"],
-    ),
-    "charades_sta": (
-        {"charades-sta-AO8RW-1": ("[0.0, 6.9]", [0.0, 6.9]), "charades-sta-AO8RW-2": ("[3.1, 10.04]", [3.1, 10.04]), "charades-sta-Q9-5": ("[1.5, 4.5]", [1.5, 4.5])},
-        {"the line is not of the form 'VID start end##sentence'": 1, "the interval has no length": 1},
-        ["3 of 3 questions"],
-    ),
-    "activitynet_captions": (
-        {"activitynet-captions-v_1-0": ("[0.5, 4.0]", [0.5, 4.0])},
-        {"no sentence": 1, "not as many timestamps as sentences": 1, "the interval does not lie in the video": 1},
-        ["1 of 1 questions"],
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)

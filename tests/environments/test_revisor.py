@@ -144,7 +144,7 @@ def test_in_evaluation_it_may_look_twice(film: Path) -> None:
     rollout, engine = episode(sample_of(film), FIRST, again, SECOND, "B", looks=2)
     assert [item.span for item in rollout.media] == [None, (3.0, 7.5), (8.0, 11.0)]
     assert rollout.facts["looks"] == 2 and rollout.facts["segment"] == [8.0, 11.0]
-    assert list(engine.requests[3].media)[0].span == (8.0, 11.0), "the probe sees the last segment alone"
+    assert next(iter(engine.requests[3].media)).span == (8.0, 11.0), "the probe sees the last segment alone"
     once, _ = episode(sample_of(film), FIRST, again, "B", looks=1)
     assert once.text == FIRST + again and once.facts["looks"] == 1
 
