@@ -5,6 +5,7 @@ features are kept per medium, so that a picture is decoded and patched once per 
 """
 
 import re
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,15 @@ _KEYS = {
     "image": ("pixel_values", "image_grid_thw"),
     "video": ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts"),
 }
+
+SEEN_AT_ONCE = 64
+MOST_WRITTEN = 1 << 16
+_PLACE = re.compile(r"<\|vision_start\|><\|(?:image|video)_pad\|><\|vision_end\|>")
+
+
+def _place(kind: str) -> str:
+    """Return what a chat template writes for a medium."""
+    return f"<|vision_start|><|{kind}_pad|><|vision_end|>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ class Renderer:
         controls = [token for token in tokenizer.all_special_tokens if token.startswith("<|")]
         self._control = re.compile("|".join(re.escape(token) for token in controls) or r"(?!)")
         self._cache: OrderedDict[Media, Features] = OrderedDict()
+        self._written: OrderedDict[Media, bytes] = OrderedDict()
         self._cache_bytes, self._cached = cache_bytes, 0
         self.image_pad, self.video_pad = (
             tokenizer.convert_tokens_to_ids(f"<|{kind}_pad|>") if processor is not None else -1 for kind in _KEYS
@@ -87,9 +98,25 @@ class Renderer:
                 f"a text-only model was given {media[0].path}", "samples without media", "use a vision-language model"
             )
         texts = [self._chat(conversation.messages, reply) for conversation in conversations]
-        if self.processor is None:
-            return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
-        return self._encode_with_media(texts, media)[0]
+        if media:
+            self._see([item for item in dict.fromkeys(media) if item not in self._written])
+            texts = [
+                self._expanded(text, conversation.media)
+                for text, conversation in zip(texts, conversations, strict=True)
+            ]
+        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def _expanded(self, text: str, media: Sequence[Media]) -> str:
+        """Put into the places of a conversation's media what the processor writes there."""
+        pieces = _PLACE.split(text)
+        if len(pieces) != len(media) + 1:
+            raise UserError(
+                f"the chat template wrote {len(pieces) - 1} places for {len(media)} media",
+                "a template in Qwen's form: <|vision_start|>, the pad, <|vision_end|>",
+                "check the model's chat template",
+            )
+        written = [zlib.decompress(self._written[item]).decode() for item in media]
+        return "".join(piece for pair in zip(pieces, [*written, ""], strict=True) for piece in pair)
 
     def _chat(self, messages: Sequence[Message], reply: bool) -> str:
         for part in (part for turn in messages for part in content_parts(turn["content"]) if part["type"] == "text"):
@@ -110,20 +137,34 @@ class Renderer:
             ]
         return str(speaker.apply_chat_template(turns, add_generation_prompt=reply, tokenize=False))
 
-    def _encode_with_media(self, texts: list[str], media: list[Media]) -> tuple[list[list[int]], dict[Media, Features]]:
-        loaded = self.pixels.load(media)
-        images = [loaded[item] for item in media if item.kind == "image"]
-        clips = [clip for item in media if isinstance(clip := loaded[item], Clip)]
-        call: dict[str, Any] = {"text": texts}
-        if images:
-            call |= {"images": images, "images_kwargs": self._images_kwargs}
-        if clips:
-            call |= self._video_call(clips)
-        batch = self.processor(**call, return_tensors=None)
-        features = self._split(media, batch)
-        for item, tensors in features.items():
-            self._remember(item, tensors)
-        return [list(ids) for ids in batch["input_ids"]], features
+    def _see(self, media: list[Media]) -> dict[Media, Features]:
+        """Load media, let the processor make features and placeholders of each, and remember both.
+
+        A medium's placeholders do not depend on the text around it, so that a text is written without loading what was
+        seen before.
+        """
+        found: dict[Media, Features] = {}
+        for start in range(0, len(media), SEEN_AT_ONCE):
+            chunk = media[start : start + SEEN_AT_ONCE]
+            loaded = self.pixels.load(chunk)
+            images = [loaded[item] for item in chunk if item.kind == "image"]
+            clips = [clip for item in chunk if isinstance(clip := loaded[item], Clip)]
+            call: dict[str, Any] = {"text": [_place(item.kind) for item in chunk]}
+            if images:
+                call |= {"images": images, "images_kwargs": self._images_kwargs}
+            if clips:
+                call |= self._video_call(clips)
+            batch = self.processor(**call, return_tensors=None)
+            for item, ids in zip(chunk, batch["input_ids"], strict=True):
+                text = self.tokenizer.decode(list(ids), skip_special_tokens=False)
+                self._written[item] = zlib.compress(text.encode())  # thousands of equal pads
+                if len(self._written) > MOST_WRITTEN:
+                    self._written.popitem(last=False)
+            features = self._split(chunk, batch)
+            for item, tensors in features.items():
+                self._remember(item, tensors)
+            found |= features
+        return found
 
     def _video_call(self, clips: list[Clip]) -> dict[str, Any]:
         """Give the processor the frames as we chose and sized them, with their times: it does neither itself."""
@@ -167,11 +208,7 @@ class Renderer:
     def features(self, media: Sequence[Media]) -> list[Features]:
         """Return the visual features of each medium, computed again where the cache has dropped them."""
         missing = list(dict.fromkeys(item for item in media if item not in self._cache))
-        kept = {item: self._cache[item] for item in media if item in self._cache}
-        for start in range(0, len(missing), 64):
-            chunk = missing[start : start + 64]
-            turns = [[{"role": "user", "content": [{"type": item.kind}]}] for item in chunk]
-            kept |= self._encode_with_media([self._chat(turn, False) for turn in turns], chunk)[1]
+        kept = {item: self._cache[item] for item in media if item in self._cache} | self._see(missing)
         for item in set(media) & set(self._cache):
             self._cache.move_to_end(item)
         return [kept[item] for item in media]

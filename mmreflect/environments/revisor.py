@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmreflect.answers.intervals import Interval, clamped, parse_interval
+from mmreflect.answers.intervals import Interval, clamped, interval_of, iou, parse_interval
 from mmreflect.config import config
 from mmreflect.errors import UserError
 from mmreflect.media.video import video_info
@@ -149,7 +149,7 @@ class Shown:
         clip, text = self.clip(segment), self.fill(self.options.look, start=start, end=end)
         if self.options.stage2_context == "code":
             return Observe([clip, text], "revise")
-        content = [f"{self.question()}\n{first}\n", clip, text]
+        content: list[str | Media] = [f"{self.question()}\n{first}\n", clip, text]
         return Observe(content, "revise", history=self.history(), afresh=True)
 
     def sufficiency(self, segment: Interval) -> Probe:
@@ -173,10 +173,11 @@ def create(options: Config) -> Environment:
             "looks": 0,
             "problem": None,
         }
+        true = interval_of(sample.facts.get("gt_interval"))
         reply = yield shown.opening()
         segment, facts["problem"] = read_segment(reply.text, shown.whole, options.min_segment)
         if is_grounding(sample):
-            facts["segment"] = _listed(segment)
+            facts |= _chosen(segment, true)
             return facts
         while facts["looks"] < options.looks and "<answer>" not in reply.text:
             if parse_interval(reply.text) is None:
@@ -186,7 +187,7 @@ def create(options: Config) -> Environment:
             if asked is None:
                 reply = yield Observe([shown.fill(options.refused, problem=problem)], "revise")
                 continue
-            facts["segment"] = _listed(asked)
+            facts |= _chosen(asked, true)
             reply = yield shown.second_look(asked, reply.text)
         if options.probe and options.show == "clip" and facts["segment"] is not None:
             yield shown.sufficiency((facts["segment"][0], facts["segment"][1]))
@@ -231,5 +232,12 @@ def read_segment(text: str, whole: Interval, minimum: float) -> tuple[Interval |
     return (segment[0] + whole[0], segment[1] + whole[0]), None
 
 
-def _listed(segment: Interval | None) -> list[float] | None:
-    return None if segment is None else [round(segment[0], 3), round(segment[1], 3)]
+def _chosen(segment: Interval | None, true: Interval | None) -> dict[str, Any]:
+    """Return what is known about the segment: its seconds, and its overlap with the true one where there is one."""
+    if segment is None:
+        return {"segment": None}
+    facts: dict[str, Any] = {
+        "segment": [round(segment[0], 3), round(segment[1], 3)],
+        "segment_seconds": round(segment[1] - segment[0], 3),
+    }
+    return facts if true is None else facts | {"segment_iou": round(iou(segment, true), 4)}

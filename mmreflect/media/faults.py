@@ -134,3 +134,12 @@ def damaged(path: str, time: float) -> UserError:
         "frames that decode without errors",
         "download or export it again, or remove its row",
     )
+
+
+def undecoded(path: str, time: float, decoder: str) -> UserError:
+    """Return the error for a frame that one of the simpler decoders gives up on."""
+    return UserError(
+        f"{decoder} cannot decode the frame at {time:.1f} s: {path}",
+        "a whole video of a form that it reads",
+        "use the decoder pyav, which reads more forms and says what is wrong",
+    )

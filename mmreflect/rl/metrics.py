@@ -1,4 +1,4 @@
-"""What a round of rollouts writes into the log: TRL's own keys, and ours under `replay/`, `rethink/`, `ledger/`."""
+"""What a round of rollouts writes into the log: TRL's own keys, and ours under `replay/`, `rethink/`, `ledger/`, `facts/`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ def log_round(trainer: "ReflectGRPOTrainer", groups: Sequence[Group], rows: Sequ
     """
     metrics = trainer._metrics["train"]
     rollouts = [rollout for group in groups for rollout in group.rollouts]
-    for name, value in (_lengths(rollouts) | _rewards(groups) | _ledger(groups)).items():
+    for name, value in (_lengths(rollouts) | _rewards(groups) | _ledger(groups) | _facts(rollouts)).items():
         metrics[name].append(value)
     for name, values in tools.metrics.items():
         metrics[name].extend(values)
@@ -47,6 +47,16 @@ def _lengths(rollouts: Sequence[Rollout]) -> dict[str, float]:
         values[f"completions/min_{name}length"] = float(array.min())
         values[f"completions/max_{name}length"] = float(array.max())
     return values
+
+
+def _facts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Return the mean of every number that the environment found out, over the rollouts that have it."""
+    found: dict[str, list[float]] = {}
+    for rollout in rollouts:
+        for name, value in rollout.facts.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                found.setdefault(name, []).append(float(value))
+    return {f"facts/{name}": _mean(values) for name, values in found.items()}
 
 
 def _rewards(groups: Sequence[Group]) -> dict[str, float]:

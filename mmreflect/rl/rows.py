@@ -61,7 +61,7 @@ class Piece:
     @property
     def token_ids(self) -> list[int]:
         """The tokens after the prompt."""
-        return self.cut(self.row.rollout.token_ids)
+        return self.row.rollout.token_ids[self.stretch.start : self.stretch.end]
 
     def cut(self, values_T: Any) -> Any:
         """Return the piece's part of something that is per token of the row."""

@@ -66,7 +66,7 @@ def test_two_looks_and_a_probe(film: Path) -> None:
     assert coarse.span is None and coarse.frames == revisor.Config().coarse
     assert dense.span == (3.0, 7.5) and dense.frames == revisor.Config().dense and dense.path == str(film)
     assert rollout.text == FIRST + SECOND
-    assert rollout.facts == {"task": "qa", "duration": 12.0, "segment": [3.0, 7.5], "looks": 1, "problem": None}
+    assert rollout.facts == {"task": "qa", "duration": 12.0, "segment": [3.0, 7.5], "segment_seconds": 4.5, "looks": 1, "problem": None}
     assert [(span.author, span.stage) for span in rollout.spans] == [
         (Author.MODEL, "propose"), (Author.ENVIRONMENT, "revise"), (Author.MODEL, "revise"),
     ]  # fmt: skip
@@ -136,6 +136,7 @@ def test_a_clip_of_a_longer_file_keeps_the_seconds_of_the_file(film: Path) -> No
 def test_grounding_stops_after_the_interval(film: Path) -> None:
     rollout, engine = episode(sample_of(film, "grounding"), FIRST)
     assert len(engine.requests) == 1 and rollout.facts["segment"] == [3.0, 7.5] and not rollout.probes
+    assert rollout.facts["segment_iou"] == 0.5455, "[3, 7.5] and [2, 6] share 3 of 5.5 seconds"
     assert "in which this happens" in engine.detokenize(engine.requests[0].prompt_ids)
 
 

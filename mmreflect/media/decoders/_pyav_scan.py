@@ -72,7 +72,8 @@ def opened(path: str) -> tuple[Any, Any]:
 def by_index(container: Any, stream: Any, path: str) -> Scanned | None:
     """Read the timeline from a complete index of evenly spaced frames (MP4 and MOV have one); None where there is none.
 
-    Nothing but the header is read, however long the video.
+    Beside the header only the last group of pictures is read, however long the video: the index holds decoding times,
+    and a gap in the presentation shows in the last frame's. The container stands at its start again afterwards.
 
     Raises:
         UserError: the index names frames beyond the end of the file.
@@ -92,6 +93,14 @@ def by_index(container: Any, stream: Any, path: str) -> Scanned | None:
     if not even or not keys or keys[0] or stream.start_time is None or any(entry.is_discard for entry in entries):
         return None
     pts_N = stream.start_time + steps[0] * np.arange(count, dtype=np.int64)
+    try:
+        container.seek(int(pts_N[keys[-1]]), stream=stream)
+        shown = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        container.seek(int(pts_N[0]), stream=stream)
+    except av.FFmpegError:
+        return None
+    if not shown or max(shown) != pts_N[-1]:
+        return None
     return Scanned(pts_N, _timeline(pts_N, keys, stream, int(steps[0])))
 
 

@@ -43,6 +43,7 @@ class PyAvSource:
         self._start()
         try:
             self._scanned = scan.by_index(self._container, self._stream, path) or self._scan_packets()
+            self._begin()
             first = self._first_frame()
             if first.pts != self._scanned.pts_N[0]:
                 self._scanned = self._scan_packets()
@@ -89,6 +90,7 @@ class PyAvSource:
         self._fed: set[int] = set()
 
     def _scan_packets(self) -> scan.Scanned:
+        self._start()
         found = scan.by_packets(self._container, self._stream, self._path)
         self._start()
         return found or self._scan_frames()
@@ -145,8 +147,8 @@ class PyAvSource:
             except av.FFmpegError:
                 raise _MissedError from None
             self._begin()
-            first = next((packet for packet in self._packets if packet.pts is not None), None)
-            if first is not None and first.is_keyframe and first.pts <= target:
+            first = next((packet for packet in self._packets if packet.is_keyframe and packet.pts is not None), None)
+            if first is not None and first.pts <= target:
                 self._packets = _chain(first, self._packets)
                 return
         raise _MissedError
