@@ -31,6 +31,14 @@ def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path, monkeypatch: pytest
     )  # fmt: skip
     step("eval", "eval", f"model={tmp_path / 'grpo/model'}", f"data.path={data}")
 
+    published = (ROOT / "configs/train/revisor_qwen2_5_vl_7b.yaml").read_text()
+    code, text = run_cli(
+        "train", published, SMALL, f"output={tmp_path / 'revisor'}", f"data.path={data}", "data.max_prompt_tokens=2000", "trainer.max_steps=1",
+        "trainer.per_device_train_batch_size=4", "trainer.num_generations=4", "trainer.gradient_accumulation_steps=1", "trainer.bf16=false",
+        "trainer.max_completion_length=600", "rollout.max_reply_tokens=16", "trainer.save_steps=1",
+    )  # fmt: skip
+    assert code == 0, text
+
     log = [row for row in read_jsonl(tmp_path / "grpo/log.jsonl") if "reward" in row]
     assert len(log) == 2 and all(f"rewards/dadr.{part}/mean" in log[0] for part in ("final", "sufficiency", "format", "tool"))
     records = list(read_jsonl(tmp_path / "eval/samples.jsonl"))
