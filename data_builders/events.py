@@ -277,8 +277,10 @@ def encode(frames: Sequence["Image"], fps: int) -> bytes:
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=Fraction(fps))
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
-        stream.thread_count = 1  # the bytes must not depend on the machine
-        stream.options = {"crf": "18", "preset": "veryfast", "g": str(2 * fps)} if codec == "libx264" else {}
+        # the bytes must not depend on the machine: one thread, and no lookahead, which reads memory it has not set
+        stream.thread_count = 1
+        steady = {"crf": "18", "preset": "veryfast", "g": str(2 * fps), "x264-params": "mbtree=0:rc-lookahead=0"}
+        stream.options = steady if codec == "libx264" else {}
         for picture in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(picture)))
         container.mux(stream.encode())

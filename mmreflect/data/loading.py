@@ -33,8 +33,9 @@ class DataConfig:
         min_pixels, max_pixels: resize limits per picture, as in qwen-vl-utils; None keeps the processor's own.
         max_prompt_tokens: a longer prompt is a bad sample; None sets no limit beside the model's context.
         frames: how videos are sampled and sized that the environment does not sample itself.
-        check: `decode` opens every picture fully before the run, and the first frame of every video; `exists` only
-            looks for the files.
+        check: `decode` opens every picture fully before the run, and every video; `exists` only looks for the files,
+            and in RL leaves all but the first videos to the step in which their turn comes: one that cannot be read
+            then fails its own rollouts.
         tolerate: the largest share of bad samples that may be left out; above it the run refuses to start.
     """
 

@@ -25,13 +25,17 @@ from mmreflect.seeds import derive_seed, python_rng
 
 
 class Episode:
-    """One rollout in the making: its environment and the action that waits for the model."""
+    """One rollout in the making: its environment and the action that waits for the model.
+
+    An environment that raises fails its own rollout; `refused` is the error of one that refused its sample.
+    """
 
     def __init__(self, sample: Sample, environment: Environment, seed: int, progress: float = 1.0) -> None:
         self.sample, self.seed, self.turn = sample, seed, 0
         self.context = Context(python_rng(seed, "environment"), progress)
         self.rollout: Rollout | None = None
         self.error: str | None = None
+        self.refused: UserError | None = None
         self.pending: Action | None = self._guarded(lambda: self._begin(environment))
         self.opening = self.pending
 
@@ -45,14 +49,14 @@ class Episode:
         self.pending = self._guarded(lambda: self._generator.send(reply))
 
     def _guarded(self, step: Callable[[], Action]) -> Action | None:
-        """Advance the environment; one that raises fails its own rollout, with the error as its reason."""
+        """Advance the environment; one that raises leaves the error as its rollout's reason."""
         try:
             return step()
         except StopIteration as stop:
             if self.rollout is not None and stop.value:
                 self.rollout.facts.update(stop.value)
-        except UserError:
-            raise
+        except UserError as error:
+            self.error, self.refused = error.given, error
         except Exception as error:
             self.error = f"the environment raised {type(error).__name__}: {error}"
         return None
@@ -65,24 +69,48 @@ class Driver:
         self.engine, self.sampling, self.policy_step = engine, sampling, policy_step
 
     def open(self, episodes: Sequence[Episode]) -> None:
-        """Encode every distinct opening once and give each episode its empty rollout."""
+        """Encode every distinct opening once and give each episode its empty rollout.
+
+        Raises:
+            UserError: none of the samples can be shown; the first reason is given.
+        """
+        refusals = [episode.refused for episode in episodes if episode.refused is not None]
+        if refusals and len(refusals) == len(episodes):
+            raise refusals[0]
         for episode in episodes:
             if episode.error is None and not isinstance(episode.opening, Observe):
                 began = type(episode.opening).__name__ if episode.opening else "nothing"
                 episode.error = f"the environment must begin with Observe, and began with {began}"
                 episode.pending = None
-        failed = [episode for episode in episodes if episode.error is not None]
-        episodes = [episode for episode in episodes if episode.error is None]
-        turns = [opening_turns(episode) for episode in episodes]
-        for episode in failed:
-            episode.rollout = Rollout(episode.sample.id, [], policy_step=self.policy_step)
-        keys = [episode.sample.id for episode in episodes]
-        places = {key: place for place, key in reversed(list(enumerate(keys)))}
-        encoded = dict(zip(places, self.engine.encode([turns[place] for place in places.values()]), strict=True))
-        for episode, shown in zip(episodes, turns, strict=True):
-            episode.rollout = Rollout(
-                episode.sample.id, encoded[episode.sample.id], media=media_of(shown), policy_step=self.policy_step
-            )
+        encoded = self._encode_openings([episode for episode in episodes if episode.error is None])
+        for episode in episodes:
+            ids = encoded.get(episode.sample.id, UserError(""))
+            if isinstance(ids, UserError):
+                episode.error, episode.pending = episode.error or ids.given, None
+            media = [] if episode.error is not None else media_of(opening_turns(episode))
+            prompt_ids = [] if isinstance(ids, UserError) else ids
+            episode.rollout = Rollout(episode.sample.id, prompt_ids, media=media, policy_step=self.policy_step)
+
+    def _encode_openings(self, episodes: Sequence[Episode]) -> dict[str, list[int] | UserError]:
+        """Return the prompt of every sample, encoded once, or why there is none.
+
+        Raises:
+            UserError: no prompt could be encoded at all.
+        """
+        turns = {episode.sample.id: opening_turns(episode) for episode in episodes}
+        try:
+            return dict(zip(turns, self.engine.encode(list(turns.values())), strict=True))
+        except UserError:
+            found = {name: self._encode_alone(shown) for name, shown in turns.items()}
+            if all(isinstance(item, UserError) for item in found.values()):
+                raise
+            return found
+
+    def _encode_alone(self, shown: list[Turn]) -> list[int] | UserError:
+        try:
+            return self.engine.encode([shown])[0]
+        except UserError as error:
+            return error
 
     def step(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Answer every waiting episode once and return those that still wait."""
@@ -210,7 +238,13 @@ def _said(rollout: Rollout) -> list[int]:
 
 
 def opening_turns(episode: Episode) -> list[Turn]:
-    """Return what an episode shows first."""
+    """Return what an episode shows first.
+
+    Raises:
+        UserError: the environment refuses its sample.
+    """
+    if episode.refused is not None:
+        raise episode.refused
     first = episode.opening
     assert isinstance(first, Observe)
     return [*first.history, Turn(first.role, first.content)]

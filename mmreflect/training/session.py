@@ -1,11 +1,12 @@
 """What the trainers share at the start and the end of a run."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from mmreflect import console
 from mmreflect.data.guard import Limits, Report, Shown, guard, learnt
 from mmreflect.data.loading import DataConfig, load_samples, tell_bad
 from mmreflect.data.rendering import Renderer
@@ -73,7 +74,12 @@ def open_session(
     renderer = renderer_for(loaded, config.data)
     limits = limits_of(config, context_of(loaded))
     shown = learnt if need == "response" else _shown_by(environment)
-    good, report = guard(samples, renderer, limits, shown)
+    later = _later(samples) if need == "answer" and config.data.check == "exists" else set()
+    good, report = guard([sample for sample in samples if sample.id not in later], renderer, limits, shown)
+    if later:
+        sound = {sample.id for sample in good} | later
+        good = [sample for sample in samples if sample.id in sound]
+        console.say(f"{console.count(len(later), 'video')} will be read when its turn comes (data.check: exists)")
     asked, validation = guard(held_out, renderer, Limits(), _shown_by(environment))
     if folder:
         write_json(folder / "guard.json", report.summary())
@@ -82,6 +88,18 @@ def open_session(
         if validation.bad:
             tell_bad(validation.bad, len(held_out), config.evaluation.data, None)
     return Session(good, asked, loaded, renderer, report)
+
+
+GUARDED_VIDEOS = 64
+
+
+def _later(samples: Sequence[Sample]) -> set[str]:
+    """Return the ids of the samples with videos that the guard leaves out: all but the first few."""
+    return {sample.id for sample in [item for item in samples if _has_video(item)][GUARDED_VIDEOS:]}
+
+
+def _has_video(sample: Sample) -> bool:
+    return any(item.kind == "video" for item in sample.media)
 
 
 def _shown_by(environment: Environment) -> Shown:
