@@ -13,8 +13,8 @@ something happens for about half a second, between the frames of the coarse look
 
 The event lies between two frames of the environment's coarse look, so that no first guess beats chance, and a dense
 look at a segment around it always shows it. The splits named in `demonstrate` hold conversations in the environment for
-SFT: careful ones name the right segment, the others a wrong one and then guess. That is put in on purpose: a policy can
-then learn, by reinforcement alone, that choosing the segment well pays.
+SFT: careful ones name the right segment, the lazy ones the first seconds of the video, after which most can only guess.
+That is put in on purpose: a policy can then learn, by reinforcement alone, that choosing the segment well pays.
 """
 
 import functools
@@ -34,7 +34,7 @@ from mmreflect.building import Example
 from mmreflect.components import EnvironmentOption, default
 from mmreflect.config import config as config_class
 from mmreflect.errors import UserError, unknown_name
-from mmreflect.media.sampling import frame_count, frame_indices
+from mmreflect.media.sampling import frame_count, frame_indices, frame_range
 from mmreflect.records import Media, Sample
 from mmreflect.rollouts.actions import Action, Probe
 from mmreflect.rollouts.transcript import messages_of, play
@@ -260,7 +260,7 @@ def _film(config: Config, scene: Scene, name: str) -> Path:
 
 
 def _dot(draw: Any, middle: tuple[float, float], side: int, colour: tuple[int, int, int]) -> None:
-    radius = side / 7
+    radius = side / 5
     x, y = middle
     draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
 
@@ -296,7 +296,7 @@ def _demonstrate(
     """Hold a conversation in the environment, or the probe's in its place; say whether it was careful."""
     careful = rng.random() < config.careful
     aside = sample.facts["task"] == "qa" and rng.random() < config.asides
-    segment = (float(scene.box[0]), float(scene.box[1])) if careful or aside else _wrong_segment(config, scene, rng)
+    segment = (float(scene.box[0]), float(scene.box[1])) if careful or aside else _lazy_segment(config)
     shown = segment[0] <= scene.event[0] and scene.event[1] <= segment[1]
     guess = names.index(scene.second) if shown and sample.gold in LETTERS else rng.randrange(len(names))
     letter = LETTERS[guess]
@@ -307,8 +307,8 @@ def _demonstrate(
         if action.stage == "propose":
             thoughts = " ".join(_glance(config, scene))
             return f"<think>{thoughts}</think><time_interval>[{segment[0]:.1f}, {segment[1]:.1f}]</time_interval>"
-        seen = scene.second if shown else "nothing"
-        return f"<think>{seen}</think><answer>{letter}</answer>"
+        thoughts = " ".join(_gaze(config, scene, action.content))
+        return f"<think>{thoughts}</think><answer>{letter}</answer>"
 
     environment = config.environment.module.create(config.environment.options)
     transcript = play(environment, sample, answer)
@@ -317,13 +317,9 @@ def _demonstrate(
     return messages, media, careful
 
 
-def _wrong_segment(config: Config, scene: Scene, rng: random.Random) -> tuple[float, float]:
-    """Draw a segment as long as the right one that misses the event."""
-    length = scene.box[1] - scene.box[0]
-    starts = range(config.seconds - length + 1)
-    missing = [start for start in starts if start + length <= scene.event[0] or start >= scene.event[1]]
-    start = rng.choice(missing)
-    return float(start), float(start + length)
+def _lazy_segment(config: Config) -> tuple[float, float]:
+    """Return the first seconds of the video, as long as any box stands."""
+    return 0.0, float(config.box_seconds[1])
 
 
 def _glance(config: Config, scene: Scene) -> list[str]:
@@ -333,6 +329,22 @@ def _glance(config: Config, scene: Scene) -> list[str]:
     for first, second in zip(times[::2], times[1::2], strict=True):
         seen = any(scene.box[0] <= time < scene.box[1] for time in (first, second))
         words += [str(int(first)), "box" if seen else "-"]
+    return words
+
+
+def _gaze(config: Config, scene: Scene, content: Sequence[str | Media]) -> list[str]:
+    """Put into words what the dense look shows: for every two frames what happens, the box, or neither."""
+    clip = next((part for part in content if isinstance(part, Media)), None)
+    if clip is None or clip.frames is None:
+        return ["nothing"]
+    first, last = frame_range(config.seconds * config.fps, config.fps, clip.span)
+    count = frame_count(last - first + 1, config.fps, clip.frames)
+    times = [index / config.fps for index in frame_indices(count, first, last)]
+    words = []
+    for pair in zip(times[::2], times[1::2], strict=True):
+        happening = any(scene.event[0] <= time < scene.event[1] for time in pair)
+        box = any(scene.box[0] <= time < scene.box[1] for time in pair)
+        words.append(scene.second if happening and scene.kind != "grounding" else "box" if box else "-")
     return words
 
 

@@ -69,7 +69,7 @@ def test_demonstrations_are_conversations_in_the_environment(built: Path) -> Non
         said = sample.messages[1]["content"][0]["text"]
         assert said.endswith(f"<time_interval>[{second.span[0]:.1f}, {second.span[1]:.1f}]</time_interval>")
         shown = second.span[0] <= sample.facts["event"][0] and sample.facts["event"][1] <= second.span[1]
-        assert sample.facts["careful"] == shown
+        assert shown or not sample.facts["careful"]
         assert not shown or f"<answer>{sample.gold}</answer>" in (sample.response or "")
     for sample in asides:
         assert sample.response == sample.gold and sample.media[0].span == tuple(sample.facts["gt_interval"])
