@@ -8,7 +8,6 @@ from pathlib import Path
 from mmreflect.data.store import Row, read_rows, split_response
 from mmreflect.files import to_json
 
-
 ENDS = 1 << 20
 """Bytes at the start and at the end of a video that stand for it, with its size: a dataset can hold terabytes."""
 

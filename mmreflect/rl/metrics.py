@@ -1,4 +1,4 @@
-"""What a round of rollouts writes into the log: TRL's own keys, and ours under `replay/`, `rethink/`, `ledger/`, `facts/`."""
+"""What a round of rollouts writes into the log: TRL's keys; ours under `replay/`, `rethink/`, `ledger/`, `facts/`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
