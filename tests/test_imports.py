@@ -12,7 +12,7 @@ LEAVES = ("data_builders", "train", "eval")
 
 LAYERS = [
     {"__init__", "errors", "files", "records", "config", "seeds", "console", "components"},
-    {"answers", "reflection", "media"},
+    {"answers", "reflection", "media", "statistics"},
     {"tiny", "models", "data", "runs"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},

@@ -9,9 +9,10 @@ from mmreflect import console
 from mmreflect.answers.spec import spec_of
 from mmreflect.files import append_jsonl, read_jsonl
 from mmreflect.records import Author, Group, Rollout, Sample
-from mmreflect.reflection.ledger import Entry, Ledger, Rate, entry, ledger
+from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
+from mmreflect.statistics import Rate
 
 
 @dataclass(frozen=True, slots=True)

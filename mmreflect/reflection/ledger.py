@@ -4,18 +4,18 @@ For every answer: the first try, the final answer, whether a reflection happened
 harmed (right to wrong), and what it cost in tokens. This is the table that heads every report.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mmreflect.answers.extract import candidates, final_answer
 from mmreflect.answers.grade import grade
 from mmreflect.answers.spec import AnswerSpec
 from mmreflect.reflection.lexicon import reflection_count
 from mmreflect.reflection.tags import reflection_of
+from mmreflect.statistics import RESAMPLES, Rate, draws, rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,6 @@ def entry(
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A share or mean with its 95 % confidence interval; `value` is None when there is nothing to average."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Ledger:
     """The aggregated table; `n` answers, of which `ungraded` could not be graded and are left out of the rates.
 
@@ -126,9 +117,20 @@ def ledger_from_json(data: dict[str, Any]) -> Ledger:
     return Ledger(**values)
 
 
-def ledger(entries: Sequence[Entry], seed: int = 0, resamples: int = 2000) -> Ledger:
-    """Aggregate entries; intervals are percentile bootstraps over the answers, seeded."""
-    graded = [item for item in entries if item.first_correct is not None and item.final_correct is not None]
+def ledger(
+    entries: Sequence[Entry],
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
+) -> Ledger:
+    """Aggregate entries; intervals are percentile bootstraps over the answers, seeded.
+
+    Args:
+        clusters: what each answer belongs to (a video, a problem), where several share one.
+    """
+    kept = [item.first_correct is not None and item.final_correct is not None for item in entries]
+    shared = None if clusters is None else [name for name, is_kept in zip(clusters, kept, strict=True) if is_kept]
+    graded = [item for item, is_kept in zip(entries, kept, strict=True) if is_kept]
     first = np.array([bool(item.first_correct) for item in graded], dtype=float)
     final = np.array([bool(item.final_correct) for item in graded], dtype=float)
     reflected = np.array([item.reflected for item in graded], dtype=float)
@@ -136,9 +138,9 @@ def ledger(entries: Sequence[Entry], seed: int = 0, resamples: int = 2000) -> Le
     before = np.array([item.tokens_first for item in graded], dtype=float)
     after = np.array([item.tokens - item.tokens_first for item in graded], dtype=float)
     ones = np.ones_like(first)
-    draws = _draws(len(graded), seed, resamples)
-    gain = _rate(final - first, ones, draws)
-    tokens_after = _rate(after, ones, draws)
+    drawn = draws(len(graded), seed, shared, resamples)
+    gain = rate(final - first, ones, drawn)
+    tokens_after = rate(after, ones, drawn)
     points = 100 * gain.value if gain.value else 0.0
     return Ledger(
         n=len(entries),
@@ -146,34 +148,14 @@ def ledger(entries: Sequence[Entry], seed: int = 0, resamples: int = 2000) -> Le
         unparsed=sum(item.final is None for item in entries),
         fixed=sum(item.fixed for item in graded),
         harmed=sum(item.harmed for item in graded),
-        first_accuracy=_rate(first, ones, draws),
-        final_accuracy=_rate(final, ones, draws),
+        first_accuracy=rate(first, ones, drawn),
+        final_accuracy=rate(final, ones, drawn),
         gain=gain,
-        fix_rate=_rate(final * (1 - first), 1 - first, draws),
-        harm_rate=_rate((1 - final) * first, first, draws),
-        reflected=_rate(reflected, ones, draws),
-        corrective=_rate(corrective, ones, draws),
-        tokens_first=_rate(before, ones, draws),
+        fix_rate=rate(final * (1 - first), 1 - first, drawn),
+        harm_rate=rate((1 - final) * first, first, drawn),
+        reflected=rate(reflected, ones, drawn),
+        corrective=rate(corrective, ones, drawn),
+        tokens_first=rate(before, ones, drawn),
         tokens_after=tokens_after,
         tokens_per_point=tokens_after.value / points if points > 0 and tokens_after.value is not None else None,
     )
-
-
-def _draws(count: int, seed: int, resamples: int) -> npt.NDArray[np.int64]:
-    """Return bootstrap counts (resamples, count): how often each answer is drawn."""
-    if count == 0:
-        return np.zeros((resamples, 0), dtype=np.int64)
-    rng = np.random.default_rng([seed, count, 0x1ED6E])
-    return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-
-
-def _rate(
-    numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64], draws: npt.NDArray[np.int64]
-) -> Rate:
-    """Return sum(numerator) / sum(denominator) with its interval; resamples without a denominator are left out."""
-    if denominator.sum() == 0:
-        return Rate(None, None, None)
-    tops, bottoms = draws @ numerator, draws @ denominator
-    ratios = tops[bottoms > 0] / bottoms[bottoms > 0]
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return Rate(float(numerator.sum() / denominator.sum()), float(low), float(high))

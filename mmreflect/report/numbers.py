@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mmreflect.reflection.ledger import Rate
+from mmreflect.statistics import Rate
 
 Writer = Callable[[float], str]
 MINUS, NARROW, NONE = "\u2212", "\u00a0", "\u2013"

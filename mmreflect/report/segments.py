@@ -4,14 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from mmreflect.answers.intervals import iou
-from mmreflect.reflection.ledger import Rate, _draws, _rate
 from mmreflect.report.data import Choice
 from mmreflect.report.layout import Cell, PlotBlock, Section, Table, plots_section
 from mmreflect.report.numbers import Figure, counted, fixed, mean_figure, share_figure
 from mmreflect.report.verdicts import Stage
+from mmreflect.statistics import Rate, mean
 
 _RECALLS = (0.3, 0.5, 0.7)
 _HEADER = ("stage", "asked", "valid part", "mean length, s", "true event known", "mean IoU", "R@0.3", "R@0.5", "R@0.7")
@@ -45,12 +43,6 @@ def _cells(choices: Sequence[Choice]) -> list[Cell]:
         _hundredths(mean(values)),
         *(share_figure(rate) for rate in recalls),
     ]
-
-
-def mean(values: Sequence[float]) -> Rate:
-    """Return a mean with the ledger's interval; no value where there are none."""
-    numbers = np.array(values, dtype=float)
-    return _rate(numbers, np.ones_like(numbers), _draws(len(numbers), seed=0, resamples=2000))
 
 
 def _hundredths(rate: Rate) -> Figure:
