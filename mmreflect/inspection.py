@@ -11,7 +11,7 @@ from mmreflect.data.store import read_rows
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import write_jsonl
 from mmreflect.launch import prepare
-from mmreflect.records import Group, Rollout, Sample, Stop
+from mmreflect.records import Group, Reply, Rollout, Sample, Stop
 from mmreflect.rollouts.scoring import scorer
 
 SHOWN = 40
@@ -55,8 +55,8 @@ def _show_spread(name: str, spread: dict[str, Any]) -> None:
 def score(config: str, overrides: Sequence[str]) -> None:
     """Score a file of rollouts with the rewards of a training config; print every part and reason.
 
-    The rows need `text` and `answer` (or `gold`); `sample_id` groups them; `stop`, `question` and `facts` are used
-    where they are given. Each row is written in order with `value`, `parsed_answer`, `parsed_gold`, `reason` and
+    The rows need `text` and `answer` (or `gold`); `sample_id` groups them; `stop`, `question`, `facts` (of the question),
+    `rollout_facts` and `probes` (name to reply) are used where they are given. Each row is written in order with `value`, `parsed_answer`, `parsed_gold`, `reason` and
     `parts` added.
 
     Raises:
@@ -128,9 +128,19 @@ def _groups(rows: Iterable[dict[str, Any]], source: str) -> tuple[list[Group], d
             given = f"{where}: sample {name!r} has the answers {group.sample.gold!r} and {sample.gold!r}"
             raise UserError(given, "one answer per sample_id", "give the rows ids of their own")
         tokens = list(range(int(row.get("tokens", len(str(row["text"]).split())))))
-        group.rollouts.append(Rollout(name, [], tokens, text=str(row["text"]), stop=Stop(row.get("stop", "eos"))))
+        rollout = Rollout(name, [], tokens, text=row["text"], stop=Stop(row.get("stop", "eos")))
+        rollout.facts |= _mapping(row, "rollout_facts", where)
+        rollout.probes |= {key: Reply(str(said), [], Stop.EOS) for key, said in _mapping(row, "probes", where).items()}
+        group.rollouts.append(rollout)
         places.setdefault(name, []).append(place)
     return list(groups.values()), places
+
+
+def _mapping(row: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    value = row.get(key) or {}
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {key} is {value!r}", "a mapping", "fix the row")
+    return value
 
 
 def _with_score(row: dict[str, Any], rollout: Rollout) -> dict[str, Any]:
@@ -147,10 +157,10 @@ def _with_score(row: dict[str, Any], rollout: Rollout) -> dict[str, Any]:
 
 
 def _show_scores(rows: Sequence[dict[str, Any]]) -> None:
-    names = list(rows[0]["parts"]) if rows else []
+    names = list(dict.fromkeys(name for row in rows for name in row["parts"]))
     lines = []
     for place, row in enumerate(rows[:SHOWN]):
-        parts = [_number(row["parts"][name]) for name in names]
+        parts = [_number(row["parts"].get(name)) for name in names]
         lines.append((str(row.get("sample_id", row.get("id", place))), _number(row["value"]), *parts, row["reason"]))
     console.show_table("Scores", ("sample", "total", *names, "reason"), lines)
     if len(rows) > SHOWN:
