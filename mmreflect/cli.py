@@ -22,6 +22,7 @@ VERBS = {
     "check": "render and measure every sample of a training config: mmreflect check configs/train/grpo.yaml",
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
+    "ledger": "the reflection ledger of any result file: mmreflect ledger samples.jsonl output=ledger.json",
     "view": "write the HTML page of a run: mmreflect view outputs/demo",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
@@ -50,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     grade = verbs.add_parser("grade", help=VERBS["grade"], description=VERBS["grade"])
     grade.add_argument("file", help="JSONL with prediction, reference, answer_type, and options where needed")
     grade.add_argument("overrides", nargs="*", metavar="key=value", help="output=OUT.jsonl")
+    ledger = verbs.add_parser("ledger", help=VERBS["ledger"], description=VERBS["ledger"])
+    ledger.add_argument("file", help="JSONL with the text of each answer and its reference")
+    ledger.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="output=FILE, text=KEY, gold=KEY, cluster=KEY"
+    )
     view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
     view.add_argument("run", help="the output folder of a run")
     chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
@@ -100,6 +106,10 @@ def _run(arguments: argparse.Namespace) -> None:
         from mmreflect.inspection import grade
 
         grade(arguments.file, arguments.overrides)
+    elif verb == "ledger":
+        from mmreflect.evaluation.ledgers import ledger_file
+
+        ledger_file(arguments.file, arguments.overrides)
     elif verb == "view":
         from mmreflect.report import write_page
 
