@@ -31,7 +31,13 @@ def test_a_file_that_is_not_ours(tmp_path: Path, capsys: pytest.CaptureFixture[s
     found = read_json(output)
     assert found["ledger"]["first_accuracy"]["value"] == 0.5 and found["ledger"]["final_accuracy"]["value"] == 0.5
     assert (found["ledger"]["fixed"], found["ledger"]["harmed"], found["ledger"]["n"]) == (1, 1, 4)
-    assert found["transitions"]["steps"] == {"T->T": pytest.approx(1 / 3), "F->F (same)": 0.0, "F->T": pytest.approx(1 / 3), "F->F (different)": 0.0, "T->F": pytest.approx(1 / 3)}
+    assert found["transitions"]["steps"] == {
+        "T->T": pytest.approx(1 / 3),
+        "F->F (same)": 0.0,
+        "F->T": pytest.approx(1 / 3),
+        "F->F (different)": 0.0,
+        "T->F": pytest.approx(1 / 3),
+    }
     assert found["transitions"]["p_corrected"] == 1.0 and found["transitions"]["without_candidate"] == 1
     assert [point["k"] for point in found["stopping_curve"]] == [1.0, 2.0]
     assert found["stopping_curve"][1] == {"k": 2.0, "accuracy": 0.5, "spent": 1.0}
@@ -40,8 +46,20 @@ def test_a_file_that_is_not_ours(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_our_own_records_know_their_options(tmp_path: Path) -> None:
     rows = [
-        {"text": "<answer>a cup</answer>", "gold": "B", "tokens": 4, "stop": "eos", "sample_facts": {"options": ["a book", "a cup"]}},
-        {"text": "<answer>A</answer>", "gold": "B", "tokens": 9, "stop": "length", "sample_facts": {"options": ["a book", "a cup"]}},
+        {
+            "text": "<answer>a cup</answer>",
+            "gold": "B",
+            "tokens": 4,
+            "stop": "eos",
+            "sample_facts": {"options": ["a book", "a cup"]},
+        },
+        {
+            "text": "<answer>A</answer>",
+            "gold": "B",
+            "tokens": 9,
+            "stop": "length",
+            "sample_facts": {"options": ["a book", "a cup"]},
+        },
     ]
     assert main(["ledger", str(write(tmp_path, rows)), f"output={tmp_path / 'o.json'}"]) == 0
     found = read_json(tmp_path / "o.json")
@@ -62,7 +80,9 @@ def test_our_own_records_know_their_options(tmp_path: Path) -> None:
         ([], ["output=x"], "holds no rows"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]], settings: list[str], message: str) -> None:
+def test_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]], settings: list[str], message: str
+) -> None:
     code = main(["ledger", str(write(tmp_path, rows)), *settings])
     captured = capsys.readouterr()
     assert code == 2 and message in " ".join((captured.out + captured.err).split())
