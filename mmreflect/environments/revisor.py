@@ -20,7 +20,7 @@ from mmreflect.config import config
 from mmreflect.errors import UserError
 from mmreflect.media.video import video_info
 from mmreflect.records import FrameSampling, Media, Reply, Sample, Turn
-from mmreflect.rollouts.actions import Action, Context, Environment, Observe, Probe
+from mmreflect.rollouts.actions import FIRST_TRY, Action, Context, Environment, Observe, Probe
 
 TOOL = {
     "name": "temporal_zoom_in_tool",
@@ -67,7 +67,9 @@ class Config:
             first reply and the segment (Eq. 3), which saves the coarse frames.
         second_tag: what the second thoughts stand in: `think` in REVISOR's code, `rethink` in its paper.
         probe: ask, greedily and on the side, for the answer from the segment alone.
-        probe_tokens: limit of the probe's reply.
+        first_try: ask, on the side and from the whole video alone, for the answer before anything is looked at again:
+            the first try of the ledger, which says what looking again adds. For evaluation; training needs none.
+        probe_tokens: limit of a reply on the side.
         system, ask, ask_grounding, look, refused, rethink, probe_system, probe_ask: the texts; what stands in braces is
             filled in (duration, start, end, problem, tag, minimum).
     """
@@ -88,6 +90,7 @@ class Config:
     stage2_context: Literal["code", "paper"] = "code"
     second_tag: Literal["think", "rethink"] = "think"
     probe: bool = True
+    first_try: bool = False
     probe_tokens: Annotated[int, Field(gt=0)] = 16
     system: str | None = SYSTEM
     ask: str = ASK
@@ -133,9 +136,12 @@ class Shown:
 
     def opening(self) -> Observe:
         """Show the whole video coarsely and ask for a segment."""
-        coarse = replace(self.video, frames=self.options.coarse)
         ask = self.options.ask_grounding if is_grounding(self.sample) else self.options.ask
-        return Observe([coarse, f"{self.question()}\n{self.fill(ask)}"], "propose", history=self.history())
+        return Observe([self.coarse(), f"{self.question()}\n{self.fill(ask)}"], "propose", history=self.history())
+
+    def coarse(self) -> Media:
+        """Return the whole video as the first look shows it."""
+        return replace(self.video, frames=self.options.coarse)
 
     def clip(self, segment: Interval) -> Media:
         """Return the dense clip of a segment."""
@@ -152,12 +158,12 @@ class Shown:
         content: list[str | Media] = [f"{self.question()}\n{first}\n", clip, text]
         return Observe(content, "revise", history=self.history(), afresh=True)
 
-    def sufficiency(self, segment: Interval) -> Probe:
-        """Ask for the answer from the segment alone."""
+    def aside(self, name: str, clip: Media) -> Probe:
+        """Ask for the answer from one clip alone."""
         system = self.options.probe_system
         history = [] if system is None else [Turn("system", [system])]
-        content: Sequence[str | Media] = [self.clip(segment), f"{self.question()}\n{self.options.probe_ask}"]
-        return Probe("sufficiency", content, history, afresh=True, max_new_tokens=self.options.probe_tokens)
+        content: Sequence[str | Media] = [clip, f"{self.question()}\n{self.options.probe_ask}"]
+        return Probe(name, content, history, afresh=True, max_new_tokens=self.options.probe_tokens)
 
 
 def create(options: Config) -> Environment:
@@ -179,6 +185,8 @@ def create(options: Config) -> Environment:
         if is_grounding(sample):
             facts |= _chosen(segment, true)
             return facts
+        if options.first_try:
+            yield shown.aside(FIRST_TRY, shown.coarse())
         while facts["looks"] < options.looks and "<answer>" not in reply.text:
             if parse_interval(reply.text) is None:
                 break
@@ -190,7 +198,7 @@ def create(options: Config) -> Environment:
             facts |= _chosen(asked, true)
             reply = yield shown.second_look(asked, reply.text)
         if options.probe and options.show == "clip" and facts["segment"] is not None:
-            yield shown.sufficiency((facts["segment"][0], facts["segment"][1]))
+            yield shown.aside("sufficiency", shown.clip((facts["segment"][0], facts["segment"][1])))
         return facts
 
     return revisor

@@ -1,16 +1,17 @@
 """Evaluating a model: every question once, every answer recorded, resumable after a kill without repeating one."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.answers.spec import spec_of
+from mmreflect.answers.grade import grade, verify
+from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.files import append_jsonl, read_jsonl
 from mmreflect.records import Author, Group, Rollout, Sample
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
-from mmreflect.rollouts.actions import Engine, Environment, Sampling
+from mmreflect.rollouts.actions import FIRST_TRY, Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
 from mmreflect.statistics import Rate
 
@@ -64,6 +65,8 @@ def record(group: Group, engine: Engine) -> dict[str, Any]:
     sample, rollout = group.sample, group.rollouts[0]
     spec = spec_of(sample.facts)
     read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine), spec)
+    if FIRST_TRY in rollout.probes:
+        read = _with_first_try(read, rollout.probes[FIRST_TRY].text, sample.gold, spec)
     return {
         "id": sample.id,
         "question": sample.question,
@@ -77,6 +80,15 @@ def record(group: Group, engine: Engine) -> dict[str, Any]:
         "probes": {name: reply.text for name, reply in rollout.probes.items()},
         "sample_facts": sample.facts,
     }
+
+
+def _with_first_try(read: Entry, text: str, gold: str | None, spec: AnswerSpec) -> Entry:
+    """Return an entry whose first try was asked for on the side: all of its own tokens come after that."""
+    verdict = verify(text, gold, spec)
+    differs = read.final is not None and grade(read.final, verdict.answer, spec).passed is False
+    return replace(
+        read, first=verdict.answer, first_correct=verdict.passed, reflected=True, corrective=differs, tokens_first=0
+    )
 
 
 def entry_of(record: dict[str, Any]) -> Entry:

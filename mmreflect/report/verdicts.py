@@ -1,10 +1,8 @@
 """Did reflecting help? The ledger as a table, a graphic, and sentences; every number comes from the runs."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from markupsafe import Markup
 
@@ -23,6 +21,8 @@ from mmreflect.report.numbers import (
     share_figure,
 )  # fmt: skip
 from mmreflect.report.plots import Change, dumbbells
+from mmreflect.rollouts.actions import FIRST_TRY
+from mmreflect.statistics import sign_test
 
 QUESTION = "Did reflecting help?"
 _HEADER = (
@@ -121,6 +121,12 @@ def _answer(stage: Stage) -> str:
     known = stage.ledger
     if known.gain.value is None:
         return f"This cannot be said {stage.label}: no answer could be graded."
+    if _no_first_try(stage):
+        final = share_figure(known.final_accuracy).text
+        return (
+            f"Not measured {stage.label}: final answers are right in {final}, and nobody asked for an answer before "
+            "the second look (environment.first_try does)."
+        )
     first, final = share_figure(known.first_accuracy).text, share_figure(known.final_accuracy).text
     word = {"helped": "Yes", "hurt": "No", "nothing": "No", "open": "Not shown"}[_effect(known)]
     return (
@@ -133,7 +139,17 @@ def _gain(known: Ledger) -> str:
     return f"{gain.text} points {gain.interval}".strip()
 
 
+def _no_first_try(stage: Stage) -> bool:
+    """Tell whether parts of videos were looked at again without an answer before that to compare with."""
+    looked = [answer for answer in stage.answers if answer.choice is not None]
+    return (
+        bool(looked) and not any(FIRST_TRY in answer.probes for answer in looked) and _effect(stage.ledger) == "nothing"
+    )
+
+
 def _aside(stage: Stage) -> str:
+    if _no_first_try(stage):
+        return f"{_upper(stage.label)} nobody asked for an answer before the second look."
     effect = _effect(stage.ledger)
     gain = _gain(stage.ledger)
     said = {
@@ -203,13 +219,6 @@ def _pairs(before: Stage, after: Stage) -> list[tuple[bool, bool]]:
         if old is not None and new is not None:
             pairs.append((old, new))
     return pairs
-
-
-def sign_test(up: int, down: int) -> float:
-    """Return the two-sided exact probability of so uneven a split when both directions are equally likely."""
-    total, fewer = up + down, min(up, down)
-    tail = sum(math.comb(total, number) for number in range(fewer + 1))
-    return min(1.0, float(Fraction(2 * tail, 2**total)))
 
 
 def lazy_note(runs: Sequence[Folder]) -> list[str]:

@@ -68,6 +68,9 @@ class Probe:
     max_new_tokens: int | None = None
 
 
+FIRST_TRY = "first_try"
+"""The probe of this name asks for the answer before anything else: the ledger takes it for the first try."""
+
 Action = Observe | Continue | Probe
 
 

@@ -238,3 +238,18 @@ def test_on_real_architectures_every_word_is_the_argmax_of_the_training_forward(
     said = rollout.spans[-1]
     predicted = logits[:-1].argmax(-1).tolist()[len(ids) - 1 - (said.end - said.start) :]
     assert said.author is Author.MODEL and predicted == rollout.token_ids[said.start : said.end]
+
+
+def test_the_ledger_knows_what_would_have_been_said_without_looking_again(film: Path) -> None:
+    from mmreflect.evaluation.runner import record
+
+    said = [FIRST, "A", SECOND, "B"]
+    engine = ScriptedEngine(lambda request, asked: said[asked])
+    environment = revisor.create(revisor.Config(first_try=True))
+    group = roll_out(engine, environment, [sample_of(film)], 1, ROOM, seed=0)[0]
+    first_try = engine.requests[1]
+    assert [item.span for item in first_try.media] == [None] and OPTIONS in engine.detokenize(first_try.prompt_ids)
+    row = record(group, engine)
+    assert (row["first"], row["first_correct"], row["final_correct"]) == ("A", False, True)
+    assert row["reflected"] and row["corrective"] and row["tokens_first"] == 0 and row["tokens"] > 0
+    assert group.rollouts[0].text == FIRST + SECOND

@@ -1,0 +1,201 @@
+"""Frames on disk: keyed by content, least recently used first out, shared by any number of processes.
+
+An entry is one `.npy` file, whole from the moment it has its name. Nothing is flushed to disk on purpose: an entry that
+a power cut leaves short is found out when it is read, and made again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmreflect import console
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+ENDS = 1 << 16
+"""Bytes at either end of a file that go into its mark."""
+STALE_S = 86_400.0
+"""Age at which a half-written file of another machine is taken for left behind."""
+_HOST = socket.gethostname()
+_NUMBERS = itertools.count()
+_TOLD: set[str] = set()
+
+
+def file_mark(path: str) -> str:
+    """Return a mark of a file's content: its size, time of change, first and last 64 KiB."""
+    found = os.stat(path)
+    mark = hashlib.sha256(f"{found.st_size} {found.st_mtime_ns} ".encode())
+    with open(path, "rb") as file:
+        mark.update(file.read(ENDS))
+        file.seek(max(0, found.st_size - ENDS))
+        mark.update(file.read(ENDS))
+    return mark.hexdigest()
+
+
+def entry_key(mark: str, request: Any) -> str:
+    """Return the name of what a request makes of a file."""
+    return hashlib.sha256(f"{mark} {json.dumps(request, sort_keys=True)}".encode()).hexdigest()
+
+
+def partial_name() -> str:
+    """Return a name for a file that is being written; it tells which process of which machine writes it."""
+    return f"{_HOST}-{os.getpid()}-{next(_NUMBERS)}.partial"
+
+
+class FrameCache:
+    """Entries in one folder, together below a limit.
+
+    Args:
+        folder: made when it is first written to.
+        limit_bytes: the folder is brought back to nine tenths of it whenever it comes near.
+
+    Attributes:
+        works: false after the folder could not be written; reading goes on without it.
+        evicted: entries that this process has removed to make room.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self.folder, self.limit_bytes = folder, limit_bytes
+        self.works = True
+        self.evicted = 0
+        self._since_look: int | None = None
+        self._lock = threading.Lock()
+
+    def frames(self, key: str) -> "npt.NDArray[np.uint8] | None":
+        """Return the array of an entry in memory of its own, or None where there is none."""
+        path = self.folder / f"{key}.npy"
+        frames = read_frames(path)
+        if frames is not None:
+            self._touch(path)
+        return frames
+
+    def note(self, key: str) -> Any:
+        """Return the small record of an entry, or None where there is none."""
+        path = self.folder / f"{key}.json"
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+        self._touch(path)
+        return found
+
+    def put_note(self, key: str, value: Any) -> None:
+        """Store a small record."""
+        with self._writing():
+            partial = self.folder / partial_name()
+            partial.write_text(json.dumps(value))
+            os.replace(partial, self.folder / f"{key}.json")
+
+    def partial(self) -> Path | None:
+        """Return a path in the folder to write an entry to, or None where the folder cannot be written."""
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self._since_look is None:
+                self._look()
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
+            return self.folder / partial_name()
+        return None
+
+    def keep(self, partial: Path, key: str) -> None:
+        """Turn a written file into an entry; one that is larger than the limit is removed instead."""
+        with self._writing():
+            size = partial.stat().st_size
+            if size > self.limit_bytes:
+                partial.unlink()
+                return
+            os.replace(partial, self.folder / f"{key}.npy")
+            with self._lock:
+                self._since_look = (self._since_look or 0) + size
+                due = self._since_look > self.limit_bytes / 64
+            if due:
+                self._look()
+
+    def give_up(self, why: str) -> None:
+        """Go on without the folder, and say so once."""
+        self.works = False
+        if str(self.folder) not in _TOLD:
+            _TOLD.add(str(self.folder))
+            console.complain(f"frames are not kept in {self.folder} any more ({why}); videos are decoded every time")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.give_up(error.strerror or str(error))
+
+    @staticmethod
+    def _touch(path: Path) -> None:
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+    def _look(self) -> None:
+        """Remove what dead processes left, and the entries used longest ago where the folder comes near its limit.
+
+        One process looks at a time; the others leave it to that one.
+        """
+        with self._lock, open(self.folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            self._since_look = 0
+            entries = []
+            for item in os.scandir(self.folder):
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    found = item.stat()
+                    if item.name.endswith(".partial"):
+                        if _left_behind(item.name, found.st_mtime):
+                            os.unlink(item.path)
+                    elif item.name.endswith((".npy", ".json")):
+                        entries.append((found.st_mtime_ns, found.st_size, item.path))
+            total = sum(size for _, size, _ in entries)
+            if total <= 0.95 * self.limit_bytes:
+                return
+            for _, size, path in sorted(entries):
+                if total <= 0.9 * self.limit_bytes:
+                    break
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                    self.evicted += 1
+                total -= size
+
+
+def read_frames(path: Path) -> "npt.NDArray[np.uint8] | None":
+    """Read a `.npy` file of frames into memory of its own; None where it is missing or not whole.
+
+    A plain read: a mapping of a file on a network drive ends the process when the file goes away under it, and copying
+    out of one is no faster.
+    """
+    import numpy as np
+
+    try:
+        frames: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return frames if frames.dtype == np.uint8 and frames.ndim == 4 else None
+
+
+def _left_behind(name: str, changed: float) -> bool:
+    host, _, rest = name.rpartition("-")[0].rpartition("-")
+    if host == _HOST and rest.isdigit():
+        try:
+            os.kill(int(rest), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+    return time.time() - changed > STALE_S
