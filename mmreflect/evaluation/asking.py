@@ -13,7 +13,7 @@ from mmreflect.data.store import Row, open_dataset
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import content_mark, to_json
 from mmreflect.models import ModelConfig, check_model
-from mmreflect.records import Group, Media, Sample
+from mmreflect.records import Group, Media, Sample, media_from_json
 from mmreflect.rollouts.actions import Engine, Environment, Sampling, generation_round
 from mmreflect.rollouts.driver import roll_out
 
@@ -125,7 +125,7 @@ def carried(row: Row, source: Source, facts: dict[str, Any], link: bool) -> Exam
         link: link to the videos in place of copying them.
 
     Raises:
-        UserError: it refers to a part of a picture, which is not carried over; only spans of videos are.
+        UserError: it refers to a part of a picture, which is not carried over.
     """
     images, videos = row.get("images") or [], row.get("videos") or []
     if not all(isinstance(item, str) for item in images):
@@ -142,10 +142,7 @@ def carried(row: Row, source: Source, facts: dict[str, Any], link: bool) -> Exam
 
 
 def _clip(item: Any, folder: Path) -> Path | Media:
-    """Return a video of a row: its file, or a span of it."""
+    """Return a video of a row: its file, or what the row says about it."""
     if isinstance(item, str):
         return folder / item
-    more = sorted(key for key, value in item.items() if value is not None and key not in ("path", "span"))
-    if more:
-        raise UserError(f"a row gives a video's {', '.join(more)}", "a path, and a span at most", "take it out")
-    return Media("video", str(folder / item["path"]), span=tuple(item["span"]) if item.get("span") else None)
+    return media_from_json({**item, "kind": "video", "path": str(folder / item["path"])})
