@@ -10,8 +10,10 @@ filter is ours). With four options six of eight right answers come by luck in 0.
 Rows without a reference answer that can be compared, such as grounding, are kept as they are.
 """
 
+import functools
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,18 +22,15 @@ from mmreflect.answers.spec import spec_of
 from mmreflect.building import Example
 from mmreflect.components import EngineOption, default
 from mmreflect.config import config as config_class
-from mmreflect.config import to_tree
-from mmreflect.data.store import sample_from_row
+from mmreflect.data.store import Row, sample_from_row
 from mmreflect.environments import single_turn
 from mmreflect.errors import UserError
-from mmreflect.evaluation.asking import Source, ask_each, carried, check_asked, engine_of, rows_of, split_sizes
-from mmreflect.files import content_mark, model_mark, to_json
+from mmreflect.evaluation.asking import Found, Source, ask_each, asked_with, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
 from mmreflect.records import Sample, content_parts
 from mmreflect.rollouts.actions import Sampling
 
-if TYPE_CHECKING:
-    from mmreflect.records import Group
+__all__ = ["Config", "inputs", "make", "splits"]
 
 
 @config_class
@@ -61,17 +60,6 @@ class Config:
     shard_rows: Annotated[int, Field(gt=0)] = 1000
 
 
-def inputs(config: Config) -> dict[str, str]:
-    """Return marks of what the dataset is made from."""
-    return {"source": content_mark(f"{config.source.path}/manifest.json"), "model": model_mark(config.model.path)}
-
-
-def splits(config: Config) -> dict[str, int]:
-    """Return how many rows each split has."""
-    check_asked(config.model, config.engine)
-    return split_sizes(config.source)
-
-
 def make(config: Config, split: str, index: int) -> Example:
     """Return a row of the source with its share of blind answers.
 
@@ -79,8 +67,7 @@ def make(config: Config, split: str, index: int) -> Example:
         UserError: the question is answered without looking.
     """
     row = rows_of(config.source, split)[index]
-    start = index - index % config.batch_size
-    found = _answers(config, split, start)[index - start]
+    found = asked_with(config, split, index, config.batch_size, functools.partial(_answers, config))
     if found is None:
         return carried(row, config.source, {}, config.media == "link")
     if isinstance(found, UserError):
@@ -93,23 +80,14 @@ def make(config: Config, split: str, index: int) -> Example:
     return carried(row, config.source, {"blind": round(share, 4)}, config.media == "link")
 
 
-_asked: "dict[tuple[str, str, int], list[Group | UserError | None]]" = {}
-
-
-def _answers(config: Config, split: str, start: int) -> "list[Group | UserError | None]":
-    """Ask one batch of rows, the same ones in every run; it is kept until another one is asked."""
-    key = (to_json([to_tree(config), inputs(config)]), split, start)
-    if key not in _asked:
-        _asked.clear()
-        rows = rows_of(config.source, split)[start : start + config.batch_size]
-        batch = [blind(sample_from_row(row, config.source.folder)) for row in rows]
-        engine = engine_of(config.model, config.engine, config.source, config.seed)
-        sampling = Sampling(temperature=config.temperature, max_new_tokens=config.max_new_tokens)
-        environment = single_turn.create(single_turn.Config(instruction=config.instruction))
-        asked = [item for item in batch if item is not None]
-        answers = iter(ask_each(engine, environment, asked, config.replies, sampling, config.seed))
-        _asked[key] = [None if item is None else next(answers) for item in batch]
-    return _asked[key]
+def _answers(config: Config, rows: Sequence[Row]) -> list[Found]:
+    batch = [blind(sample_from_row(row, config.source.folder)) for row in rows]
+    engine = engine_of(config.model, config.engine, config.source, config.seed)
+    sampling = Sampling(temperature=config.temperature, max_new_tokens=config.max_new_tokens)
+    environment = single_turn.create(single_turn.Config(instruction=config.instruction))
+    asked = [item for item in batch if item is not None]
+    answers = iter(ask_each(engine, environment, asked, config.replies, sampling, config.seed))
+    return [None if item is None else next(answers) for item in batch]
 
 
 def blind(sample: Sample) -> Sample | None:

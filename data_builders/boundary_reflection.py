@@ -26,8 +26,7 @@ from mmreflect.config import config as config_class
 from mmreflect.data.store import sample_from_row
 from mmreflect.environments import grounding, single_turn
 from mmreflect.errors import UserError
-from mmreflect.evaluation.asking import Source, ask_each, carried, check_asked, engine_of, rows_of, split_sizes
-from mmreflect.files import content_mark, model_mark
+from mmreflect.evaluation.asking import Source, ask_each, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
 from mmreflect.records import Media, Sample
 from mmreflect.rollouts.actions import Sampling
@@ -40,6 +39,9 @@ ASK = (
     "\nThese are frames of one video, each after its time in seconds. At which of these times is the following seen?\n"
     "{question}\nReply with a list of seconds and nothing else, such as [{first}, {second}], or [] if at none."
 )
+
+
+__all__ = ["Config", "inputs", "make", "splits"]
 
 
 @config_class
@@ -82,17 +84,6 @@ class Config:
         """
         if self.agreeing > self.replies:
             raise ValueError(f"agreeing={self.agreeing} is above replies={self.replies}; lower it")
-
-
-def inputs(config: Config) -> dict[str, str]:
-    """Return marks of what the dataset is made from."""
-    return {"source": content_mark(f"{config.source.path}/manifest.json"), "model": model_mark(config.model.path)}
-
-
-def splits(config: Config) -> dict[str, int]:
-    """Return how many rows each split has."""
-    check_asked(config.model, config.engine)
-    return split_sizes(config.source)
 
 
 def make(config: Config, split: str, index: int) -> Example:

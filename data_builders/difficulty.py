@@ -9,8 +9,10 @@ the environment `grounding` hides part of hard samples' videos early in training
 The paper's Difficulty Estimation Agent is this measure; its prompt could not be read, ours is the environment's.
 """
 
+import functools
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,20 +20,18 @@ from mmreflect.answers.intervals import interval_of, iou, parse_interval
 from mmreflect.building import Example
 from mmreflect.components import EngineOption, default
 from mmreflect.config import config as config_class
-from mmreflect.config import to_tree
 from mmreflect.data.store import Row, sample_from_row
 from mmreflect.environments import grounding
 from mmreflect.errors import UserError
-from mmreflect.evaluation.asking import Source, ask_each, carried, check_asked, engine_of, rows_of, split_sizes
-from mmreflect.files import content_mark, model_mark, to_json
+from mmreflect.evaluation.asking import Found, Source, ask_each, asked_with, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Sampling
 
-if TYPE_CHECKING:
-    from mmreflect.records import Group
-
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+__all__ = ["Config", "inputs", "make", "splits"]
 
 
 @config_class
@@ -72,17 +72,6 @@ class Config:
             raise ValueError("ask.curriculum goes by the difficulty that is measured here; remove it")
 
 
-def inputs(config: Config) -> dict[str, str]:
-    """Return marks of what the dataset is made from."""
-    return {"source": content_mark(f"{config.source.path}/manifest.json"), "model": model_mark(config.model.path)}
-
-
-def splits(config: Config) -> dict[str, int]:
-    """Return how many rows each split has."""
-    check_asked(config.model, config.engine)
-    return split_sizes(config.source)
-
-
 def make(config: Config, split: str, index: int) -> Example:
     """Return a row of the source with its difficulty.
 
@@ -91,10 +80,10 @@ def make(config: Config, split: str, index: int) -> Example:
             outside of what is kept.
     """
     row = rows_of(config.source, split)[index]
-    start = index - index % config.batch_size
-    found = _answers(config, split, start)[index - start]
+    found = asked_with(config, split, index, config.batch_size, functools.partial(_answers, config))
     if isinstance(found, UserError):
         raise found
+    assert found is not None
     stated = parse_interval(found.rollouts[0].text, config.ask.layout)
     difficulty = round(1 - iou(stated, interval_of(found.sample.facts["gt_interval"])), 6)
     if not config.min_difficulty <= difficulty <= config.max_difficulty:
@@ -104,21 +93,13 @@ def make(config: Config, split: str, index: int) -> Example:
     return carried(row, config.source, facts, config.media == "link")
 
 
-_asked: "dict[tuple[str, str, int], list[Group | UserError]]" = {}
-
-
-def _answers(config: Config, split: str, start: int) -> "list[Group | UserError]":
-    """Ask one batch of rows, the same ones in every run; it is kept until another one is asked."""
-    key = (to_json([to_tree(config), inputs(config)]), split, start)
-    if key not in _asked:
-        _asked.clear()
-        batch = [_sample(config, row) for row in rows_of(config.source, split)[start : start + config.batch_size]]
-        engine = engine_of(config.model, config.engine, config.source, config.seed)
-        sound = [item for item in batch if isinstance(item, Sample)]
-        sampling = Sampling(temperature=0.0, max_new_tokens=config.max_new_tokens)
-        answers = iter(ask_each(engine, grounding.create(config.ask), sound, 1, sampling, config.seed))
-        _asked[key] = [next(answers) if isinstance(item, Sample) else item for item in batch]
-    return _asked[key]
+def _answers(config: Config, rows: Sequence[Row]) -> list[Found]:
+    batch = [_sample(config, row) for row in rows]
+    engine = engine_of(config.model, config.engine, config.source, config.seed)
+    sound = [item for item in batch if isinstance(item, Sample)]
+    sampling = Sampling(temperature=0.0, max_new_tokens=config.max_new_tokens)
+    answers = iter(ask_each(engine, grounding.create(config.ask), sound, 1, sampling, config.seed))
+    return [next(answers) if isinstance(item, Sample) else item for item in batch]
 
 
 def _sample(config: Config, row: Row) -> Sample | UserError:

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +46,40 @@ def tiny_model(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     return make
 
 
+@pytest.fixture(scope="session", autouse=True)
+def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Frames that are kept between runs do not go to the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+Film = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of H.264 that grow brighter."""
+def make_film(tmp_path_factory: pytest.TempPathFactory) -> Film:
+    """Write H.264 whose frames grow brighter from one to the next."""
     import av
 
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=4)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for place in range(12):
-            picture = np.full((64, 64, 3), place * 20, np.uint8)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
+    def write(frames: int, fps: int, width: int = 64, height: int = 64, step: int = 5) -> Path:
+        path = tmp_path_factory.mktemp("film") / "film.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=fps)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for place in range(frames):
+                picture = np.full((height, width, 3), place * step, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def clip(make_film: Film) -> Path:
+    """Three seconds of H.264 that grow brighter."""
+    return make_film(12, 4, step=20)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from mmreflect.files import read_json, read_jsonl
 
 Cli = Callable[..., tuple[int, str]]
@@ -12,10 +10,9 @@ ROOT = Path(__file__).parent.parent
 SMALL = "model={path: tiny, tiny: {hidden_size: 32, layers: 2, heads: 2, vision_hidden_size: 32}}"
 
 
-def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path) -> None:
     from mmreflect.cli import main
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = tmp_path / "data"
 
     def step(verb: str, name: str, *settings: str) -> None:
@@ -24,7 +21,15 @@ def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path, monkeypatch: pytest
         assert code == 0, text
 
     step("build", "data", "splits={sft: 24, train: 8, validation: 4, test: 6}", "shard_rows=12")
-    step("train", "sft", SMALL, f"data.path={data}", "trainer.max_steps=3", "trainer.per_device_train_batch_size=8", "trainer.warmup_steps=1")
+    step(
+        "train",
+        "sft",
+        SMALL,
+        f"data.path={data}",
+        "trainer.max_steps=3",
+        "trainer.per_device_train_batch_size=8",
+        "trainer.warmup_steps=1",
+    )
     step(
         "train", "grpo", f"model={tmp_path / 'sft/model'}", f"data.path={data}", f"evaluation.data.path={data}", "evaluation.every_steps=2",
         "trainer.max_steps=2", "trainer.per_device_train_batch_size=8", "trainer.num_generations=4", "trainer.save_steps=2", "rollout.keep_every=1",
@@ -40,7 +45,9 @@ def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path, monkeypatch: pytest
     assert code == 0, text
 
     log = [row for row in read_jsonl(tmp_path / "grpo/log.jsonl") if "reward" in row]
-    assert len(log) == 2 and all(f"rewards/dadr.{part}/mean" in log[0] for part in ("final", "sufficiency", "format", "tool"))
+    assert len(log) == 2 and all(
+        f"rewards/dadr.{part}/mean" in log[0] for part in ("final", "sufficiency", "format", "tool")
+    )
     records = list(read_jsonl(tmp_path / "eval/samples.jsonl"))
     assert len(records) == 6
     for record in records:

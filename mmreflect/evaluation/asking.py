@@ -3,15 +3,15 @@
 A row's answer depends on the row, the model and the seed alone, so that a killed build goes on to the same rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmreflect.building import Example
 from mmreflect.config import Component, config, to_tree
 from mmreflect.data.store import Row, open_dataset
 from mmreflect.errors import UserError, unknown_name
-from mmreflect.files import content_mark, to_json
+from mmreflect.files import content_mark, model_mark, to_json
 from mmreflect.models import ModelConfig, check_model
 from mmreflect.records import Group, Media, Sample, media_from_json
 from mmreflect.rollouts.actions import Engine, Environment, Sampling, generation_round
@@ -58,15 +58,50 @@ def rows_of(source: Source, split: str) -> list[Row]:
     return _rows[key]
 
 
-def check_asked(model: ModelConfig, engine: Component) -> None:
-    """Check what can be known about a model and an engine without loading them.
+class Asking(Protocol):
+    """What every builder that asks a model is configured by."""
+
+    source: Source
+    model: ModelConfig
+    engine: Component
+    seed: int
+
+
+def inputs(config: Asking) -> dict[str, str]:
+    """Return marks of what the dataset is made from."""
+    return {"source": content_mark(f"{config.source.path}/manifest.json"), "model": model_mark(config.model.path)}
+
+
+def splits(config: Asking) -> dict[str, int]:
+    """Return how many rows each split has; check what can be known about the model without loading it.
 
     Raises:
-        UserError: there is no such model, or the engine cannot run here.
+        UserError: there is no such dataset, split or model, or the engine cannot run here.
     """
-    check_model(model)
-    if hasattr(engine.module, "check"):
-        engine.module.check(engine.options)
+    check_model(config.model)
+    if hasattr(config.engine.module, "check"):
+        config.engine.module.check(config.engine.options)
+    return split_sizes(config.source)
+
+
+Found = Group | UserError | None
+"""What became of one row of a batch; None: it is not asked."""
+
+_batches: dict[tuple[str, str, int], list[Found]] = {}
+
+
+def asked_with(config: Asking, split: str, index: int, size: int, ask: Callable[[Sequence[Row]], list[Found]]) -> Found:
+    """Return what `ask` found for a row, asked together with its neighbours: always the same ones.
+
+    Args:
+        size: rows of a batch; the answers of the last one are kept.
+    """
+    start = index - index % size
+    key = (to_json([to_tree(config), inputs(config)]), split, start)
+    if key not in _batches:
+        _batches.clear()
+        _batches[key] = ask(rows_of(config.source, split)[start : start + size])
+    return _batches[key][index - start]
 
 
 def engine_of(model: ModelConfig, engine: Component, source: Source, seed: int) -> Engine:

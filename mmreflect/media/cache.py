@@ -128,7 +128,9 @@ class FrameCache:
         self.works = False
         if str(self.folder) not in _TOLD:
             _TOLD.add(str(self.folder))
-            console.complain(f"frames are not kept in {self.folder} any more ({why}); videos are decoded every time")
+            from rich.markup import escape
+
+            console.say(f"[yellow]frames are not kept[/] in {escape(str(self.folder))} ({escape(why)})")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

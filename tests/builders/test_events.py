@@ -135,6 +135,8 @@ def test_a_dot_moves_the_way_the_answer_says(tmp_path: Path) -> None:
         ({"event_seconds": 1.5}, "the coarse look has a frame every 1.00 s, and the event lasts 1.5 s"),
     ],
 )
-def test_options_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], message: str, run_cli: Callable[..., tuple[int, str]]) -> None:
+def test_options_that_do_not_fit(
+    tmp_path: Path, changes: dict[str, Any], message: str, run_cli: Callable[..., tuple[int, str]]
+) -> None:
     code, text = run_cli("build", config_of(tmp_path, **changes))
     assert code == 2 and message in text

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,6 @@ def write_film(path: Path, seconds: int, shade: int) -> None:
 
 
 EVENTS: dict[str, Any] = {"a": [8.0, 12.0], "b": [0.0, 6.0], "c": [3.0, 4.5], "d": [10.0, 20.0]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Frames that are kept between runs do not go to the user's home."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """EVA's protocol by a scripted engine, its arithmetic by hand, and real processors and models of every family."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mmreflect.environments import frame_select
@@ -22,28 +21,10 @@ from mmreflect.tiny import FAMILIES
 HD = VideoInfo(duration=120.0, fps=30.0, frames=3600, width=1280, height=720, variable_rate=False)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Frames that are kept between runs do not go to the user's home."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty seconds of 128x96, two frames a second, each a little brighter than the last."""
-    import av
-
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for place in range(40):
-            picture = np.full((96, 128, 3), place * 6, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+def film(make_film: Callable[..., Path]) -> Path:
+    """Twenty seconds of 128x96, two frames a second."""
+    return make_film(40, 2, 128, 96, 6)
 
 
 def asking(film: Path, text: str = "What is shown?\nA. a cat\nB. a dog", **facts: Any) -> Sample:

@@ -1,11 +1,10 @@
 """Grounding: what is shown at which progress, what is read, and how it is scored."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mmreflect.components import load
@@ -26,28 +25,10 @@ FRAMES = FrameSampling(fps=1.0, max_frames=16, timestamps=True)
 RIGHT = "<think>here</think><answer>[8.0, 12.0]</answer>"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Frames that are kept between runs do not go to the user's home."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def street(make_film: Callable[..., Path]) -> Path:
     """Twenty seconds, two frames a second."""
-    import av
-
-    path = tmp_path_factory.mktemp("street") / "street.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for place in range(40):
-            picture = np.full((64, 64, 3), place * 6, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+    return make_film(40, 2, step=6)
 
 
 def asking(path: Path, span: tuple[float, float] | None = None, **facts: Any) -> Sample:

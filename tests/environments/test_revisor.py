@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -25,20 +24,9 @@ OPTIONS = "What falls?\nA. a cup\nB. a book"
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def film(make_film: Callable[..., Path]) -> Path:
     """Twelve seconds at four frames per second."""
-    import av
-
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=4)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for place in range(48):
-            picture = np.full((64, 64, 3), place * 5, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+    return make_film(48, 4)
 
 
 def sample_of(film: Path, task: str = "qa", **media: Any) -> Sample:
@@ -66,7 +54,14 @@ def test_two_looks_and_a_probe(film: Path) -> None:
     assert coarse.span is None and coarse.frames == revisor.Config().coarse
     assert dense.span == (3.0, 7.5) and dense.frames == revisor.Config().dense and dense.path == str(film)
     assert rollout.text == FIRST + SECOND
-    assert rollout.facts == {"task": "qa", "duration": 12.0, "segment": [3.0, 7.5], "segment_seconds": 4.5, "looks": 1, "problem": None}
+    assert rollout.facts == {
+        "task": "qa",
+        "duration": 12.0,
+        "segment": [3.0, 7.5],
+        "segment_seconds": 4.5,
+        "looks": 1,
+        "problem": None,
+    }
     assert [(span.author, span.stage) for span in rollout.spans] == [
         (Author.MODEL, "propose"), (Author.ENVIRONMENT, "revise"), (Author.MODEL, "revise"),
     ]  # fmt: skip
