@@ -16,7 +16,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from mmreflect.errors import UserError, nearest
+from mmreflect.errors import UserError, nearest, unknown_name
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -313,3 +313,23 @@ __all__ = [
     "to_tree",
     "to_yaml",
 ]
+
+
+def settings_of(words: Sequence[str], known: Sequence[str], needed: Sequence[str] = ()) -> dict[str, str]:
+    """Read `key=value` words of a verb that has no YAML.
+
+    Raises:
+        UserError: a key is unknown (the nearest one is named), stands without a value, or a needed one is missing.
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known:
+            raise unknown_name("setting", key, known)
+        if not value:
+            raise UserError(f"{word!r} sets nothing", f"{key}=VALUE", "give it a value")
+        given[key] = value
+    missing = [f"{key}=VALUE" for key in needed if key not in given]
+    if missing:
+        raise UserError(f"missing: {', '.join(missing)}", " ".join(f"{key}=VALUE" for key in needed), "add it")
+    return given

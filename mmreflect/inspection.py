@@ -55,9 +55,9 @@ def _show_spread(name: str, spread: dict[str, Any]) -> None:
 def score(config: str, overrides: Sequence[str]) -> None:
     """Score a file of rollouts with the rewards of a training config; print every part and reason.
 
-    The rows need `text` and `answer` (or `gold`); `sample_id` groups them; `stop`, `question`, `facts` (of the question),
-    `rollout_facts` and `probes` (name to reply) are used where they are given. Each row is written in order with `value`, `parsed_answer`, `parsed_gold`, `reason` and
-    `parts` added.
+    The rows need `text` and `answer` (or `gold`); `sample_id` groups them; `stop`, `question`, `facts` (of the
+    question), `rollout_facts` and `probes` (name to reply) are used where they are given. Each row is written in order
+    with `value`, `parsed_answer`, `parsed_gold`, `reason` and `parts` added.
 
     Raises:
         UserError: the file is missing, a row misses a key, or a reward is wrong.

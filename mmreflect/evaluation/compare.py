@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.errors import UserError, unknown_name
+from mmreflect.config import settings_of
+from mmreflect.errors import UserError
 from mmreflect.evaluation.contract import differences
 from mmreflect.evaluation.runner import entry_of
 from mmreflect.files import read_json, read_jsonl, write_json
@@ -54,7 +55,9 @@ def compare(left: str, right: str, settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a result is missing, none of the questions is in both, or the contracts differ: the terms are named.
     """
-    given = _settings(settings)
+    given = settings_of(settings, KEYS)
+    if given.get("anyway", "true") not in ("true", "false"):
+        raise UserError(f"anyway={given['anyway']}", "true or false", "correct it")
     first, second = read_result(left), read_result(right)
     differing = _differing(first, second)
     if differing and given.get("anyway") != "true":
@@ -94,18 +97,6 @@ def compare(left: str, right: str, settings: Sequence[str]) -> dict[str, Any]:
     if "output" in given:
         write_json(Path(given["output"]), found)
     return found
-
-
-def _settings(settings: Sequence[str]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for item in settings:
-        key, _, value = item.partition("=")
-        if key not in KEYS:
-            raise unknown_name("setting", key, KEYS)
-        given[key] = value
-    if given.get("anyway", "true") not in ("true", "false"):
-        raise UserError(f"anyway={given['anyway']}", "true or false", "correct it")
-    return given
 
 
 def _differing(one: Result, two: Result) -> list[str]:

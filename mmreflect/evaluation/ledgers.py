@@ -14,8 +14,9 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.answers.spec import AnswerSpec, spec_of
+from mmreflect.config import settings_of
 from mmreflect.data.store import read_rows
-from mmreflect.errors import UserError, unknown_name
+from mmreflect.errors import UserError
 from mmreflect.evaluation.runner import show_ledger
 from mmreflect.files import write_json
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
@@ -45,7 +46,7 @@ def ledger_file(file: str, settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or empty, a row misses a key, or a setting is unknown.
     """
-    given = _settings(settings)
+    given = settings_of(settings, KEYS, ["output"])
     rows = list(read_rows(Path(file)))
     if not rows:
         raise UserError(f"{file} holds no rows", "at least one answer", "check the file")
@@ -54,20 +55,6 @@ def ledger_file(file: str, settings: Sequence[str]) -> dict[str, Any]:
     write_json(Path(given["output"]), found | {"source": file})
     console.say(f"written: {given['output']}")
     return found
-
-
-def _settings(settings: Sequence[str]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for item in settings:
-        key, equals, value = item.partition("=")
-        if key not in KEYS:
-            raise unknown_name("setting", key, KEYS)
-        if not equals or not value:
-            raise UserError(f"{item!r} sets nothing", f"{key}=VALUE", "give it a value")
-        given[key] = value
-    if "output" not in given:
-        raise UserError("missing: output=FILE", "where to write the ledger", "add output=ledger.json")
-    return given
 
 
 def analysed(rows: Sequence[dict[str, Any]], columns: Columns, source: str) -> dict[str, Any]:

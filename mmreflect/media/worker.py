@@ -13,10 +13,10 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mmreflect.errors import UserError
-from mmreflect.media import faults
 from mmreflect.media.cache import file_mark
 from mmreflect.media.decoders import DecoderName, Source, load, open_video
 
@@ -31,7 +31,7 @@ RETIRE_BYTES = 2 << 30
 GRACE_S = 10.0
 
 
-class _Full(Exception):
+class _FullError(Exception):
     """The disk that the frames are handed over on is full or gone."""
 
 
@@ -47,7 +47,7 @@ class _Worker:
             return self._do(request)
         except UserError as error:
             return {"error": [error.given, error.expected, error.do]}
-        except _Full as error:
+        except _FullError as error:
             return {"full": str(error)}
         except MemoryError:
             self._drop()
@@ -60,6 +60,12 @@ class _Worker:
         except Exception:  # a bug of ours: its traceback goes to whoever asked
             return {"bug": traceback.format_exc()}
 
+    def worn_out(self) -> bool:
+        """Say whether this process has done its part."""
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+        return self.reads >= RETIRE_READS or pages * resource.getpagesize() > RETIRE_BYTES
+
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
         path = request["path"]
         if request["op"] == "mark":
@@ -67,6 +73,7 @@ class _Worker:
         source = self._source(path, request["threads"])
         if request["op"] == "open":
             return {"info": dataclasses.asdict(source.info)}
+        self.reads += 1
         before = source.second_passes
         try:
             _write(source, request["outputs"])
@@ -91,14 +98,71 @@ class _Worker:
 
 def _write(source: Source, outputs: list[dict[str, Any]]) -> None:
     """Write each output's frames to its file; all of them are decoded in one go, in the order of their times."""
-    for output in outputs:
-        _begin(output["file"], (len(output["times"]), *output["size"], 3))
-    order = sorted((time, *place) for place, time in _wanted(outputs))
+    starts = [_begin(output["file"], [len(output["times"]), *output["size"], 3]) for output in outputs]
+    order = sorted(
+        (time, number, frame) for number, output in enumerate(outputs) for frame, time in enumerate(output["times"])
+    )
     pictures = source.frames([time for time, _, _ in order])
     for (_, number, frame), picture in zip(order, pictures, strict=True):
         output = outputs[number]
-        stamps = output["stamps"]
-        content = _shown(picture, output["crop"], output["size"], stamps[frame] if stamps else None)
-        with _writing(output["file"]) as file:
-            file.seek(-len(content) * (len(output["times"]) - frame), os.SEEK_END) if output.get("begun") else None
+        content = _shown(picture, output["crop"], output["size"], output["stamps"][frame] if output["stamps"] else None)
+        with _full_disk_named(), open(output["file"], "r+b") as file:
+            file.seek(starts[number] + frame * len(content))
             file.write(content)
+
+
+def _begin(file: str, shape: list[int]) -> int:
+    """Write the head of a `.npy` file and return its length."""
+    import numpy as np
+
+    with _full_disk_named(), open(file, "wb") as opened:
+        head = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(opened, head)
+        return opened.tell()
+
+
+@contextlib.contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _FullError(error.strerror or str(error)) from None
+
+
+def _shown(picture: "Picture", crop: list[int] | None, size: list[int], stamp: str | None) -> bytes:
+    """Cut, resize (bicubic, with the filter widened where it shrinks) and stamp a frame."""
+    from PIL import Image
+
+    from mmreflect.media.stamps import burn
+
+    image = Image.fromarray(picture)
+    if crop:
+        left, top, right, bottom = crop
+        image = image.crop((left, top, right, bottom))
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    if stamp is not None:
+        burn(image, stamp)
+    return image.tobytes()
+
+
+def serve(decoder: DecoderName) -> None:
+    """Answer requests until standard input ends."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print must not mix with the replies
+    logging.disable(logging.CRITICAL)
+    with contextlib.suppress(UserError):  # said again when a video is opened
+        load(decoder)
+    if decoder != "torchcodec":
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    worker = _Worker(decoder)
+    print("ready", file=replies, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        # The asker kills this process in time; where it is gone itself, this signal does, whatever holds the interpreter.
+        signal.setitimer(signal.ITIMER_REAL, request["seconds"] + GRACE_S)
+        reply = worker.answer(request)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        reply["retire"] = worker.worn_out()
+        print(json.dumps(reply), file=replies, flush=True)

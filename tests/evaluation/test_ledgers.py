@@ -70,7 +70,7 @@ def test_our_own_records_know_their_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "settings", "message"),
     [
-        (ROWS, [], "missing: output=FILE"),
+        (ROWS, [], "missing: output=VALUE"),
         (ROWS, ["output=x", "txt=response"], "unknown setting 'txt'"),
         (ROWS, ["output=x", "text="], "'text=' sets nothing"),
         (ROWS, ["output=x", "text=reply"], "line 1: no 'reply'; it has response, target, video, n"),

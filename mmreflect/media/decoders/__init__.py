@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mmreflect.errors import UserError
 from mmreflect.media.timeline import VideoInfo
@@ -50,8 +50,30 @@ def open_video(path: str, decoder: DecoderName, threads: int) -> Source:
     Raises:
         UserError: why the file cannot be read; or the decoder is installed but does not load.
     """
-    source: Source = importlib.import_module(f"mmreflect.media.decoders.{decoder}").open_video(path, threads)
+    source: Source = load(decoder).open_video(path, threads)
     return source
+
+
+def load(decoder: DecoderName) -> Any:
+    """Import a decoder.
+
+    Raises:
+        UserError: it is installed but does not load.
+    """
+    try:
+        return importlib.import_module(f"mmreflect.media.decoders.{decoder}")
+    except (ImportError, OSError, RuntimeError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the decoder {decoder} is installed but does not load ({said})", "a decoder that loads", _LOADS[decoder]
+        ) from None
+
+
+_LOADS: dict[DecoderName, str] = {
+    "pyav": "pip install --force-reinstall av",
+    "decord": "pip install --force-reinstall decord",
+    "torchcodec": "install FFmpeg's libraries (Debian: apt-get install ffmpeg) and the torchcodec that fits torch",
+}
 
 
 def choose(wanted: Literal["auto"] | DecoderName) -> DecoderName:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torchcodec.decoders import VideoDecoder
 
 from mmreflect.errors import UserError
 from mmreflect.media import faults
@@ -28,10 +29,6 @@ class TorchcodecSource:
     """A video that torchcodec reads; see `mmreflect.media.decoders.Source`."""
 
     def __init__(self, path: str, threads: int) -> None:
-        try:
-            from torchcodec.decoders import VideoDecoder
-        except (ImportError, OSError, RuntimeError) as error:
-            raise _not_loading(error) from None
         self._path = path
         self.second_passes = 0
         try:
@@ -85,8 +82,6 @@ class TorchcodecSource:
 
     def _refusal(self, error: Exception) -> UserError:
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "load" in said and "libtorchcodec" in said:
-            return _not_loading(error)
         if "No valid stream" in said or "best stream" in said:
             return faults.no_pictures(self._path, sound=False)
         return faults.unreadable(self._path, said)
@@ -94,12 +89,3 @@ class TorchcodecSource:
 
 def _picture(frame: Any) -> "Picture":
     return np.ascontiguousarray(frame.data.numpy(), dtype=np.uint8)
-
-
-def _not_loading(error: Exception) -> UserError:
-    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UserError(
-        f"torchcodec is installed but does not load ({said})",
-        "a torchcodec that fits torch, and FFmpeg's shared libraries",
-        "install FFmpeg (Debian: apt-get install ffmpeg), or choose the decoder pyav",
-    )
