@@ -51,9 +51,13 @@ class _Worker:
 
     def wait(self) -> None:
         """Wait until the worker has imported what it needs."""
-        if not self._ready:
+        if self._ready:
+            return
+        try:
             self._read(START_S)
-            self._ready = True
+        except WorkerTimeoutError:
+            raise WorkerFailedError(f"it did not start within {START_S:g} s") from None
+        self._ready = True
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         assert self.process.stdin is not None
