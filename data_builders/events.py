@@ -1,7 +1,7 @@
 """Small videos with timed events, whose questions need a second, dense look.
 
-    mmreflect build configs/build/events.yaml
-    python -m data_builders.events configs/build/events.yaml
+    mmreflect build configs/events/data.yaml
+    python -m data_builders.events configs/events/data.yaml
 
 A grey scene with drifting blocks. For some seconds a white box stands in it, which the coarse look shows; in the box
 something happens for about half a second, between the frames of the coarse look:

@@ -93,10 +93,11 @@ class FrameCache:
 
     def put_note(self, key: str, value: Any) -> None:
         """Store a small record."""
-        with self._writing():
-            partial = self.folder / partial_name()
-            partial.write_text(json.dumps(value))
-            os.replace(partial, self.folder / f"{key}.json")
+        partial = self.partial() if self.works else None
+        if partial is not None:
+            with self._writing():
+                partial.write_text(json.dumps(value))
+                os.replace(partial, self.folder / f"{key}.json")
 
     def partial(self) -> Path | None:
         """Return a path in the folder to write an entry to, or None where the folder cannot be written."""

@@ -62,14 +62,23 @@ def _on_white(picture: "Image") -> "Image":
 
 
 def _cropped(picture: "Image", crop: tuple[int, int, int, int], path: str | Path) -> "Image":
+    check_crop(crop, picture.width, picture.height, path)
+    return picture.crop(crop)
+
+
+def check_crop(crop: tuple[int, int, int, int], width: int, height: int, path: str | Path) -> None:
+    """Refuse a crop (left, top, right, bottom) that is empty or reaches over the edge of a picture.
+
+    Raises:
+        UserError: it does not fit.
+    """
     left, top, right, bottom = crop
-    if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise UserError(
             f"crop {crop} does not fit {path}",
-            f"left < right <= {picture.width} and top < bottom <= {picture.height}, in pixels",
+            f"left < right <= {width} and top < bottom <= {height}, in pixels",
             "correct the crop",
         )
-    return picture.crop(crop)
 
 
 def load_media_image(media: Media) -> "Image":

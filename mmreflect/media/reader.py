@@ -5,6 +5,7 @@ import functools
 import os
 import tempfile
 import threading
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -89,7 +90,7 @@ class VideoReader:
 
     Attributes:
         counts: clips and stills `decoded` and `cached`, `second passes` (files that could only be read from start to
-            end), workers `killed` and `crashed`.
+            end), `repeated frames` (clips of a single frame), workers `killed` and `crashed`.
     """
 
     def __init__(self, options: ReaderConfig = ReaderConfig()) -> None:  # noqa: B008
@@ -103,6 +104,7 @@ class VideoReader:
             folder = Path(options.cache) if options.cache else default_folder()
             self._cache = FrameCache(folder.expanduser(), int(options.cache_gib * 2**30))
         self._passages = [FrameCache(folder, 0) for folder in _passage_folders()]
+        _READERS.add(self)
 
     def close(self) -> None:
         """End the idle workers; the next request starts new ones."""
@@ -140,6 +142,10 @@ class VideoReader:
             found |= self._decode(limit, {place: requests[place] for place in missing}, keys)
         return [found[place] for place in range(len(requests))]
 
+    def note_repeated(self, frames: int) -> None:
+        """Count frames that a clip shows again because its video has too few."""
+        self._count("repeated frames", frames)
+
     def _look_up(self, path: str, limit: _Limit) -> tuple[str, VideoInfo]:
         status = faults.check_file(path)
         key = (path, status.st_size, status.st_mtime_ns)
@@ -152,7 +158,7 @@ class VideoReader:
         note = self._cache.note(name) if self._cache else None
         if note is None:
             note = self._ask(limit, {"op": "open"})["info"]
-            if self._cache and self._cache.partial():
+            if self._cache:
                 self._cache.put_note(name, note)
         info = VideoInfo(**note)
         with self._lock:
@@ -258,9 +264,16 @@ def _size(request: FrameRequest) -> int:
     return len(request.times) * request.size[0] * request.size[1] * 3 + 4096
 
 
+_READERS: "weakref.WeakSet[VideoReader]" = weakref.WeakSet()
+
+
 def _renew_locks() -> None:
-    if default_reader.cache_info().currsize:
-        default_reader()._lock = threading.Lock()
+    """Free the locks that a thread of the parent held when this process was forked."""
+    for reader in list(_READERS):
+        reader._lock = threading.Lock()
+        for folder in (reader._cache, *reader._passages):
+            if folder is not None:
+                folder._lock = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_renew_locks)
