@@ -104,15 +104,15 @@ def no_codec(path: str, name: str) -> UserError:
 
 
 def check_size(path: str, width: int, height: int) -> None:
-    """Refuse frames that only a broken header can ask for.
+    """Refuse frames that only a broken header can ask for; FFmpeg shows sizes that it cannot work with as 0x0.
 
     Raises:
         UserError: a side is zero, or the frame is larger than `MAX_PIXELS`.
     """
     if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
         raise UserError(
-            f"the header of {path} asks for frames of {width}x{height} pixels",
-            f"at most {MAX_PIXELS:,} pixels per frame",
+            f"the header of {path} names an impossible frame size ({width}x{height} pixels)",
+            f"1 to {MAX_PIXELS:,} pixels per frame",
             _REMOVE,
         )
 

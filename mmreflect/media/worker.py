@@ -1,7 +1,7 @@
 """The worker process: videos decoded behind a pipe, one request a line; frames go through files.
 
-Nothing but `workers.py` starts it. What a file does to a decoder (no end, a crash, all the memory) ends this process and
-no other.
+Nothing but `workers.py` starts it. What a file does to a decoder (no end, a crash, all the memory) ends this process
+and no other.
 """
 
 import contextlib
@@ -160,7 +160,7 @@ def serve(decoder: DecoderName) -> None:
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        # The asker kills this process in time; where it is gone itself, this signal does, whatever holds the interpreter.
+        # The asker kills this process in time; where the asker is gone, this signal does.
         signal.setitimer(signal.ITIMER_REAL, request["seconds"] + GRACE_S)
         reply = worker.answer(request)
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -24,9 +24,12 @@ KILL_S = 2.0
 THREADS = 8
 """The most threads that one decoder is given."""
 
-_BOOT = (
-    "import json,sys; sys.path[:]=json.loads(sys.argv[1]); from mmreflect.media.worker import serve; serve(sys.argv[2])"
-)
+_BOOT = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from mmreflect.media.worker import serve
+serve(sys.argv[2])
+"""
 
 
 class WorkerTimeoutError(Exception):

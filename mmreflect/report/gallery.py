@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mmreflect.answers.intervals import interval_of
-from mmreflect.records import Media, Sample, Score
+from mmreflect.records import Media, Sample, Score, text_of
 from mmreflect.report.album import Album
 from mmreflect.report.data import (
     MOST_VALUES,
@@ -263,10 +263,23 @@ def _row_example(sample: Sample, album: Album) -> Example:
     replies = []
     if sample.response is not None:
         facts = ", ".join(f"{key}: {word(value)}" for key, value in sample.facts.items())
-        replies.append(
-            Reply("target", [], blocks([Segment("model", "target", sample.response)]), [facts] if facts else [])
-        )
+        replies.append(Reply("target", [], blocks(_target(sample)), [facts] if facts else []))
     event, whole = interval_of(sample.facts.get("gt_interval")), whole_of(sample.facts, sample.media)
     drawn = timeline(Choice(None, event, whole))
     media = album.show(sample.media, titles(sample.media))
-    return Example(sample.id, sample.question, sample.gold, media, replies, timeline=drawn)
+    return Example(sample.id, _asked(sample), sample.gold, media, replies, timeline=drawn)
+
+
+def _asked(sample: Sample) -> str:
+    """Return the text of the first user turn: what a conversation begins with."""
+    return next((text_of(turn["content"]) for turn in sample.messages if turn["role"] == "user"), "")
+
+
+def _target(sample: Sample) -> list[Segment]:
+    """Return everything after the first user turn: what SFT learns, and what is shown in between."""
+    first = next((place for place, turn in enumerate(sample.messages) if turn["role"] == "user"), -1)
+    turns = [(turn["role"], text_of(turn["content"])) for turn in sample.messages[first + 1 :]]
+    authors = {"assistant": "model"}
+    return [Segment(authors.get(role, "environment"), "target", text) for role, text in turns] + [
+        Segment("model", "target", sample.response or "")
+    ]

@@ -1,5 +1,6 @@
 """The timeline of a video by PyAV: from the container's index, else from its packets, else by decoding it all."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def opened(path: str) -> tuple[Any, Any]:
     try:
         container = av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="ignore")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise faults.unreadable(path, error) from None
+        raise faults.unreadable(path, getattr(error, "strerror", None) or error) from None
     try:
         if any(container.format.name.endswith(name) for name in _NO_VIDEO):
             raise faults.unreadable(path, f"FFmpeg reads it as {container.format.name}")
@@ -114,7 +115,7 @@ def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
     """
     shown: list[int] = []
     keys: list[int] = []
-    last = 0
+    newest = (0, 0)
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:
@@ -124,8 +125,7 @@ def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
             shown.append(packet.pts)
             if packet.is_keyframe:
                 keys.append(packet.pts)
-            if packet.pts == max(packet.pts, shown[-1]):
-                last = packet.duration or 0
+            newest = max(newest, (packet.pts, packet.duration or 0))
     except av.FFmpegError:
         raise faults.damaged(path, len(shown) / float(stream.average_rate or 25)) from None
     if not shown:
@@ -134,7 +134,7 @@ def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
     if keys:
         pts_N = pts_N[pts_N >= min(keys)]
     places = sorted({0, *np.searchsorted(pts_N, keys).tolist()})
-    return Scanned(pts_N, _timeline(pts_N, places, stream, last))
+    return Scanned(pts_N, _timeline(pts_N, places, stream, newest[1]))
 
 
 def by_frames(frames: Iterator[Any], stream: Any, path: str) -> Scanned:
@@ -146,7 +146,7 @@ def by_frames(frames: Iterator[Any], stream: Any, path: str) -> Scanned:
     shown = [frame.pts for frame in frames]
     if not shown:
         raise faults.no_frames(path)
-    timed = None not in shown and all(late > early for early, late in zip(shown, shown[1:], strict=False))
+    timed = None not in shown and all(late > early for early, late in itertools.pairwise(shown))
     if timed:
         pts_N = np.array(shown, dtype=np.int64)
         return Scanned(pts_N, _timeline(pts_N, [0], stream, 0), seekable=False)

@@ -40,6 +40,7 @@ class PyAvSource:
         self._path, self._threads = path, threads
         self._reformatter = VideoReformatter()
         self.second_passes = 0
+        self._container: Any = None
         self._start()
         try:
             self._scanned = scan.by_index(self._container, self._stream, path) or self._scan_packets()
@@ -72,7 +73,7 @@ class PyAvSource:
 
     def _start(self) -> None:
         """Open the file anew, at its start, in the state of having decoded nothing."""
-        if hasattr(self, "_container"):
+        if self._container is not None:
             self._container.close()
         self._container, self._stream = scan.opened(self._path)
         self._context: Any = self._stream.codec_context
@@ -107,6 +108,7 @@ class PyAvSource:
             self._ready.appendleft(frame)
             self._position = 0
             return self._ready.popleft()
+        faults.check_size(self._path, self._context.width, self._context.height)
         raise faults.damaged(self._path, 0.0) if self._damaged else faults.no_frames(self._path)
 
     def _walk(self, numbers: Sequence[int]) -> Iterator[tuple[int, "Picture"]]:
@@ -234,7 +236,7 @@ class PyAvSource:
 
     def _rgb(self, frame: Any) -> "Picture":
         faults.check_size(self._path, frame.width, frame.height)
-        picture: Picture = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        picture = np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8)
         turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
