@@ -11,12 +11,25 @@ Every run is an ordinary `mmreflect train` of configs/events/grpo.yaml with a fe
 
 import argparse
 import statistics
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import mmreflect
-from mmreflect.config import load_yaml
+from mmreflect.answers.grade import verify
+from mmreflect.answers.intervals import interval_of
+from mmreflect.answers.spec import spec_of
+from mmreflect.components import load
+from mmreflect.config import component_parser, load_yaml
+from mmreflect.data.rendering import Renderer
+from mmreflect.data.store import open_dataset
+from mmreflect.environments import revisor
 from mmreflect.files import read_jsonl, write_atomic, write_json
+from mmreflect.models import ModelConfig, load_model
+from mmreflect.records import Reply, Sample, Turn
+from mmreflect.rollouts.actions import Action, Context, Observe, Sampling
+from mmreflect.rollouts.driver import roll_out
+from mmreflect.rollouts.engines._generation import TransformersEngine
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "cold start": {},
@@ -69,6 +82,43 @@ def figures(records: list[dict[str, Any]]) -> dict[str, float | None]:
     }
 
 
+def glance(box: tuple[float, float]) -> str:
+    """Put into words what the first look at a video of `configs/events/data.yaml` shows: a frame a second."""
+    times = [round(place * 95 / 11) / 8 for place in range(12)]
+    pairs = zip(times[::2], times[1::2], strict=True)
+    return " ".join(f"{int(a)} {'box' if any(box[0] <= t < box[1] for t in (a, b)) else '-'}" for a, b in pairs)
+
+
+def reading(model: Path, events: Path) -> float:
+    """Return the share of right answers where the first reply is put in: the true segment, whatever was chosen.
+
+    Tells apart what a model sees in a segment and how well it chooses one.
+    """
+    tree = load_yaml(Path("configs/events/eval.yaml"))
+    options = component_parser("environment", load)(tree["environment"]).options
+
+    def shown_the_truth(sample: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        shown = revisor.shown_for(options, sample)
+        opening, true = shown.opening(), interval_of(sample.facts["gt_interval"])
+        assert true is not None
+        first = f"<think>{glance(true)}</think><time_interval>[{true[0]:.1f}, {true[1]:.1f}]</time_interval>"
+        look = shown.second_look(true, first)
+        yield Observe(
+            look.content,
+            "revise",
+            history=[*opening.history, Turn("user", opening.content), Turn("assistant", [first])],
+        )
+        return {}
+
+    loaded = load_model(ModelConfig(path=str(model)))
+    engine = TransformersEngine(loaded, Renderer(loaded.tokenizer, loaded.processor), 64)
+    samples = list(open_dataset(str(events / "data")).samples("test"))
+    sampling = Sampling(temperature=0, max_new_tokens=tree["max_new_tokens"])
+    groups = roll_out(engine, shown_the_truth, samples, 1, sampling, seed=0)
+    right = [verify(item.rollouts[0].text, item.sample.gold, spec_of(item.sample.facts)).passed for item in groups]
+    return statistics.mean(verdict is True for verdict in right)
+
+
 def is_sufficient(record: dict[str, Any]) -> bool:
     """Tell whether the probe found the answer from the segment alone."""
     return bool(record["probes"]["sufficiency"].strip() == record["gold"])
@@ -87,7 +137,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     for variant, runs in found.items():
         cells = []
         for name in names:
-            values = [run["figures"][name] for run in runs if run["figures"][name] is not None]
+            values = [run["figures"][name] for run in runs if run["figures"].get(name) is not None]
             spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
@@ -129,7 +179,10 @@ def run_one(name: str, seed: int, output: Path, events: Path, steps: int) -> dic
         model = trained.path / "model"
     evaluated = mmreflect.evaluate(evaluation_of(variant, model, folder.with_name(f"{folder.name}-eval"), events))
     records = list(read_jsonl(evaluated.path / "samples.jsonl"))
-    return {"seed": seed, "figures": figures(records), "curves": curves}
+    found = figures(records)
+    if variant.get("show") != "text":
+        found["right, given the true segment"] = reading(model, events)
+    return {"seed": seed, "figures": found, "curves": curves}
 
 
 def main() -> None:
