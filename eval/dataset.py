@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from mmreflect import console
 from mmreflect.components import EngineOption, EnvironmentOption, default
 from mmreflect.config import config as config_class
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
@@ -65,7 +66,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     from mmreflect.evaluation.runner import evaluate, show_ledger
     from mmreflect.models import load_model
     from mmreflect.rollouts.actions import Sampling, generation_round
-    from mmreflect.training.session import renderer_for
+    from mmreflect.training.session import renderer_for, videos_read
 
     samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
     loaded = load_model(config.model, (sample.question for sample in samples), config.seed)
@@ -81,6 +82,8 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
             file=run.path / "samples.jsonl",
         )
     show_ledger(f"{config.model.path} on {config.data.path}", {config.data.split: found.ledger})
+    if read := videos_read():
+        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
     return {"ledger": found.ledger.to_json()}
 
 

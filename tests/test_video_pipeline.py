@@ -44,6 +44,7 @@ def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path) -> None:
     )  # fmt: skip
     assert code == 0, text
 
+    assert read_json(tmp_path / "sft/result.json")["videos"]["decoded"] > 0
     log = [row for row in read_jsonl(tmp_path / "grpo/log.jsonl") if "reward" in row]
     assert len(log) == 2 and all(
         f"rewards/dadr.{part}/mean" in log[0] for part in ("final", "sufficiency", "format", "tool")

@@ -17,6 +17,7 @@ from mmreflect.data.store import Row, open_dataset, sample_from_row
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import write_jsonl
 from mmreflect.media.images import load_media_image
+from mmreflect.media.reader import ReaderConfig, use_reader
 from mmreflect.media.video import check_video
 from mmreflect.records import FrameSampling, Sample
 
@@ -33,6 +34,7 @@ class DataConfig:
         min_pixels, max_pixels: resize limits per picture, as in qwen-vl-utils; None keeps the processor's own.
         max_prompt_tokens: a longer prompt is a bad sample; None sets no limit beside the model's context.
         frames: how videos are sampled and sized that the environment does not sample itself.
+        reader: how video files are read: decoder, time limit, cache.
         check: `decode` opens every picture fully before the run, and every video; `exists` only looks for the files,
             and in RL leaves all but the first videos to the step in which their turn comes: one that cannot be read
             then fails its own rollouts.
@@ -46,6 +48,7 @@ class DataConfig:
     max_pixels: Annotated[int, Field(gt=0)] | None = None
     max_prompt_tokens: Annotated[int, Field(gt=0)] | None = None
     frames: FrameSampling = Field(default_factory=FrameSampling)
+    reader: ReaderConfig = Field(default_factory=ReaderConfig)
     check: Literal["decode", "exists"] = "decode"
     tolerate: Annotated[float, Field(ge=0, le=1)] = 0.01
 
@@ -96,6 +99,7 @@ def load_samples(
     Raises:
         UserError: the split is empty, or the bad samples exceed `data.tolerate`; the first three are named.
     """
+    use_reader(data.reader)
     dataset = open_dataset(data.path)
     rows = list(dataset.rows(data.split))[: data.limit]
     if not rows:

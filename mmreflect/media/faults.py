@@ -64,6 +64,20 @@ def unreadable(path: str, error: object) -> UserError:
     )
 
 
+def check_content(path: str) -> None:
+    """Refuse text and pictures by their first bytes: decoders show them as videos.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP":
+        raise unreadable(path, "it is a picture")
+    if head and not any((byte < 32 and byte not in b"\t\n\f\r") or byte > 126 for byte in head):
+        raise unreadable(path, "it is text")
+
+
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield the kind and end of an MP4 file's outermost boxes."""
     start = 0

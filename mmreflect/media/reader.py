@@ -71,13 +71,14 @@ class FrameRequest:
     stamps: tuple[str, ...] | None = None
 
 
-class _Limit:
+class TimeLimit:
     """The seconds that are left for one video, over all that is asked about it."""
 
     def __init__(self, path: str, seconds: float) -> None:
         self.path, self.seconds, self.left = path, seconds, seconds
 
     def error(self) -> UserError:
+        """Return the error for a video that used them up."""
         return UserError(
             f"reading {self.path} took more than {self.seconds:g} s and was stopped",
             "a video that is read within the limit",
@@ -111,15 +112,19 @@ class VideoReader:
         if self._pool is not None:
             self._pool.close()
 
-    def info(self, path: str | Path) -> VideoInfo:
+    def limit(self, path: str | Path) -> TimeLimit:
+        """Return a fresh time limit, for several calls about one clip to share."""
+        return TimeLimit(str(path), self.options.time_limit_s)
+
+    def info(self, path: str | Path, limit: TimeLimit | None = None) -> VideoInfo:
         """Return what is known of a video before its frames are read.
 
         Raises:
             UserError: why it cannot be read; or no decoder is installed.
         """
-        return self._look_up(str(path), _Limit(str(path), self.options.time_limit_s))[1]
+        return self._look_up(str(path), limit or self.limit(path))[1]
 
-    def read(self, path: str, requests: Sequence[FrameRequest]) -> "list[Frames]":
+    def read(self, path: str, requests: Sequence[FrameRequest], limit: TimeLimit | None = None) -> "list[Frames]":
         """Return the frames of each request, uint8 RGB (F, height, width, 3), in memory of their own.
 
         What is not in the cache is decoded in one go, however many requests share the video.
@@ -127,7 +132,7 @@ class VideoReader:
         Raises:
             UserError: why it cannot be read; or no decoder is installed.
         """
-        limit = _Limit(path, self.options.time_limit_s)
+        limit = limit or self.limit(path)
         mark, _ = self._look_up(path, limit)
         keys = [entry_key(mark, [FORMAT, *asdict(request).values()]) for request in requests]
         found: dict[int, Frames] = {}
@@ -146,7 +151,7 @@ class VideoReader:
         """Count frames that a clip shows again because its video has too few."""
         self._count("repeated frames", frames)
 
-    def _look_up(self, path: str, limit: _Limit) -> tuple[str, VideoInfo]:
+    def _look_up(self, path: str, limit: TimeLimit) -> tuple[str, VideoInfo]:
         status = faults.check_file(path)
         key = (path, status.st_size, status.st_mtime_ns)
         with self._lock:
@@ -167,7 +172,7 @@ class VideoReader:
                 self._known.popitem(last=False)
         return mark, info
 
-    def _decode(self, limit: _Limit, requests: dict[int, FrameRequest], keys: Sequence[str]) -> "dict[int, Frames]":
+    def _decode(self, limit: TimeLimit, requests: dict[int, FrameRequest], keys: Sequence[str]) -> "dict[int, Frames]":
         """Have a worker write the frames to files: in the cache where there is one, else in passing."""
         for folder in self._folders(sum(_size(request) for request in requests.values())):
             files = {place: file for place in requests if (file := folder.partial()) is not None}
@@ -215,7 +220,7 @@ class VideoReader:
                 self._pool = WorkerPool(choose(self.options.decoder), size)
             return self._pool
 
-    def _ask(self, limit: _Limit, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, limit: TimeLimit, request: dict[str, Any]) -> dict[str, Any]:
         if limit.left <= 0:
             raise limit.error()
         try:
@@ -248,10 +253,20 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mmreflect" / "frames"
 
 
+_chosen = [ReaderConfig()]
+
+
 @functools.cache
 def default_reader() -> VideoReader:
     """Return the reader of this process that is used where none is given."""
-    return VideoReader()
+    return VideoReader(_chosen[0])
+
+
+def use_reader(options: ReaderConfig) -> None:
+    """Read with these options from now on, in this process, where no reader is given."""
+    if options != _chosen[0]:
+        _chosen[0] = options
+        default_reader.cache_clear()
 
 
 def _passage_folders() -> list[Path]:

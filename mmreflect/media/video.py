@@ -106,7 +106,8 @@ def load_video(
     """
     reader = reader or default_reader()
     sampling = media.frames or sampling
-    info = reader.info(media.path)
+    limit = reader.limit(media.path)
+    info = reader.info(media.path, limit)
     width, height = info.width, info.height
     if media.crop is not None:
         check_crop(media.crop, width, height, media.path)
@@ -124,7 +125,7 @@ def load_video(
         start, end = media.span or (0.0, info.duration)
         shown = rules.even_times(count, max(0.0, start), min(end, info.duration))
         stamps = tuple(stamp_text(time) for time in shown)
-    (frames_FHWC,) = reader.read(media.path, [FrameRequest(tuple(times), size, media.crop, stamps)])
+    (frames_FHWC,) = reader.read(media.path, [FrameRequest(tuple(times), size, media.crop, stamps)], limit)
     reader.note_repeated(max(0, count - total))
     return Clip(frames_FHWC, times, count / total * info.fps, info.fps, total)
 
@@ -146,8 +147,9 @@ def load_stills(media: Sequence[Media], reader: VideoReader | None = None) -> "l
         places.setdefault(item.path, []).append(place)
     pictures: dict[int, Image.Image] = {}
     for path, those in places.items():
-        info = reader.info(path)
-        found = reader.read(path, [_still(media[place], info) for place in those])
+        limit = reader.limit(path)
+        info = reader.info(path, limit)
+        found = reader.read(path, [_still(media[place], info) for place in those], limit)
         pictures |= {place: Image.fromarray(frames[0]) for place, frames in zip(those, found, strict=True)}
     return [pictures[place] for place in range(len(media))]
 

@@ -13,6 +13,7 @@ from mmreflect.data.rendering import Renderer
 from mmreflect.errors import UserError
 from mmreflect.evaluation.runner import evaluate
 from mmreflect.files import sync_folder, write_json
+from mmreflect.media.reader import default_reader
 from mmreflect.models import Loaded, load_model
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
@@ -193,6 +194,12 @@ def save_finished(loaded: Loaded, trainer: Any, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     sync_folder(folder.parent)
+
+
+def videos_read() -> dict[str, dict[str, int]]:
+    """Return what was read of videos, for a run's result: how many clips were decoded, cached, repeated, given up."""
+    counts = dict(sorted(default_reader().counts.items()))
+    return {"videos": counts} if counts else {}
 
 
 def last_values(history: list[dict[str, Any]], *names: str) -> dict[str, float]:

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +67,22 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         options: dict[str, str] | None = None,
     ) -> Path:
         import av
-        from fractions import Fraction
 
         path = tmp_path_factory.mktemp("film") / name
         with av.open(str(path), "w", options=options or {}) as container:
             stream: Any = container.add_stream(codec, rate=fps)
             stream.height, stream.width = size
             stream.pix_fmt = "yuv420p"
-            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000 * fps)
+            tick = Fraction(1, 1000 if times else fps)
+            stream.codec_context.time_base = tick
             if codec == "libx264":
                 stream.options = {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "crf": "10"}
             elif codec != "rawvideo":
                 stream.options = {"g": str(gop), "b": "4000000"}
             for number in range(frames):
                 shown = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_of(number, *size)), format="rgb24")
-                shown.pts = round((times[number] if times else number / fps) * 1000 * fps)
-                shown.time_base = stream.time_base
+                shown.pts = round(times[number] * 1000) if times else number
+                shown.time_base = tick
                 for packet in stream.encode(shown):
                     container.mux(packet)
             for packet in stream.encode():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mmreflect.errors import UserError
+from mmreflect.media import faults
 from mmreflect.media.timeline import VideoInfo
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def open_video(path: str, decoder: DecoderName, threads: int) -> Source:
     Raises:
         UserError: why the file cannot be read; or the decoder is installed but does not load.
     """
+    faults.check_content(path)
     source: Source = load(decoder).open_video(path, threads)
     return source
 

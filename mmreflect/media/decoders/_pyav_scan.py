@@ -79,7 +79,7 @@ def by_index(container: Any, stream: Any, path: str) -> Scanned | None:
     Raises:
         UserError: the index names frames beyond the end of the file.
     """
-    entries = list(stream.index_entries)
+    entries = list(getattr(stream, "index_entries", ()))  # PyAV has it since 16
     count = len(entries)
     if not count or count != stream.frames or not entries[0].size:
         return None

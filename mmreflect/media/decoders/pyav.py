@@ -2,10 +2,12 @@
 
 Frames on the way to one that is wanted, and that nothing refers to, are not decoded at all; a seek happens only where
 the next keyframe is further than `SEEK_FRAMES` ahead. So a request never costs more than the better of a sequential
-pass and a seek per frame, whatever the distance of keyframes. Where this does not come across a frame (timestamps that
-packets and frames do not share, imprecise seeking), one plain pass from the start finds it.
+pass and a seek per frame, whatever the distance of keyframes. Where this does not come across a frame, or finds it
+damaged (timestamps that packets and frames do not share, imprecise seeking, references from before a keyframe), one
+plain pass from the start decides. Damage is what the decoder notices: H.264 has no checksums.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -79,6 +81,7 @@ class PyAvSource:
         self._context: Any = self._stream.codec_context
         self._context.thread_type = "AUTO"
         self._context.thread_count = self._threads
+        self._context.options = {"err_detect": "explode"}  # else it shows what it has patched up, and says nothing
         self._begin()
         self._position: int | None = -1
 
@@ -104,10 +107,10 @@ class PyAvSource:
 
     def _first_frame(self) -> Any:
         """Decode the first frame, and nothing in a way that would not serve later ones."""
-        for frame in self._all_frames():
-            self._ready.appendleft(frame)
+        frame = next(self._all_frames(), None)
+        if frame is not None and not self._damaged:
             self._position = 0
-            return self._ready.popleft()
+            return frame
         faults.check_size(self._path, self._context.width, self._context.height)
         raise faults.damaged(self._path, 0.0) if self._damaged else faults.no_frames(self._path)
 
@@ -140,15 +143,18 @@ class PyAvSource:
             position = number
 
     def _seek(self, key: int, target: int) -> None:
-        """Go to a keyframe, or to one before it where the file does not lead there."""
+        """Go to a keyframe, or to one before it, or to the start, where the file does not lead there."""
         keys = self._scanned.timeline.keys
-        place = keys.index(key)
-        for start in {key: 0, keys[max(0, place - 1)]: 0, 0: 0}:
-            try:
-                self._container.seek(int(self._scanned.pts_N[start]), stream=self._stream)
-            except av.FFmpegError:
-                raise _MissedError from None
-            self._begin()
+        place = bisect_left(keys, key)
+        for start in (key, keys[max(0, place - 1)], None):
+            if start is None:
+                self._start()
+            else:
+                try:
+                    self._container.seek(int(self._scanned.pts_N[start]), stream=self._stream)
+                except av.FFmpegError:
+                    continue
+                self._begin()
             first = next((packet for packet in self._packets if packet.is_keyframe and packet.pts is not None), None)
             if first is not None and first.pts <= target:
                 self._packets = _chain(first, self._packets)
@@ -160,15 +166,13 @@ class PyAvSource:
         while True:
             while self._ready:
                 frame = self._taken()
-                if frame.pts == target:
-                    if self._damaged:
-                        raise faults.damaged(self._path, self._seconds(target))
+                if frame.pts == target and not self._damaged:
                     return frame
-                if frame.pts is None or frame.pts > target:
-                    raise self._missed(target)
+                if frame.pts is None or frame.pts >= target:
+                    raise _MissedError
             packet = next(self._packets, None)
             if packet is None or (packet.dts is not None and packet.dts > target and target not in self._fed):
-                raise self._missed(target)
+                raise _MissedError
             self._decode(packet, "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF")
             if leaves and packet.pts == target:
                 self._decode(None, self._skip)
@@ -193,9 +197,6 @@ class PyAvSource:
         if frame.is_corrupt:
             self._damaged = True
         return frame
-
-    def _missed(self, target: int) -> Exception:
-        return faults.damaged(self._path, self._seconds(target)) if self._damaged else _MissedError()
 
     def _all_frames(self) -> Iterator[Any]:
         """Yield every frame from here on, skipping none."""
@@ -230,9 +231,6 @@ class PyAvSource:
         if damaged or wanted - number > 1:
             raise faults.damaged(self._path, float(self._scanned.timeline.times_N[wanted]))
         return frame
-
-    def _seconds(self, pts: int) -> float:
-        return float((pts - self._scanned.pts_N[0]) * self._stream.time_base)
 
     def _rgb(self, frame: Any) -> "Picture":
         faults.check_size(self._path, frame.width, frame.height)
