@@ -136,11 +136,15 @@ def measure_speed(folder: Path, rounds: int, counts: Sequence[int], decoders: Se
                     empty(folder / name)
                     took[name], found = timed(lambda reader=reader, path=path, count=count: read(path, count, reader))  # type: ignore[misc]
                     assert np.abs(found.astype(np.int16) - truth).mean() < 2, "the frames are the same"
-                    took[f"{name} again"], _ = timed(lambda reader=reader, path=path, count=count: read(path, count, reader))  # type: ignore[misc]
+                    took[f"{name} again"], _ = timed(
+                        lambda reader=reader, path=path, count=count: read(path, count, reader)
+                    )  # type: ignore[misc]
                 if turn:  # the first round starts workers and fills the system's own caches
                     for name, value in took.items():
                         seconds.setdefault(name, []).append(value)
-            rows.append({"clip": label, "frames": count, **{name: statistics.median(all_) for name, all_ in seconds.items()}})
+            rows.append(
+                {"clip": label, "frames": count, **{name: statistics.median(all_) for name, all_ in seconds.items()}}
+            )
     for reader in readers.values():
         reader.close()
     return rows
@@ -195,7 +199,9 @@ def summed_up(rows: Sequence[dict[str, Any]], memory: dict[str, float]) -> dict[
     }
 
 
-def show(rows: Sequence[dict[str, Any]], memory: dict[str, float], worst: dict[str, float], decoders: Sequence[str]) -> None:
+def show(
+    rows: Sequence[dict[str, Any]], memory: dict[str, float], worst: dict[str, float], decoders: Sequence[str]
+) -> None:
     """Print the tables."""
     others = [name for name in decoders if name != "pyav"]
     header = ["clip", "frames", "sequential, ms", "seeking, ms", "ours, ms", "ratio", "again, ms", "ratio"]
@@ -240,7 +246,11 @@ def main() -> None:
     show(rows, memory, worst, decoders)
     if arguments.json:
         result = {"rows": rows, "memory": memory, "worst": worst, "goals": GOALS, "rounds": rounds, "cores": cores()}
-        result |= {"python": platform.python_version(), "av": av.__version__, "machine": f"{platform.machine()} {sys.platform}"}
+        result |= {
+            "python": platform.python_version(),
+            "av": av.__version__,
+            "machine": f"{platform.machine()} {sys.platform}",
+        }
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
 

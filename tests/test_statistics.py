@@ -52,7 +52,10 @@ def test_questions_that_share_a_video_are_drawn_together() -> None:
         draws(4, 0, ["a", "b", "c"])
 
 
-@pytest.mark.parametrize(("wins", "losses", "wanted"), [(5, 0, 0.0625), (0, 5, 0.0625), (3, 3, 1.0), (0, 0, 1.0), (8, 2, 2 * 56 / 1024), (1, 0, 1.0)])
+@pytest.mark.parametrize(
+    ("wins", "losses", "wanted"),
+    [(5, 0, 0.0625), (0, 5, 0.0625), (3, 3, 1.0), (0, 0, 1.0), (8, 2, 2 * 56 / 1024), (1, 0, 1.0)],
+)
 def test_the_sign_test_is_exact(wins: int, losses: int, wanted: float) -> None:
     assert sign_test(wins, losses) == pytest.approx(wanted)
 

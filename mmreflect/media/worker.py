@@ -13,7 +13,9 @@ import resource
 import signal
 import sys
 import traceback
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from mmreflect.errors import UserError
@@ -29,6 +31,8 @@ RETIRE_READS = 500
 RETIRE_BYTES = 2 << 30
 """After so many requests, or grown so large, a worker is replaced: libraries leak."""
 GRACE_S = 10.0
+AHEAD = 4
+"""Decoded frames that may wait to be resized."""
 
 
 class _FullError(Exception):
@@ -97,18 +101,31 @@ class _Worker:
 
 
 def _write(source: Source, outputs: list[dict[str, Any]]) -> None:
-    """Write each output's frames to its file; all of them are decoded in one go, in the order of their times."""
+    """Write each output's frames to its file; all of them are decoded in one go, in the order of their times.
+
+    A second thread resizes and writes while the next frames are decoded; few frames are in memory at any time.
+    """
     starts = [_begin(output["file"], [len(output["times"]), *output["size"], 3]) for output in outputs]
     order = sorted(
         (time, number, frame) for number, output in enumerate(outputs) for frame, time in enumerate(output["times"])
     )
     pictures = source.frames([time for time, _, _ in order])
-    for (_, number, frame), picture in zip(order, pictures, strict=True):
-        output = outputs[number]
-        content = _shown(picture, output["crop"], output["size"], output["stamps"][frame] if output["stamps"] else None)
-        with _full_disk_named(), open(output["file"], "r+b") as file:
-            file.seek(starts[number] + frame * len(content))
-            file.write(content)
+    with ThreadPoolExecutor(1) as writer:
+        waiting: deque[Future[None]] = deque()
+        for (_, number, frame), picture in zip(order, pictures, strict=True):
+            waiting.append(writer.submit(_put, picture, outputs[number], starts[number], frame))
+            if len(waiting) > AHEAD:
+                waiting.popleft().result()
+        for put in waiting:
+            put.result()
+
+
+def _put(picture: "Picture", output: dict[str, Any], start: int, frame: int) -> None:
+    """Write one frame to its place."""
+    content = _shown(picture, output["crop"], output["size"], output["stamps"][frame] if output["stamps"] else None)
+    with _full_disk_named(), open(output["file"], "r+b") as file:
+        file.seek(start + frame * len(content))
+        file.write(content)
 
 
 def _begin(file: str, shape: list[int]) -> int:

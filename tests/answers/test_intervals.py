@@ -63,7 +63,9 @@ def test_iou(left: object, right: object, wanted: float) -> None:
     assert iou(left, right) == pytest.approx(wanted)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [None, [1], [2, 1], ["1", 2], [True, 2], [1, float("nan")], "[1, 2]", [1, float("inf")]])
+@pytest.mark.parametrize(
+    "value", [None, [1], [2, 1], ["1", 2], [True, 2], [1, float("nan")], "[1, 2]", [1, float("inf")]]
+)
 def test_what_is_no_interval(value: object) -> None:
     assert interval_of(value) is None
 

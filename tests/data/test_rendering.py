@@ -31,7 +31,15 @@ def conversations_of(clip: Path, grid: Path) -> list[Conversation]:
     shown = [[film, "How many?"], ["see:", picture, part, "and:", film, "?"], ["nothing"]]
     return [
         Conversation(
-            [{"role": "user", "content": [{"type": item.kind} if isinstance(item, Media) else {"type": "text", "text": item} for item in content]}],
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": item.kind} if isinstance(item, Media) else {"type": "text", "text": item}
+                        for item in content
+                    ],
+                }
+            ],
             [item for item in content if isinstance(item, Media)],
         )
         for content in shown
@@ -45,14 +53,26 @@ def test_it_writes_what_the_processor_writes(renderer: Renderer, clip: Path, gri
     loaded: dict[Media, Any] = {}
     for item in media:
         sampling, fallback = renderer.pixels.limits(SMALL)
-        loaded[item] = load_media_image(item) if item.kind == "image" else load_video(item, sampling, renderer.pixels.unit, fallback)
-    texts = [renderer.processor.apply_chat_template(item.messages, add_generation_prompt=True, tokenize=False) for item in conversations]
+        loaded[item] = (
+            load_media_image(item)
+            if item.kind == "image"
+            else load_video(item, sampling, renderer.pixels.unit, fallback)
+        )
+    texts = [
+        renderer.processor.apply_chat_template(item.messages, add_generation_prompt=True, tokenize=False)
+        for item in conversations
+    ]
     clips = [found for item in media if isinstance(found := loaded[item], Clip)]
     batch = renderer.processor(
-        text=texts, images=[loaded[item] for item in media if item.kind == "image"], **renderer._video_call(clips), return_tensors=None
+        text=texts,
+        images=[loaded[item] for item in media if item.kind == "image"],
+        **renderer._video_call(clips),
+        return_tensors=None,
     )
     assert renderer.encode(conversations, reply=True) == [list(ids) for ids in batch["input_ids"]]
-    pixels = torch.cat([item["pixel_values_videos"] for item in renderer.features([item for item in media if item.kind == "video"])])
+    pixels = torch.cat(
+        [item["pixel_values_videos"] for item in renderer.features([item for item in media if item.kind == "video"])]
+    )
     assert torch.equal(pixels, torch.as_tensor(batch["pixel_values_videos"]))
 
 
@@ -73,7 +93,9 @@ def test_what_was_written_outlives_the_features(renderer: Renderer, clip: Path, 
     assert small.encode(conversations, reply=False) == small.encode(conversations, reply=False)
     assert len(small._cache) == 1
     (again,) = small.features(conversations[0].media)
-    assert torch.equal(again["pixel_values_videos"], renderer.features(conversations[0].media)[0]["pixel_values_videos"])
+    assert torch.equal(
+        again["pixel_values_videos"], renderer.features(conversations[0].media)[0]["pixel_values_videos"]
+    )
 
 
 def test_a_template_without_places_is_refused(renderer: Renderer, clip: Path) -> None:
@@ -83,7 +105,9 @@ def test_a_template_without_places_is_refused(renderer: Renderer, clip: Path) ->
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_5"])
-def test_a_span_carries_the_seconds_of_the_whole_video(family: str, tiny_model: Callable[[str], Path], clip: Path) -> None:
+def test_a_span_carries_the_seconds_of_the_whole_video(
+    family: str, tiny_model: Callable[[str], Path], clip: Path
+) -> None:
     loaded = load_model(ModelConfig(path=str(tiny_model(family))))
     renderer = Renderer(loaded.tokenizer, loaded.processor)
     part = Media("video", str(clip), span=(1.0, 3.0), frames=SMALL)

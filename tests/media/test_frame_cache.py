@@ -59,7 +59,9 @@ def test_what_makes_other_frames_has_another_name(film: Film, reader: VideoReade
     ):
         load_video(media, sampling, reader=reader)
     assert reader.counts == {"decoded": 5} and len(entries(tmp_path / "frames")) == 5
-    load_video(Media("video", path, frames=FrameSampling(nframes=4, min_pixels=784, max_pixels=4 * 784)), TINY, reader=reader)
+    load_video(
+        Media("video", path, frames=FrameSampling(nframes=4, min_pixels=784, max_pixels=4 * 784)), TINY, reader=reader
+    )
     assert reader.counts["cached"] == 1, "the same request in other words"
 
 
@@ -79,7 +81,13 @@ def test_a_changed_file_is_read_anew(film: Film, numbers: Numbers, reader: Video
 def test_the_mark_sees_both_ends_size_and_time(tmp_path: Path) -> None:
     path = tmp_path / "a"
     marks = set()
-    for content, stamp in ((b"a" * 200_000, 1), (b"b" + b"a" * 199_999, 1), (b"a" * 199_999 + b"b", 1), (b"a" * 200_001, 1), (b"a" * 200_000, 2)):
+    for content, stamp in (
+        (b"a" * 200_000, 1),
+        (b"b" + b"a" * 199_999, 1),
+        (b"a" * 199_999 + b"b", 1),
+        (b"a" * 200_001, 1),
+        (b"a" * 200_000, 2),
+    ):
         path.write_bytes(content)
         os.utime(path, (stamp, stamp))
         marks.add(file_mark(str(path)))
@@ -101,7 +109,9 @@ def test_used_longest_ago_goes_first(tmp_path: Path) -> None:
 def test_what_is_larger_than_the_limit_is_not_kept(film: Film, tmp_path: Path) -> None:
     reader = VideoReader(ReaderConfig(cache=str(tmp_path / "frames"), cache_gib=4000 / 2**30, workers=1))
     media = Media("video", str(film(frames=40)))
-    assert len(load_video(media, TINY, reader=reader).times_F) == len(load_video(media, TINY, reader=reader).times_F) == 4
+    assert (
+        len(load_video(media, TINY, reader=reader).times_F) == len(load_video(media, TINY, reader=reader).times_F) == 4
+    )
     assert reader.counts == {"decoded": 2} and not entries(tmp_path / "frames")
     reader.close()
 
@@ -127,7 +137,10 @@ print(cache.works, cache.evicted)
 def test_several_processes_share_one_limit(tmp_path: Path) -> None:
     """Three of them write 3.6 MB into a folder of one, and read what the others remove."""
     running = [
-        subprocess.Popen([sys.executable, "-c", FILLING, str(tmp_path / "frames"), name], stdout=subprocess.PIPE, text=True) for name in "abc"
+        subprocess.Popen(
+            [sys.executable, "-c", FILLING, str(tmp_path / "frames"), name], stdout=subprocess.PIPE, text=True
+        )
+        for name in "abc"
     ]
     said = [process.communicate()[0].split() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0] and all(works == "True" for works, _ in said)
@@ -162,7 +175,9 @@ def test_a_short_entry_is_made_again(film: Film, reader: VideoReader, tmp_path: 
     assert len(load_video(media, TINY, reader=reader).times_F) == 4 and reader.counts == {"decoded": 3}
 
 
-def test_a_folder_that_cannot_be_written_is_told_once(film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_is_told_once(
+    film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("in the way")
     reader = VideoReader(ReaderConfig(cache=str(tmp_path / "file" / "frames"), workers=1))
     media = Media("video", str(film(frames=40)))
@@ -174,7 +189,9 @@ def test_a_folder_that_cannot_be_written_is_told_once(film: Film, tmp_path: Path
     reader.close()
 
 
-def test_a_full_disk_is_told_once(film: Film, reader: VideoReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_told_once(
+    film: Film, reader: VideoReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The cache folder hands out names on a device that is always full."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from mmreflect.errors import UserError
-from mmreflect.media.sampling import even_times, frame_cap, frame_count, frame_indices, frame_range, frame_size, smart_resize
+from mmreflect.media.sampling import (
+    even_times,
+    frame_cap,
+    frame_count,
+    frame_indices,
+    frame_range,
+    frame_size,
+    smart_resize,
+)
 from mmreflect.records import FrameSampling
 
 COARSE = FrameSampling(fps=1, min_frames=4, max_frames=512, min_tokens=8, max_tokens=128, total_tokens=8192)
@@ -27,7 +35,15 @@ def test_budgets_of_long_video(seconds: int, sampling: FrameSampling, frames: in
     """REVISOR's own numbers for 30 frames per second; 6,272 pixels are 8 tokens of 28x28."""
     assert frame_count(seconds * 30, 30.0, sampling) == frames
     assert frame_cap(sampling, frames, 28) == (6_272, cap)
-    pixels = replace(sampling, min_tokens=None, max_tokens=None, total_tokens=None, min_pixels=6272, max_pixels=sampling.max_tokens * 784, total_pixels=6_422_528)  # type: ignore[operator]
+    pixels = replace(
+        sampling,
+        min_tokens=None,
+        max_tokens=None,
+        total_tokens=None,
+        min_pixels=6272,
+        max_pixels=sampling.max_tokens * 784,
+        total_pixels=6_422_528,
+    )  # type: ignore[operator]
     assert frame_cap(pixels, frames, 28) == (6_272, cap)
 
 
@@ -85,7 +101,9 @@ def test_frames_are_even_with_both_ends() -> None:
         ((1.0, 1.01), (30, 30)),
     ],
 )
-def test_a_span_is_cut_to_whole_frames_of_the_video(span: tuple[float, float] | None, expected: tuple[int, int]) -> None:
+def test_a_span_is_cut_to_whole_frames_of_the_video(
+    span: tuple[float, float] | None, expected: tuple[int, int]
+) -> None:
     assert frame_range(300, 30.0, span) == expected
 
 
@@ -120,12 +138,20 @@ def test_it_counts_and_sizes_as_qwen_vl_utils() -> None:
     draw = random.Random(0)
     for _ in range(3000):
         total, rate = draw.randint(2, 20_000), draw.choice([1.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 59.94])
-        sampling = FrameSampling(fps=draw.choice([0.2, 0.5, 1.0, 2.0, 3.7]), min_frames=draw.randint(1, 10), max_frames=draw.randint(10, 900))
+        sampling = FrameSampling(
+            fps=draw.choice([0.2, 0.5, 1.0, 2.0, 3.7]), min_frames=draw.randint(1, 10), max_frames=draw.randint(10, 900)
+        )
         element = {"fps": sampling.fps, "min_frames": sampling.min_frames, "max_frames": sampling.max_frames}
-        assert frame_count(total, rate, sampling) == reference.smart_nframes(element, total, rate), (total, rate, element)
+        assert frame_count(total, rate, sampling) == reference.smart_nframes(element, total, rate), (
+            total,
+            rate,
+            element,
+        )
         wanted = draw.randint(2, 64)
         if round(wanted / 2) * 2 <= total:
-            assert frame_count(total, rate, FrameSampling(nframes=wanted)) == reference.smart_nframes({"nframes": wanted}, total, rate)
+            assert frame_count(total, rate, FrameSampling(nframes=wanted)) == reference.smart_nframes(
+                {"nframes": wanted}, total, rate
+            )
         height, width, unit = draw.randint(40, 2000), draw.randint(40, 2000), draw.choice([28, 32])
         least = draw.randint(1, 200) * unit * unit
         most = least * draw.randint(2, 8)

@@ -18,8 +18,12 @@ def test_it_is_red_in_the_lower_left_corner(height: int) -> None:
     pixels = np.asarray(picture).astype(int)
     rows, columns = np.nonzero((pixels[..., 0] > 200) & (pixels[..., 1] < 60) & (pixels[..., 2] < 60))
     margin = 0.05 * height
-    assert rows.max() == pytest.approx(height - margin, abs=2) and columns.min() == pytest.approx(margin, abs=0.02 * height)
-    assert 0.06 * height < rows.max() - rows.min() + 1 < 0.1 * height, "capitals of a font that is a tenth of the picture high"
+    assert rows.max() == pytest.approx(height - margin, abs=2) and columns.min() == pytest.approx(
+        margin, abs=0.02 * height
+    )
+    assert 0.06 * height < rows.max() - rows.min() + 1 < 0.1 * height, (
+        "capitals of a font that is a tenth of the picture high"
+    )
     assert (pixels[: height // 2] == 90).all()
 
 

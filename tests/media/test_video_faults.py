@@ -75,7 +75,9 @@ def half_the_frames(path: Path, content: bytes, index_last: bytes) -> None:
 def scrambled(path: Path, content: bytes, index_last: bytes) -> None:
     changed = bytearray(content)
     start = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 3
-    changed[start : start + 200] = np.random.Generator(np.random.Philox(1)).integers(0, 256, 200, dtype=np.uint8).tobytes()
+    changed[start : start + 200] = (
+        np.random.Generator(np.random.Philox(1)).integers(0, 256, 200, dtype=np.uint8).tobytes()
+    )
     path.write_bytes(changed)
 
 
@@ -101,7 +103,9 @@ def no_frame(path: Path, content: bytes, index_last: bytes) -> None:
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"
         for shade in (0, 99):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), shade, np.uint8), format="rgb24")):
+            for packet in stream.encode(
+                av.VideoFrame.from_ndarray(np.full((64, 64, 3), shade, np.uint8), format="rgb24")
+            ):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
@@ -144,7 +148,13 @@ BROKEN = [
 
 @pytest.mark.parametrize(("broken", "reason"), BROKEN, ids=lambda item: getattr(item, "__name__", ""))
 def test_each_fault_has_its_own_reason(
-    broken: Callable[[Path, bytes, bytes], None], reason: str, tmp_path: Path, content: bytes, index_last: bytes, reader: VideoReader, film: Film
+    broken: Callable[[Path, bytes, bytes], None],
+    reason: str,
+    tmp_path: Path,
+    content: bytes,
+    index_last: bytes,
+    reader: VideoReader,
+    film: Film,
 ) -> None:
     path = tmp_path / "broken.mp4"
     broken(path, content, index_last)
@@ -158,7 +168,9 @@ def test_each_fault_has_its_own_reason(
 
 
 @pytest.mark.parametrize("broken", [text, no_index, half_the_frames])
-def test_a_check_finds_what_does_not_open(broken: Callable[[Path, bytes, bytes], None], tmp_path: Path, content: bytes, index_last: bytes) -> None:
+def test_a_check_finds_what_does_not_open(
+    broken: Callable[[Path, bytes, bytes], None], tmp_path: Path, content: bytes, index_last: bytes
+) -> None:
     broken(tmp_path / "broken.mp4", content, index_last)
     with pytest.raises(UserError, match=r"not a video|cut off|breaks off"):
         check_video(tmp_path / "broken.mp4")

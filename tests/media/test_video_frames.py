@@ -23,7 +23,11 @@ Numbers = Callable[[Any], list[int]]
 
 @pytest.fixture(params=["pyav", "decord", "torchcodec"])
 def decoder(request: pytest.FixtureRequest) -> str:
-    pytest.importorskip({"pyav": "av"}.get(request.param, request.param), reason=f"{request.param} is not installed", exc_type=ImportError)
+    pytest.importorskip(
+        {"pyav": "av"}.get(request.param, request.param),
+        reason=f"{request.param} is not installed",
+        exc_type=ImportError,
+    )
     try:
         load(request.param)
     except UserError as error:
@@ -46,7 +50,9 @@ def test_every_decoder_gives_the_frames_of_their_times(decoder: str, gop: int, f
         got = list(source.frames(times))
         wanted = [min(89, max(0, int(time * 30 + 0.1))) for time in times]
         assert numbers(got) == wanted
-        assert max(np.abs(frame.astype(int) - truth[number]).mean() for frame, number in zip(got, wanted, strict=True)) < 2
+        assert (
+            max(np.abs(frame.astype(int) - truth[number]).mean() for frame, number in zip(got, wanted, strict=True)) < 2
+        )
     source.close()
     assert source.second_passes == 0
 
@@ -78,7 +84,13 @@ def test_torchcodec_refuses_a_variable_rate(film: Film) -> None:
 
 @pytest.mark.parametrize(
     ("name", "codec", "gop"),
-    [("a.mkv", "libx264", 12), ("a.ts", "libx264", 12), ("a.avi", "mpeg4", 12), ("a.webm", "libvpx", 12), ("a.mp4", "libx265", 12)],
+    [
+        ("a.mkv", "libx264", 12),
+        ("a.ts", "libx264", 12),
+        ("a.avi", "mpeg4", 12),
+        ("a.webm", "libvpx", 12),
+        ("a.mp4", "libx265", 12),
+    ],
 )
 def test_every_container_gives_every_frame(name: str, codec: str, gop: int, film: Film, numbers: Numbers) -> None:
     """Also those without an index, with rounded times, with times that do not begin at 0, and with open groups."""
@@ -93,7 +105,9 @@ def test_every_container_gives_every_frame(name: str, codec: str, gop: int, film
         assert numbers(source.frames([place / 30 for place in places])) == places
 
 
-@pytest.mark.parametrize(("matrix", "size"), [((0, 1, -1, 0), (96, 48)), ((-1, 0, 0, -1), (48, 96)), ((0, -1, 1, 0), (96, 48))])
+@pytest.mark.parametrize(
+    ("matrix", "size"), [((0, 1, -1, 0), (96, 48)), ((-1, 0, 0, -1), (48, 96)), ((0, -1, 1, 0), (96, 48))]
+)
 def test_a_turned_video_is_shown_upright(matrix: tuple[int, ...], size: tuple[int, int], film: Film) -> None:
     """The matrix of a quarter turn clockwise brings the first column, which is bright, to the top."""
     path = film(frames=2, size=(48, 96))
@@ -138,16 +152,28 @@ def test_one_frame_becomes_two(film: Film, numbers: Numbers, reader: VideoReader
     assert numbers(clip.frames_FHWC) == [0, 0] and reader.counts["repeated frames"] == 1
 
 
-def test_stamps_run_from_the_start_to_the_end_of_the_span(film: Film, monkeypatch: pytest.MonkeyPatch, reader: VideoReader) -> None:
+def test_stamps_run_from_the_start_to_the_end_of_the_span(
+    film: Film, monkeypatch: pytest.MonkeyPatch, reader: VideoReader
+) -> None:
     asked: list[Any] = []
     inner = VideoReader.read
-    monkeypatch.setattr(VideoReader, "read", lambda self, path, requests, limit: (asked.extend(requests), inner(self, path, requests, limit))[1])
+    monkeypatch.setattr(
+        VideoReader,
+        "read",
+        lambda self, path, requests, limit: (asked.extend(requests), inner(self, path, requests, limit))[1],
+    )
     sampling = FrameSampling(nframes=4, timestamps=True, min_tokens=50, max_tokens=100)
     path = film(frames=120)
     whole = load_video(Media("video", str(path)), sampling, reader=reader)
     part = load_video(Media("video", str(path), span=(1.0, 99.0)), sampling, reader=reader)
-    assert [request.stamps for request in asked] == [("0.0 s", "1.3 s", "2.7 s", "4.0 s"), ("1.0 s", "2.0 s", "3.0 s", "4.0 s")]
-    red = [int(((frames[..., 0].astype(int) - frames[..., 1]) > 120).sum()) for frames in (*whole.frames_FHWC, *part.frames_FHWC)]
+    assert [request.stamps for request in asked] == [
+        ("0.0 s", "1.3 s", "2.7 s", "4.0 s"),
+        ("1.0 s", "2.0 s", "3.0 s", "4.0 s"),
+    ]
+    red = [
+        int(((frames[..., 0].astype(int) - frames[..., 1]) > 120).sum())
+        for frames in (*whole.frames_FHWC, *part.frames_FHWC)
+    ]
     assert min(red) > 20, "every frame is stamped"
 
 
@@ -183,14 +209,20 @@ def test_length_is_counted_and_not_believed(film: Film, reader: VideoReader) -> 
     assert struct.unpack(">d", content[place : place + 8])[0] == pytest.approx(2000.0, abs=40)
     path.write_bytes(content[:place] + struct.pack(">d", 999_000.0) + content[place + 8 :])
     info = video_info(path, reader)
-    assert info.frames == 60 and info.duration == pytest.approx(2.0, abs=0.01) and info.fps == pytest.approx(30.0, abs=0.01)
+    assert (
+        info.frames == 60
+        and info.duration == pytest.approx(2.0, abs=0.01)
+        and info.fps == pytest.approx(30.0, abs=0.01)
+    )
 
 
 def test_what_is_not_installed_is_named(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(film(frames=2))
     real = __import__("importlib.util").util.find_spec
     hidden = {"decord"}
-    monkeypatch.setattr("mmreflect.media.decoders.importlib.util.find_spec", lambda name: None if name in hidden else real(name))
+    monkeypatch.setattr(
+        "mmreflect.media.decoders.importlib.util.find_spec", lambda name: None if name in hidden else real(name)
+    )
     with pytest.raises(UserError, match=r"the decoder decord is not installed[\s\S]*pip install decord"):
         VideoReader(ReaderConfig(decoder="decord", cache="off")).info(path)
     hidden |= {"av", "torchcodec"}

@@ -39,7 +39,9 @@ def test_what_takes_too_long_is_stopped_and_named(film: Film, tmp_path: Path) ->
     reader.info(path)
     os.kill(only_worker(reader).process.pid, signal.SIGSTOP)
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"reading .*film.mp4 took more than 0.6 s and was stopped[\s\S]*raise time_limit_s"):
+    with pytest.raises(
+        UserError, match=r"reading .*film.mp4 took more than 0.6 s and was stopped[\s\S]*raise time_limit_s"
+    ):
         load_video(Media("video", path), TINY, reader=reader)
     assert 0.5 < time.monotonic() - began < 3
     assert len(load_video(Media("video", path), TINY, reader=reader).times_F) == 4
@@ -50,7 +52,9 @@ def test_what_takes_too_long_is_stopped_and_named(film: Film, tmp_path: Path) ->
 def test_the_limit_is_one_for_all_that_a_clip_asks(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two requests of 0.6 seconds each use up one second; there is no third."""
     reader = VideoReader(ReaderConfig(cache="off", workers=1, time_limit_s=1.0))
-    monkeypatch.setattr(WorkerPool, "ask", lambda self, request, seconds: ({"mark": "0", "info": INFO, "second_passes": 0}, 0.6))
+    monkeypatch.setattr(
+        WorkerPool, "ask", lambda self, request, seconds: ({"mark": "0", "info": INFO, "second_passes": 0}, 0.6)
+    )
     with pytest.raises(UserError, match="took more than 1 s"):
         load_video(Media("video", str(film(frames=10))), TINY, reader=reader)
 
@@ -68,7 +72,9 @@ def test_an_idle_worker_found_dead_is_replaced(film: Film, reader: VideoReader) 
     assert not reader.counts["crashed"] and reader._pool is not None and reader._pool.started == 2
 
 
-def test_a_crash_over_a_request_says_which_signal(film: Film, reader: VideoReader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_over_a_request_says_which_signal(
+    film: Film, reader: VideoReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = str(film(frames=10))
     reader.info(path)
     process = only_worker(reader).process
@@ -128,7 +134,11 @@ def test_threads_share_the_workers(film: Film, numbers: Numbers, tmp_path: Path)
     reader = VideoReader(ReaderConfig(cache=str(tmp_path / "frames"), workers=2))
     paths = [str(film(f"{number}.mp4", frames=20 + number)) for number in range(6)]
     with ThreadPoolExecutor(8) as threads:
-        clips = list(threads.map(lambda path: load_video(Media("video", path), FrameSampling(nframes=2), reader=reader), paths * 4))
+        clips = list(
+            threads.map(
+                lambda path: load_video(Media("video", path), FrameSampling(nframes=2), reader=reader), paths * 4
+            )
+        )
     assert [numbers(clip.frames_FHWC) for clip in clips] == [[0, 19 + number] for number in range(6)] * 4
     assert reader._pool is not None and reader._pool.started <= 2
     reader.close()

@@ -166,12 +166,26 @@ def test_a_file_of_rollouts_may_hold_probes_and_facts(tmp_path: Path, run_cli: C
     """DADR on recorded rollouts: questions and grounding in one file have different parts."""
     look = "<think>x</think><time_interval>[3.0, 7.5]</time_interval>"
     rows = [
-        {"sample_id": "q", "text": f"{look}<think>y</think><answer>B</answer>", "answer": "B", "facts": {"options": ["x", "y"]}, "probes": {"sufficiency": "B"}, "rollout_facts": {"segment": [3.0, 7.5]}},
-        {"sample_id": "g", "text": look, "answer": "[3, 7.5]", "facts": {"task": "grounding", "gt_interval": [3.0, 7.5], "answer_type": "temporal_iou"}},
+        {
+            "sample_id": "q",
+            "text": f"{look}<think>y</think><answer>B</answer>",
+            "answer": "B",
+            "facts": {"options": ["x", "y"]},
+            "probes": {"sufficiency": "B"},
+            "rollout_facts": {"segment": [3.0, 7.5]},
+        },
+        {
+            "sample_id": "g",
+            "text": look,
+            "answer": "[3, 7.5]",
+            "facts": {"task": "grounding", "gt_interval": [3.0, 7.5], "answer_type": "temporal_iou"},
+        },
     ]
     (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = Path(__file__).parent.parent.parent / "configs/events/grpo.yaml"
-    code, text = run_cli("score", recipe.read_text(), f"rollouts={tmp_path / 'rollouts.jsonl'}", f"output={tmp_path / 'out.jsonl'}")
+    code, text = run_cli(
+        "score", recipe.read_text(), f"rollouts={tmp_path / 'rollouts.jsonl'}", f"output={tmp_path / 'out.jsonl'}"
+    )
     assert code == 0, text
     first, second = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert first["value"] == pytest.approx(1.0) and first["parts"]["dadr.sufficiency"] == 1.0
