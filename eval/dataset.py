@@ -11,7 +11,9 @@ from pydantic import Field
 from mmreflect import console
 from mmreflect.components import EngineOption, EnvironmentOption, default
 from mmreflect.config import config as config_class
+from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
+from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions, model_subject
 from mmreflect.files import content_mark, model_mark
 from mmreflect.models import ModelOption, check_model
 
@@ -84,7 +86,30 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     show_ledger(f"{config.model.path} on {config.data.path}", {config.data.split: found.ledger})
     if read := videos_read():
         console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
-    return {"ledger": found.ledger.to_json()}
+    terms = _contract(config, len(samples), loaded.tokenizer.chat_template)
+    return {"ledger": found.ledger.to_json(), "contract": terms.to_json()}
+
+
+def _contract(config: Config, questions: int, template: str | None) -> Contract:
+    """Return what these scores depend on beside the model."""
+    decoding = {
+        "engine": config.engine.name,
+        "temperature": config.temperature,
+        "max_new_tokens": config.max_new_tokens,
+    }
+    decoding["budget"] = config.budget
+    if config.temperature:
+        decoding |= {"top_p": config.top_p, "top_k": config.top_k, "seed": config.seed}
+    data = to_tree(config.data)
+    return Contract(
+        model=model_subject(config.model),
+        benchmark=dataset_terms(config.data.path, config.data.split, questions),
+        prompt={"environment": hash_of(to_tree({"environment": config.environment})), "template": hash_of(template)},
+        pixels={name: data[name] for name in ("min_pixels", "max_pixels", "frames")},
+        decoding=decoding,
+        rule="verifier",
+        versions=library_versions(),
+    )
 
 
 if __name__ == "__main__":

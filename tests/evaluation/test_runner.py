@@ -8,6 +8,7 @@ import pytest
 from mmreflect.cli import main
 from mmreflect.environments import single_turn
 from mmreflect.evaluation.runner import evaluate
+from mmreflect.files import read_json
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Request, Sampling
 from mmreflect.rollouts.engines.scripted import ScriptedEngine
@@ -120,3 +121,28 @@ def test_chat_colours_blocks_and_shows_markup_as_it_is() -> None:
     assert (
         "\\[red]a" in shown and "[magenta]<reflection>b</reflection>[/]" in shown and shown.count("[bold green]") == 2
     )
+
+
+def test_a_result_records_its_contract(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Another model is the same contract, another prompt or limit is not."""
+
+    def evaluated(name: str, family: str = "qwen2_5_vl", **settings: Any) -> str:
+        config = {
+            "benchmark": "dataset",
+            "output": str(tmp_path / name),
+            "model": str(tiny_model(family)),
+            "data": {"path": str(grid), "split": "validation"},
+            "max_new_tokens": 4,
+        }
+        code, text = run_cli("eval", config | settings)
+        assert code == 0, text
+        return str(tmp_path / name)
+
+    one, two = evaluated("one"), evaluated("two", "qwen2_vl")
+    other = evaluated("other", environment={"name": "single_turn", "instruction": "Think first."})
+    contracts = [read_json(Path(item) / "result.json")["contract"] for item in (one, two, other)]
+    assert contracts[0]["hash"] == contracts[1]["hash"] != contracts[2]["hash"]
+    assert contracts[0]["model"]["weights"] != contracts[1]["model"]["weights"]
+    assert main(["eval", "compare", one, two]) == 0 and main(["eval", "compare", one, other]) == 2
