@@ -18,7 +18,9 @@ VERBS = {
     "build": "build a dataset: mmreflect build configs/build/grid.yaml",
     "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
     "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml",
-    "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH",
+    "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH; or score recorded responses: "
+    "mmreflect eval rescore BENCHMARK responses=FILE.jsonl output=OUT.jsonl [rule=official]; or compare two results: "
+    "mmreflect eval compare OUTPUT OUTPUT",
     "check": "render and measure every sample of a training config: mmreflect check configs/train/grpo.yaml",
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
@@ -86,7 +88,11 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 def _run(arguments: argparse.Namespace) -> None:
     verb = arguments.verb
-    if verb in ("build", "train", "merge", "eval"):
+    if verb == "eval" and arguments.config == "rescore":
+        _rescore(arguments.overrides)
+    elif verb == "eval" and arguments.config == "compare":
+        _compare(arguments.overrides)
+    elif verb in ("build", "train", "merge", "eval"):
         from mmreflect.launch import prepare
 
         job = prepare(verb, arguments.config, arguments.overrides)
@@ -128,6 +134,30 @@ def _run(arguments: argparse.Namespace) -> None:
         doctor()
     else:
         _list_recipes()
+
+
+def _rescore(words: Sequence[str]) -> None:
+    from mmreflect import recipes
+    from mmreflect.evaluation.rescore import rescore_file
+
+    if not words or "=" in words[0]:
+        known = ", ".join(name for name in recipes.names("benchmark"))
+        raise UserError("no benchmark is named", f"one of: {known}", "name it behind the word rescore")
+    leaf = recipes.load("benchmark", words[0])
+    if not hasattr(leaf, "BENCHMARK"):
+        raise UserError(
+            f"{words[0]} has no rules of its own", "a benchmark", "use mmreflect grade for answers with a reference"
+        )
+    rescore_file(leaf.BENCHMARK, words[1:])
+
+
+def _compare(words: Sequence[str]) -> None:
+    from mmreflect.evaluation.compare import compare
+
+    folders = [word for word in words if "=" not in word]
+    if len(folders) != 2:
+        raise UserError(f"{len(folders)} results are named", "two output folders of mmreflect eval", "name both")
+    compare(folders[0], folders[1], [word for word in words if "=" in word])
 
 
 def _list_recipes() -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,20 @@ seed: 1
 splits: {{train: 48, rl: 12, validation: 6}}
 output: {output}
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--parity-fixtures", help="folder of recorded responses with the verdicts of official scripts")
+
+
+@pytest.fixture(scope="session")
+def parity_fixtures(request: pytest.FixtureRequest) -> Path:
+    """The folder of recorded responses; they are not ours to hand on, so that the project holds none."""
+    given = request.config.getoption("--parity-fixtures") or os.environ.get("MMREFLECT_PARITY_FIXTURES")
+    if not given:
+        pytest.skip("no recorded responses: --parity-fixtures and MMREFLECT_PARITY_FIXTURES are not set")
+    assert Path(given).is_dir(), f"{given} is no folder"
+    return Path(given)
 
 
 @pytest.fixture(scope="session")

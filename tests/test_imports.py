@@ -12,7 +12,7 @@ LEAVES = ("data_builders", "train", "eval")
 
 LAYERS = [
     {"__init__", "errors", "files", "records", "config", "seeds", "console", "components"},
-    {"answers", "reflection", "media", "statistics"},
+    {"answers", "reflection", "media", "remote", "statistics"},
     {"tiny", "models", "data", "runs"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
@@ -75,7 +75,8 @@ def test_leaves_import_the_library_and_never_each_other(path: Path) -> None:
     "module",
     ["mmreflect.records", "mmreflect.answers.grade", "mmreflect.reflection.ledger", "mmreflect.data.store", "mmreflect.building",
      "mmreflect.cli", "mmreflect.launch", "mmreflect.report", "mmreflect.stages.forced_rethinking", "mmreflect.rl.selections.ssr",
-     "mmreflect.training.arguments", "mmreflect.training.validation"],
+     "mmreflect.training.arguments", "mmreflect.training.validation",
+     "mmreflect.remote.client", "mmreflect.rollouts.engines.openai"],
 )  # fmt: skip
 def test_imports_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import {module}; assert 'transformers' not in sys.modules"

@@ -63,13 +63,11 @@ class FrameCache:
 
     Attributes:
         works: false after the folder could not be written; reading goes on without it.
-        evicted: entries that this process has removed to make room.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.folder, self.limit_bytes = folder, limit_bytes
         self.works = True
-        self.evicted = 0
         self._since_look: int | None = None
         self._lock = threading.Lock()
 
@@ -110,19 +108,22 @@ class FrameCache:
             return self.folder / partial_name()
         return None
 
-    def keep(self, partial: Path, key: str) -> None:
-        """Turn a written file into an entry; one that is larger than the limit is removed instead."""
+    def keep(self, partial: Path, key: str) -> int:
+        """Turn a written file into an entry and return how many others had to go for it.
+
+        A file that is larger than the limit is removed instead.
+        """
         with self._writing():
             size = partial.stat().st_size
             if size > self.limit_bytes:
                 partial.unlink()
-                return
+                return 0
             os.replace(partial, self.folder / f"{key}.npy")
             with self._lock:
                 self._since_look = (self._since_look or 0) + size
                 due = self._since_look > self.limit_bytes / 64
-            if due:
-                self._look()
+            return self._look() if due else 0
+        return 0
 
     def give_up(self, why: str) -> None:
         """Go on without the folder, and say so once."""
@@ -145,16 +146,16 @@ class FrameCache:
         with contextlib.suppress(OSError):
             os.utime(path)
 
-    def _look(self) -> None:
+    def _look(self) -> int:
         """Remove what dead processes left, and the entries used longest ago where the folder comes near its limit.
 
-        One process looks at a time; the others leave it to that one.
+        One process looks at a time; the others leave it to that one. Returns the number of entries removed.
         """
         with self._lock, open(self.folder / ".lock", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return
+                return 0
             self._since_look = 0
             entries = []
             for item in os.scandir(self.folder):
@@ -166,15 +167,17 @@ class FrameCache:
                     elif item.name.endswith((".npy", ".json")):
                         entries.append((found.st_mtime_ns, found.st_size, item.path))
             total = sum(size for _, size, _ in entries)
+            removed = 0
             if total <= 0.95 * self.limit_bytes:
-                return
+                return removed
             for _, size, path in sorted(entries):
                 if total <= 0.9 * self.limit_bytes:
                     break
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
-                    self.evicted += 1
+                    removed += 1
                 total -= size
+            return removed
 
 
 def read_frames(path: Path) -> "npt.NDArray[np.uint8] | None":

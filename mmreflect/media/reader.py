@@ -90,8 +90,8 @@ class VideoReader:
     """Reads videos; any number of threads may use one.
 
     Attributes:
-        counts: clips and stills `decoded` and `cached`, `second passes` (files that could only be read from start to
-            end), `repeated frames` (clips of a single frame), workers `killed` and `crashed`.
+        counts: clips and stills `decoded`, `cached` and `evicted` to make room; `second passes` (files whose frames the
+            quick way did not find whole); `repeated frames` (clips of a single frame); workers `killed` and `crashed`.
     """
 
     def __init__(self, options: ReaderConfig = ReaderConfig()) -> None:  # noqa: B008
@@ -192,7 +192,7 @@ class VideoReader:
                         raise RuntimeError(f"the worker wrote no frames to {file}")
                     found[place] = frames
                     if folder is self._cache:
-                        folder.keep(file, keys[place])
+                        self._count("evicted", folder.keep(file, keys[place]))
                 return found
             finally:
                 for file in files.values():

@@ -112,3 +112,13 @@ def test_what_cannot_be_compared(tmp_path: Path, left: str, right: str, settings
     (tmp_path / "other/samples.jsonl").write_text(json.dumps({"id": "z", "final_correct": True}) + "\n")
     with pytest.raises(UserError, match=message):
         compare(str(tmp_path / left), str(tmp_path / right), settings)
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mmreflect.cli import main
+
+    left, right = write(tmp_path / "a", "1000"), write(tmp_path / "b", "0111")
+    assert main(["eval", "compare", left, right, f"output={tmp_path / 'c.json'}"]) == 0
+    assert read_json(tmp_path / "c.json")["difference"]["wins"] == 3
+    assert main(["eval", "compare", left]) == 2
+    assert "1 results are named" in capsys.readouterr().err

@@ -27,12 +27,12 @@ def entries(folder: Path, suffix: str = "npy") -> list[Path]:
     return sorted(folder.glob(f"*.{suffix}"))
 
 
-def put(cache: FrameCache, key: str, size: int) -> None:
+def put(cache: FrameCache, key: str, size: int) -> int:
     partial = cache.partial()
     assert partial is not None
     np.save(partial.with_suffix(".npy"), np.zeros((1, 1, size, 1), np.uint8))
     os.replace(partial.with_suffix(".npy"), partial)
-    cache.keep(partial, key)
+    return cache.keep(partial, key)
 
 
 def test_the_second_time_nothing_is_decoded(film: Film, reader: VideoReader, tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_used_longest_ago_goes_first(tmp_path: Path) -> None:
         put(cache, f"{number}", 10_000)
         os.utime(tmp_path / f"frames/{number}.npy", (number + 1, number + 1))
     assert cache.frames("0") is not None, "used just now"
-    put(cache, "new", 10_000)
+    assert put(cache, "new", 10_000) == 2
     assert [path.stem for path in entries(tmp_path / "frames")] == ["0", "3", "4", "5", "6", "7", "8", "new"]
-    assert cache.evicted == 2 and cache.frames("1") is None
+    assert cache.frames("1") is None
 
 
 def test_what_is_larger_than_the_limit_is_not_kept(film: Film, tmp_path: Path) -> None:
@@ -122,15 +122,16 @@ from pathlib import Path
 import numpy as np
 from mmreflect.media.cache import FrameCache
 cache = FrameCache(Path(sys.argv[1]), 1_000_000)
+evicted = 0
 for number in range(60):
     partial = cache.partial()
     with open(partial, "wb") as file:
         np.save(file, np.full((1, 1, 20_000, 1), number, np.uint8))
-    cache.keep(partial, f"{sys.argv[2]}-{number}")
+    evicted += cache.keep(partial, f"{sys.argv[2]}-{number}")
     for other in (number, number - 20):
         found = cache.frames(f"{sys.argv[2]}-{other}")
         assert found is None or (found == other).all()
-print(cache.works, cache.evicted)
+print(cache.works, evicted)
 """
 
 

@@ -233,3 +233,34 @@ def test_what_is_not_installed_is_named(film: Film, monkeypatch: pytest.MonkeyPa
 def test_importing_costs_no_numpy() -> None:
     code = "import sys; import mmreflect.media.video, mmreflect.media.images; assert not {'numpy', 'torch', 'av', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_it_seeks_where_that_is_cheaper_and_reads_on_where_not(
+    film: Film, numbers: Numbers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keyframes every 25 of 300 frames: far frames cost their own groups, near ones no seek but where a keyframe waits."""
+    from mmreflect.media.decoders import pyav
+
+    decoded: list[Any] = []
+    seeks: list[int] = []
+    inner_decode, inner_seek = pyav.PyAvSource._decode, pyav.PyAvSource._seek
+
+    def decode(self: Any, packet: Any, skip: str) -> None:
+        decoded.append(packet)
+        inner_decode(self, packet, skip)
+
+    def seek(self: Any, key: int, target: int) -> None:
+        seeks.append(key)
+        inner_seek(self, key, target)
+
+    monkeypatch.setattr(pyav.PyAvSource, "_decode", decode)
+    monkeypatch.setattr(pyav.PyAvSource, "_seek", seek)
+    path = str(film(frames=300, gop=25))
+    source = pyav.open_video(path, 1)
+    decoded.clear()
+    assert numbers(source.frames([0.0, 140 / 30, 290 / 30])) == [0, 140, 290]
+    assert seeks == [125, 275] and len(decoded) <= 2 * 25
+
+    seeks.clear()
+    assert numbers(source.frames([60 / 30, 65 / 30, 72 / 30, 78 / 30, 101 / 30])) == [60, 65, 72, 78, 101]
+    assert seeks == [50, 100], "the keyframe at 75 is 3 frames ahead of 72, the one at 100 is 22 ahead of 78"

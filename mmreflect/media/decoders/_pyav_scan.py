@@ -79,7 +79,7 @@ def by_index(container: Any, stream: Any, path: str) -> Scanned | None:
     Raises:
         UserError: the index names frames beyond the end of the file.
     """
-    entries = list(getattr(stream, "index_entries", ()))  # PyAV has it since 16
+    entries = list(getattr(stream, "index_entries", ()))  # PyAV 15 does not have it
     count = len(entries)
     if not count or count != stream.frames or not entries[0].size:
         return None
@@ -116,8 +116,10 @@ def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
     shown: list[int] = []
     keys: list[int] = []
     newest = (0, 0)
+    count = 0
     try:
         for packet in container.demux(stream):
+            count += packet.size > 0
             if packet.size == 0 or packet.is_discard:
                 continue
             if packet.pts is None:
@@ -128,6 +130,8 @@ def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
             newest = max(newest, (packet.pts, packet.duration or 0))
     except av.FFmpegError:
         raise faults.damaged(path, len(shown) / float(stream.average_rate or 25)) from None
+    if 0 < count < stream.frames and "mp4" in container.format.name:
+        raise faults.cut_off(path, count, stream.frames, float(stream.average_rate or 25))
     if not shown:
         raise faults.no_frames(path)
     pts_N = np.unique(np.array(shown, dtype=np.int64))

@@ -1,0 +1,62 @@
+"""ActivityNet Captions as grounding (arXiv 1705.00754): when does a sentence happen; papers test on val_2.
+
+mmreflect eval rescore activitynet_grounding responses=FILE.jsonl output=OUT.jsonl [rule=answer_tag]
+
+A local folder holds `val_2.json` (video -> duration, timestamps, sentences); a row is one sentence of it. No official
+parser exists for text: `official` is lmms-eval's, `answer_tag` that of Time-R1. The summary holds both.
+"""
+
+from mmreflect.answers.intervals import Interval
+from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Recorded, Row, Source
+from mmreflect.evaluation.rules.spans import free_span, grounding, recalls, span_of, tagged_span
+from mmreflect.records import Turn
+
+PROMPT = (
+    "Please find the visual event described by a sentence in the video, determining its starting and ending times. The "
+    "format should be: 'The event happens in the start time - end time'. For example, The event 'person turn a light "
+    "on' happens in the 24.3 - 30.4 seonds. Now I will give you the textual sentence: {caption}. Please return its "
+    "start time and end time."
+)
+GOLD = ("gt", "timestamp", "gt_interval")
+
+
+def item(row: Row, files: Files, style: str) -> Item:
+    """Make a question of one sentence; `id` is video and place of the sentence."""
+    name = str(row["id"])
+    turn = Turn("user", [files.video(row["video"]), PROMPT.format(caption=row["caption"].strip())])
+    facts = {"id": name, "video": row["video"], "duration": row["duration"]}
+    return Item(name, (turn,), list(span_of(row["timestamp"], "timestamp")), facts)
+
+
+def rows_of(tree: dict[str, dict[str, list[object]]]) -> list[Row]:
+    """Return the rows of an annotation file, a sentence each."""
+    return [
+        Row(id=f"{video}-{place}", video=video, duration=entry["duration"], timestamp=stamp, caption=sentence)
+        for video, entry in tree.items()
+        for place, (stamp, sentence) in enumerate(zip(entry["timestamps"], entry["sentences"], strict=True))
+    ]
+
+
+def _gold(row: Row) -> Interval | None:
+    name = next((name for name in GOLD if row.get(name) is not None), None)
+    return None if name is None else span_of(row[name], name)
+
+
+BENCHMARK = Benchmark(
+    name="activitynet_grounding",
+    source=Source("", splits=("val_2", "val_1"), files=("val_2.json", "videos")),
+    columns=(
+        Column("video", "text"),
+        Column("caption", "text"),
+        Column("timestamp", "list"),
+        Column("duration", "number"),
+    ),
+    item=item,
+    rules={
+        "official": grounding(free_span, _gold),
+        "lmms_eval": grounding(free_span, _gold),
+        "answer_tag": grounding(tagged_span, _gold),
+    },
+    breakdown=recalls,
+    recorded=Recorded(key=GOLD, hidden=(None,), verdict=()),
+)

@@ -1,0 +1,191 @@
+r"""EMMA (arXiv 2501.05444): 2,788 questions of maths, physics, chemistry and coding that need pictures and text.
+
+mmreflect eval rescore emma responses=FILE.jsonl output=OUT.jsonl
+
+Scored as the repository's "fast" mode does it. Two of its traps are kept: a response that is a number as a whole is
+taken before any box, and "answer: 3.5" is cut at the dot. The other official mode asks GPT-4o; a recorded `judgement`
+("Correct" or anything else) is scored by rule=llm.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mmreflect.answers.grade import AnswerSpec
+from mmreflect.evaluation.benchmark import (
+    BadField,
+    Benchmark,
+    Column,
+    Files,
+    Item,
+    Reading,
+    Recorded,
+    Response,
+    Row,
+    Scored,
+    Source,
+)
+from mmreflect.evaluation.rules.latex import same_value
+from mmreflect.evaluation.rules.marks import interleaved
+from mmreflect.evaluation.rules.number_words import number_in_words
+from mmreflect.evaluation.rules.tables import MISSING, cell, cells, field_of, groups
+from mmreflect.evaluation.rules.verdicts import LETTERS, choice_spec, lettered, strict
+from mmreflect.records import Turn
+
+FACETS = ("subject", "type", "category", "task")
+MARK = re.compile(r"<image_(\d+)>")
+MULTIPLE_CHOICE = 'Answer with the option\'s letter from the given choices and put the letter in one "\\boxed{}". '
+OPEN = 'Answer the question using a single word or phrase and put the answer in one "\\boxed{}". '
+STRATEGIES = {
+    "cot": "Please solve the problem step by step.",
+    "direct": "Please ensure that your output only contains the final answer without any additional content "
+    "(such as intermediate reasoning steps).",
+}
+_FLAGS = ("final answer is", "correct answer is", "answer should be", "answer is", "answer:")
+_TEXT = re.compile(r"\\text{(.*?)}")
+
+
+def prompt(row: Row, style: str) -> str:
+    """Return the official prompt, with `<image_1>` where a picture stands."""
+    if _is_choice(row):
+        options = "".join(f"{letter}: {text}\n" for letter, text in lettered(row["options"]).items())
+        return f"{row['context']}\n\n{row['question']}\n\n{options}\n\n{MULTIPLE_CHOICE}{STRATEGIES[style]}"
+    return f"{row['context']}\n \n {row['question']}\n\n{OPEN}{STRATEGIES[style]}"
+
+
+def item(row: Row, files: Files, style: str) -> Item:
+    """Make a question; pictures stand where the text marks them."""
+    name = str(row["pid"])
+    content = interleaved(
+        prompt(row, style), MARK, lambda number: files.picture(row[f"image_{number}"], f"{name}_{number}")
+    )
+    names = ("options", "type", "subject", "category", "task")
+    return Item(name, (Turn("user", content),), row["answer"], {"pid": name, **{key: row.get(key) for key in names}})
+
+
+def _is_choice(row: Row) -> bool:
+    return bool(str(row["type"]).lower() == "multiple choice")
+
+
+def extract(response: str) -> str | None:
+    """Return the answer of a response: a letter, a number, a box, or what follows a phrase; empty where none is."""
+    if not response:
+        return None
+    text = response.strip()
+    for letter in "ABCDEFGH":
+        if text.upper() == letter or text.startswith((f"{letter}:", f"{letter}.")):
+            return letter
+    try:
+        float(text)
+        return text
+    except ValueError:
+        pass
+    if "boxed{" in text and (content := _boxed(text)) is not None:
+        inner = _TEXT.findall(content)
+        return str(inner[-1]).strip() if inner else content.strip()
+    lowered = text.lower()
+    for flag in _FLAGS:
+        if flag in lowered:
+            return lowered.split(flag)[-1].strip().split("\n")[0].split(".")[0]
+    return ""
+
+
+def _boxed(text: str) -> str | None:
+    r"""Return the content of the last balanced `\boxed{}`, of nested ones the outer; None where all are open."""
+    found, place = None, text.find("\\boxed{")
+    while place >= 0:
+        start = end = place + len("\\boxed{")
+        depth = 1
+        while depth and end < len(text):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        if depth:
+            break  # the script's search for the brace has run to the end of the text
+        found = text[start : end - 1]
+        place = text.find("\\boxed{", end)
+    return found
+
+
+def equal(given: str, wanted: str) -> bool:
+    """Tell whether an answer is the reference: as text, as a number in words, or by value to two decimals."""
+    given, wanted = given.lower(), wanted.lower()
+    if given.strip() == wanted.strip():
+        return True
+    number = number_in_words(given)
+    return (number is not None and str(number) == wanted.strip()) or same_value(given, wanted, "sympy")
+
+
+def _references(row: Row) -> list[str] | None:
+    """Return the reference, and the text of that option; None where there is none."""
+    answer = row.get("answer")
+    if answer in (None, ""):
+        return None
+    if row.get("gt_content") is not None:
+        return [str(answer), str(row["gt_content"])]
+    if not _is_choice(row):
+        return [str(answer)]
+    letter, options = str(answer).upper(), row["options"] or []
+    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
+        raise BadField(f"answer is {answer!r} with {len(options)} options")
+    return [str(answer), str(options[LETTERS.index(letter)])]
+
+
+def official(row: Row, response: Response) -> Reading:
+    """The repository's fast mode."""
+    found, references = extract(response.final), _references(row)
+    verdict = None if references is None else bool(found) and any(equal(str(found), item) for item in references)
+    return Reading(found, verdict, parsed=bool(found))
+
+
+def llm(row: Row, response: Response) -> Reading:
+    """The repository's other mode: what GPT-4o said of the response, as recorded."""
+    judgement = str(row["judgement"]).strip()
+    return Reading(extract(response.final), judgement == "Correct", how="recorded judgement")
+
+
+def _spec(row: Row) -> AnswerSpec:
+    return choice_spec(lettered(row["options"] or [])) if _is_choice(row) else AnswerSpec()
+
+
+def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
+    """Return overall, then every key; categories of coding are several to a question, and it counts in each."""
+    found: dict[str, Any] = {"overall": cell(rows), "subject": cells(rows, "subject")}
+    types: dict[str, list[Scored]] = {}
+    for name, items in groups(rows, "type").items():
+        types.setdefault(name.lower(), []).extend(items)
+    tasks: dict[str, list[Scored]] = {}
+    for scored in rows:
+        if field_of(scored.row, "task") not in (MISSING, None, ""):
+            tasks.setdefault(f"{scored.row.get('subject')}_{scored.row['task']}", []).append(scored)
+    found["type"] = {name: cell(items) for name, items in types.items()}
+    found["category"] = cells(rows, "category", split=";")
+    found["subject_task"] = {name: cell(items) for name, items in tasks.items()}
+    return {key: value for key, value in found.items() if value}
+
+
+BENCHMARK = Benchmark(
+    name="emma",
+    source=Source("luckychao/EMMA", splits=("test",), configs=("Math", "Physics", "Chemistry", "Coding")),
+    columns=(
+        Column("pid", "text"),
+        Column("question", "text"),
+        Column("context", "text", null=True),
+        Column("options", "list", null=True),
+        Column("answer", "text"),
+        *(Column(f"image_{number}", "picture", null=True) for number in range(1, 6)),
+        Column("subject", "text"),
+        Column("task", "text", null=True),
+        Column("category", "text", null=True),
+        Column("type", "text"),
+    ),
+    item=item,
+    rules={
+        "official": official,
+        "llm": llm,
+        "strict": strict(_spec, lambda row: None if row.get("answer") in (None, "") else str(row["answer"])),
+    },
+    breakdown=breakdown,
+    recorded=Recorded(id=("id", "pid")),
+    facets=FACETS,
+    styles=("cot", "direct"),
+)

@@ -1,0 +1,266 @@
+"""MathVista (arXiv 2310.02255): 1,000 testmini questions over 31 sources of figures, with answers of four types.
+
+mmreflect eval rescore mathvista responses=FILE.jsonl output=OUT.jsonl
+
+The official extractor is an LLM: where a row has its output (`extraction`), that is scored; where it has none, a rule
+takes its place, and the summary says so. A recorded `prediction` of 2023 may differ: decimals for integers were refused
+then and are truncated now.
+"""
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mmreflect.answers.choices import named_options
+from mmreflect.answers.extract import final_answer
+from mmreflect.answers.grade import AnswerSpec
+from mmreflect.evaluation.benchmark import (
+    BadField,
+    Benchmark,
+    Column,
+    Files,
+    Item,
+    Reading,
+    Recorded,
+    Response,
+    Row,
+    Scored,
+    Source,
+)
+from mmreflect.evaluation.rules.edits import nearest_text
+from mmreflect.evaluation.rules.letters import vlmevalkit_letter
+from mmreflect.evaluation.rules.tables import cell, cells
+from mmreflect.evaluation.rules.verdicts import lettered, strict
+from mmreflect.records import Turn
+
+FACETS = (
+    *("question_type", "answer_type", "metadata.language", "metadata.source", "metadata.category", "metadata.task"),
+    *("metadata.context", "metadata.grade", "metadata.skills"),
+)
+_ASK = "Hint: Please answer the question "
+HINTS = {
+    "multi_choice": f"{_ASK}and provide the correct option letter, e.g., A, B, C, D, at the end.",
+    "integer": f"{_ASK}requiring an integer answer and provide the final value, e.g., 1, 2, 3, at the end.",
+    "float_1": f"{_ASK}requiring a floating-point number with one decimal place and provide the final value, "
+    "e.g., 1.2, 1.3, 1.4, at the end.",
+    "float_2": f"{_ASK}requiring a floating-point number with two decimal places and provide the final value, "
+    "e.g., 1.23, 1.34, 1.45, at the end.",
+    "list": f"{_ASK}requiring a Python list as an answer and provide the final list, e.g., [1, 2, 3], "
+    "[1.2, 1.3, 1.4], at the end.",
+}
+BY_RULE = "extracted by rule"
+_BRACKETED = re.compile(r"\(([a-zA-Z])\)")
+_QUICK = re.compile(r'The answer is "(.*)"\.')
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d+)?")
+_LISTED = re.compile(r"\[[^\[\]]*\]")
+
+
+def query(row: Row) -> str:
+    """Return the prompt, as the release's `query` column has it: hint, question, unit, choices."""
+    kind = "multi_choice" if row["question_type"] == "multi_choice" else row["answer_type"]
+    if kind == "float":
+        kind = f"float_{_decimals(row['precision'])}"
+    if kind not in HINTS:
+        raise BadField(f"answer_type is {row['answer_type']!r} (precision {row.get('precision')!r})")
+    text = f"{HINTS[kind]}\nQuestion: {row['question']}"
+    if row.get("unit"):
+        text += f" (Unit: {row['unit']})"
+    if row.get("choices"):
+        text += "\nChoices:" + "".join(f"\n({letter}) {option}" for letter, option in lettered(row["choices"]).items())
+    return text.strip()
+
+
+def item(row: Row, files: Files, style: str) -> Item:
+    """Make a question: the picture, then the prompt."""
+    name = str(row["pid"])
+    turn = Turn("user", [files.picture(row["decoded_image"], name), row.get("query") or query(row)])
+    names = ("question_type", "answer_type", "precision", "unit", "choices", "metadata")
+    return Item(name, (turn,), row["answer"] or None, {"pid": name, **{key: row.get(key) for key in names}})
+
+
+def extraction(row: Row, response: Response) -> tuple[Any, str]:
+    """Return what is normalised, and where it came from: the recorded extraction, the response itself, or `BY_RULE`."""
+    if row.get("extraction") is not None:
+        return row["extraction"], "recorded extraction"
+    text = str(row.get("execution") or "") if row.get("response_is_code") else response.final
+    if not text:
+        return "", "empty response"
+    if row["question_type"] == "multi_choice" and text in _choices(row):
+        return text, "the response itself"
+    for kind, read in (("integer", int), ("float", float)):
+        if row["answer_type"] == kind:
+            try:
+                return str(read(text)), "the response itself"
+            except ValueError:
+                pass
+    if quick := _QUICK.search(text):
+        return quick[1], BY_RULE
+    return by_rule(row, text), BY_RULE
+
+
+def by_rule(row: Row, text: str) -> str:
+    """Read the answer where the official code asks an LLM: the final answer by the project's own extraction."""
+    kind = row["answer_type"]
+    if row["question_type"] == "multi_choice":
+        options = tuple(lettered(_choices(row)).items())
+        said = final_answer(text, AnswerSpec("multiple_choice", options)) or ""
+        named = named_options(said, options)
+        return next(iter(named)) if len(named) == 1 else said
+    said = final_answer(text, AnswerSpec("list" if kind == "list" else "math")) or ""
+    if kind == "list":
+        found = _LISTED.findall(said) or _LISTED.findall(text)
+        try:
+            return str(ast.literal_eval(found[-1])) if found else said
+        except (ValueError, SyntaxError):
+            return found[-1]
+    numbers = [number for number in _NUMBER.findall(said) if number not in ("", "-")]
+    return numbers[-1].replace(",", "") if numbers else said
+
+
+def normalise(extracted: Any, row: Row, *, precision: Any = "row") -> str | None:
+    """Bring an extraction into the form of the references: an option's text, a truncated integer, a rounded number.
+
+    Args:
+        precision: decimals; "row" reads the row's, whole whatever its type (the release has them as float64).
+    """
+    kind = row["answer_type"]
+    if row["question_type"] == "multi_choice":
+        return _option(extracted.strip() if isinstance(extracted, str) else str(extracted), _choices(row))
+    if kind == "list":
+        return str(extracted)
+    try:
+        if kind == "integer":
+            return str(int(float(extracted)))
+        if kind == "float":
+            return str(round(float(extracted), _decimals(row["precision"]) if precision == "row" else precision))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return None if extracted is None else str(extracted)
+
+
+def _choices(row: Row) -> list[str]:
+    choices = row["choices"]
+    if not isinstance(choices, list) or not choices:
+        raise BadField(f"choices is {choices!r} in a multi_choice question")
+    return [str(choice) for choice in choices]
+
+
+def _option(text: str, choices: Sequence[str]) -> str:
+    """Return the choice meant: a bracketed letter anywhere goes first, and what is no letter goes by edit distance.
+
+    Never fails: "f(x) = 2" reads as X and goes to the nearest choice, and an empty text to the shortest.
+    """
+    if bracketed := _BRACKETED.search(text):
+        text = bracketed[1].upper()
+    options = lettered(choices)
+    return options[text] if text in options else nearest_text(text, choices)
+
+
+def _decimals(precision: Any) -> int:
+    return int(precision)  # float64 with nulls in the release, and round() takes no float
+
+
+def _reading(prediction: str | None, row: Row, extracted: Any, how: str, *, blanks: bool = True) -> Reading:
+    gold = row.get("answer")
+    known = gold not in (None, "")
+    equal = prediction == gold if blanks else str(prediction).strip() == str(gold).strip()
+    return Reading(
+        prediction,
+        equal if known else None,
+        parsed=prediction is not None,
+        how=how,
+        approximate=how == BY_RULE,
+        extra={"extraction": extracted},
+    )
+
+
+def official(row: Row, response: Response) -> Reading:
+    """The repository's own normalisation and string equality."""
+    extracted, how = extraction(row, response)
+    return _reading(normalise(extracted, row), row, extracted, how)
+
+
+def official_ignore_empty(row: Row, response: Response) -> Reading:
+    """The same under the flag by which an empty extraction is no answer, where else the shortest choice is taken."""
+    extracted, how = extraction(row, response)
+    return _reading(normalise(extracted, row) if str(extracted).strip() else None, row, extracted, how)
+
+
+def lmms_eval(row: Row, response: Response) -> Reading:
+    """lmms-eval's copy: the precision goes into round() as it is, and as a float64 loses every float question."""
+    extracted, how = extraction(row, response)
+    return _reading(normalise(extracted, row, precision=row.get("precision")), row, extracted, how, blanks=False)
+
+
+def vlmevalkit(row: Row, response: Response) -> Reading:
+    """VLMEvalKit's: the raw response where it is clear, then the extraction; no edit distance, no rounding."""
+    extracted, how = extraction(row, response)
+    gold, kind = row.get("answer"), row["answer_type"]
+    if row["question_type"] == "multi_choice":
+        options = lettered(_choices(row))
+        letter = vlmevalkit_letter(response.final, options) or vlmevalkit_letter(str(extracted), options)
+        wanted = next((key for key, option in options.items() if option == gold), None)
+        reading = _reading(options.get(letter or ""), row, extracted, how)
+        verdict = None if reading.correct is None else letter is not None and letter == wanted
+        return replace(reading, prediction=letter, correct=verdict, parsed=letter is not None)
+    read = {"integer": int, "float": float}.get(kind)
+    value = _as(read, response.final)
+    if read is None or value is None or value != _as(read, gold):
+        value = _as(read, extracted)
+    known = gold not in (None, "")
+    correct = (value is not None and value == _as(read, gold)) if known else None
+    reading = _reading(None, row, extracted, how)
+    return replace(reading, prediction=value, correct=correct, parsed=value is not None)
+
+
+def _as(read: Any, value: Any) -> Any:
+    """Read a number as VLMEvalKit does; it never reads a list, so that the two list questions are always wrong."""
+    try:
+        return read(value) if read else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _spec(row: Row) -> AnswerSpec:
+    if row["question_type"] == "multi_choice":
+        return AnswerSpec("multiple_choice", tuple(lettered(_choices(row)).items()))
+    kind = {"integer": "math", "float": "float", "list": "list"}.get(row["answer_type"])
+    return AnswerSpec(kind, precision=_decimals(row["precision"]) if kind == "float" else None, unit=row.get("unit"))
+
+
+def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
+    """Return overall, then each key; a problem counts for each of its skills."""
+    keys = {path.rpartition(".")[2]: cells(rows, path) for path in FACETS}
+    return {"average": cell(rows), **{key: found for key, found in keys.items() if found}}
+
+
+BENCHMARK = Benchmark(
+    name="mathvista",
+    source=Source("AI4Math/MathVista", splits=("testmini", "test"), hidden=("test",)),
+    columns=(
+        Column("pid", "text"),
+        Column("question", "text"),
+        Column("decoded_image", "picture"),
+        Column("choices", "list", null=True),
+        Column("unit", "text", null=True),
+        Column("precision", "number", null=True),
+        Column("answer", "text", null=True),
+        Column("question_type", "text"),
+        Column("answer_type", "text"),
+        Column("metadata", "mapping"),
+    ),
+    item=item,
+    rules={
+        "official": official,
+        "official_ignore_empty": official_ignore_empty,
+        "lmms_eval": lmms_eval,
+        "vlmevalkit": vlmevalkit,
+        "strict": strict(_spec, lambda row: row.get("answer") or None),
+    },
+    breakdown=breakdown,
+    recorded=Recorded(id=("id", "pid"), extraction=("extraction",), verdict=("true_false", "correct")),
+    facets=FACETS,
+    approximate="answers without a recorded extraction were extracted by rule; the official extractor is an LLM",
+)

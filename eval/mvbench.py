@@ -1,0 +1,106 @@
+"""MVBench (arXiv 2311.17005): 20 tasks of 200 questions on short clips.
+
+mmreflect eval rescore mvbench responses=FILE.jsonl output=OUT.jsonl
+
+`official` is lmms-eval's rule, under which "a man walks" is A and empty predictions leave the denominator; `vlmevalkit`
+looks for the first word in the right option's "(A)".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmreflect.evaluation.benchmark import (
+    Benchmark,
+    Column,
+    Files,
+    Item,
+    Reading,
+    Recorded,
+    Response,
+    Row,
+    Scored,
+    Source,
+)
+from mmreflect.evaluation.rules.letters import mvbench_letter
+from mmreflect.evaluation.rules.tables import groups, percent
+from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, letter_of, lettered, strict
+from mmreflect.records import Media, Turn
+
+SYSTEM = (
+    "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
+    "objects, and the action and pose of persons. Based on your observations, select the best option that accurately "
+    "addresses the question.\n"
+)
+TASKS = (
+    *("action_sequence", "action_prediction", "action_antonym", "fine_grained_action", "unexpected_action"),
+    *("object_existence", "object_interaction", "object_shuffle", "moving_direction", "action_localization"),
+    *("scene_transition", "action_count", "moving_count", "moving_attribute", "state_change", "fine_grained_pose"),
+    *("character_order", "egocentric_navigation", "episodic_reasoning", "counterfactual_inference"),
+)
+
+
+def item(row: Row, files: Files, style: str) -> Item:
+    """Make a question; some tasks ask about a part of the clip, from `start` to `end`."""
+    name = str(row["id"])
+    video = files.video(str(row["video"]))
+    if row.get("start") is not None and row.get("end") is not None:
+        video = Media("video", video.path, span=(float(row["start"]), float(row["end"])), frames=video.frames)
+    options = "\n".join(f"({letter}) {text}" for letter, text in lettered(row["candidates"]).items())
+    text = f"Question: {row['question']}\nOptions:\n{options}\nOnly give the best option."
+    facts = {"id": name, "task": row.get("task"), "candidates": row["candidates"]}
+    return Item(name, (Turn("system", [SYSTEM]), Turn("user", [video, text])), gold_letter(row), facts)
+
+
+def gold_letter(row: Row) -> str | None:
+    """Return the right option's letter: the release holds its text."""
+    return letter_of(row.get("answer"), row.get("candidates"))
+
+
+def vlmevalkit(row: Row, response: Response) -> Reading:
+    """VLMEvalKit's check: the first word, without dots, is part of "(a)", or has it in itself."""
+    gold = gold_letter(row)
+    word = response.final.lower().split(" ")[0]
+    if gold is None:
+        return Reading(word or None, parsed=bool(word))
+    token = f"({gold.lower()})"
+    return Reading(word or None, word.replace(".", "") in token or token in word, parsed=bool(word))
+
+
+def _answered(rows: Sequence[Scored]) -> list[Scored]:
+    return [item for item in rows if item.row.get("response", item.row.get("prediction", " ")) not in ("", None)]
+
+
+def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
+    """Return the tasks' accuracies in percent over the answered questions, and their mean."""
+    tasks = groups(rows, "task") or groups(rows, "task_type")
+    found = {name: percent(_answered(items)) for name, items in tasks.items()}
+    average = sum(found.values()) / len(found) if found else None
+    return {
+        "per_task": found,
+        "average": average,
+        "micro": percent(_answered(rows)),
+        "unanswered": len(rows) - len(_answered(rows)),
+    }
+
+
+BENCHMARK = Benchmark(
+    name="mvbench",
+    source=Source("OpenGVLab/MVBench", splits=("train",), configs=TASKS, files=("video",)),
+    columns=(
+        Column("video", "text"),
+        Column("question", "text"),
+        Column("candidates", "list"),
+        Column("answer", "text"),
+    ),
+    item=item,
+    rules={
+        "official": by_letter(mvbench_letter, gold_letter),
+        "lmms_eval": by_letter(mvbench_letter, gold_letter),
+        "vlmevalkit": vlmevalkit,
+        "strict": strict(
+            lambda row: choice_spec(lettered(row["candidates"]) if row.get("candidates") else None), gold_letter
+        ),
+    },
+    breakdown=breakdown,
+    recorded=Recorded(),
+)

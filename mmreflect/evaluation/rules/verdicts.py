@@ -1,0 +1,76 @@
+"""Making readings: the plain cases of "this letter against that one", and the project's own grader as a rule."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mmreflect.answers.grade import AnswerSpec, verify
+from mmreflect.evaluation.benchmark import Reading, Response, Row, Rule
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def lettered(options: Sequence[Any]) -> dict[str, str]:
+    """Return options by their letters, from A."""
+    return {LETTERS[place]: str(option) for place, option in enumerate(options)}
+
+
+def by_letter(
+    read: Callable[[str], str | None],
+    gold: Callable[[Row], str | None],
+    guess: Callable[[Row], Sequence[str]] | None = None,
+    nothing: str | None = None,
+) -> Rule:
+    """Make the rule that compares the letter which `read` finds with the reference's letter.
+
+    Args:
+        gold: the reference's letter; None where the row has no reference.
+        guess: the letters that the official code draws from where none is found.
+        nothing: what the prediction is then, in the script's own form.
+    """
+
+    def rule(row: Row, response: Response) -> Reading:
+        letter, wanted = read(response.final), gold(row)
+        verdict = None if wanted is None else letter == wanted
+        if letter is None:
+            return Reading(nothing, verdict, parsed=False, guesses=tuple(guess(row)) if guess else (), gold=wanted)
+        return Reading(letter, verdict)
+
+    return rule
+
+
+def strict(spec: Callable[[Row], AnswerSpec], gold: Callable[[Row], str | None]) -> Rule:
+    """Make the rule that grades with the project's own verifier: one committed final answer, of the right type.
+
+    A reference that cannot be graded against gives no verdict.
+    """
+
+    def rule(row: Row, response: Response) -> Reading:
+        wanted = gold(row)
+        found = verify(response.whole, wanted, spec(row))
+        return Reading(
+            found.answer,
+            None if wanted is None else bool(found.correct) if found.score is not None else None,
+            parsed=found.answer is not None,
+            extra={"reason": found.reason},
+        )
+
+    return rule
+
+
+def letter_of(answer: Any, options: Sequence[Any] | None) -> str | None:
+    """Return a reference's letter: itself where it is one, else that of the option with its text; None where unknown.
+
+    Of options with the same text the first one counts.
+    """
+    if answer is None or answer == "":
+        return None
+    text = str(answer)
+    for letter, option in lettered(options or ()).items():
+        if option == text:
+            return letter
+    return text if len(text) == 1 and text in LETTERS else None
+
+
+def choice_spec(options: Mapping[str, str] | None) -> AnswerSpec:
+    """Return the spec of a multiple-choice question."""
+    return AnswerSpec("multiple_choice", tuple(options.items()) if options else None)

@@ -1,0 +1,167 @@
+"""Sending one request until it is answered: at the common pace, again after failures that pass, with clear ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from mmreflect import console
+from mmreflect.remote.asks import Ask, Completion, RefusedError, StopError, UnansweredError
+from mmreflect.remote.exchange import Exchange, FailedError
+from mmreflect.remote.pace import Pace, wait_before
+from mmreflect.remote.settings import ServerConfig
+from mmreflect.remote.spending import Spending
+from mmreflect.seeds import python_rng
+
+DEAD_AFTER = 3
+"""Requests that are given up one after the other, with no answer in between, end the run."""
+WRONG_AFTER = 8
+"""So many refused requests without a single answer end the run."""
+
+Make = Callable[[Ask, bool], Awaitable[bytes]]
+"""From an ask, and whether the server has `response_format`, to the request's bytes."""
+
+
+class Sender:
+    """Sends requests to one server.
+
+    Attributes:
+        stopped: why nothing more goes out; None while something may.
+    """
+
+    def __init__(self, server: ServerConfig, spent: Spending) -> None:
+        self.stopped: StopError | None = None
+        self._server, self._spent = server, spent
+        self._pace = Pace(server.concurrency, server.requests_per_minute)
+        self._exchange: Exchange | None = None
+        self._takes_schema: bool | None = None
+        self._given_up = self._refused = 0
+
+    def stop(self, error: StopError) -> None:
+        """Let nothing more go out; the first reason stays."""
+        self.stopped = self.stopped or error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._exchange is not None:
+            await self._exchange.close()
+
+    async def completion(self, ask: Ask, key: str, make: Make) -> Completion:
+        """Return the server's completion.
+
+        Raises:
+            StopError: nothing more is asked.
+            RefusedError: the server takes this request for wrong.
+            UnansweredError: all attempts failed.
+        """
+        try:
+            return await self._with_schema(ask, key, make)
+        except RefusedError as error:
+            self._refused += 1
+            if not self._spent.answered and self._refused >= WRONG_AFTER:
+                raise StopError(error.given, error.expected, error.do) from None
+            raise
+
+    async def _with_schema(self, ask: Ask, key: str, make: Make) -> Completion:
+        """Send a request; where the server refuses `response_format`, tell the schema in words from then on."""
+        takes_schema = self._takes_schema is not False
+        try:
+            completion = await self._insist(key, await make(ask, takes_schema))
+        except RefusedError as refused:
+            if ask.schema is None or not takes_schema or self._takes_schema:
+                raise
+            try:
+                completion = await self._insist(key, await make(ask, False))
+            except RefusedError:
+                raise refused from None
+            if self._takes_schema is None:
+                console.say(
+                    f"[yellow]{self._server.base_url} takes no response_format[/]: "
+                    "the schema is told in words, and replies are checked as ever"
+                )
+            self._takes_schema = False
+            return completion
+        if ask.schema is not None and takes_schema:
+            self._takes_schema = True
+        return completion
+
+    async def _insist(self, key: str, content: bytes) -> Completion:
+        """Send a request until it is answered, refused, or given up."""
+        failure: FailedError | None = None
+        for attempt in range(self._server.retries + 1):
+            if failure is not None:
+                self._spent.retried += 1
+                await asyncio.sleep(wait_before(attempt, python_rng(key, "wait", attempt)))
+            try:
+                completion = await self._send(content)
+            except FailedError as error:
+                failure = error
+                if error.passing:
+                    continue
+                raise (self._useless(error) if error.fatal else self._refusal(error)) from None
+            self._given_up = 0
+            return completion
+        assert failure is not None
+        self._given_up += 1
+        unanswered = self._unanswered(failure)
+        if self._given_up >= DEAD_AFTER or not (failure.connected or self._spent.answered):
+            raise StopError(unanswered.given, unanswered.expected, unanswered.do)
+        raise unanswered
+
+    async def _send(self, content: bytes) -> Completion:
+        if self._exchange is None:
+            self._exchange = Exchange(self._server)
+        async with self._pace.slot() as began:
+            if self.stopped is not None:
+                raise self.stopped
+            try:
+                completion = await self._exchange.send(content)
+            except FailedError as failure:
+                if failure.overload:
+                    self._pace.overloaded(began, failure.pause_s)
+                    self._spent.slowed = self._pace.slowed
+                if failure.pause_s is not None and failure.pause_s > self._server.patience_s:
+                    raise self._too_long(failure) from None
+                raise
+        self._pace.succeeded()
+        return completion
+
+    # ---- errors ------------------------------------------------------------------------------------------------
+
+    def _kept(self) -> str:
+        """Say what becomes of what was answered."""
+        if self._server.cache_folder is None:
+            return "then start again (cache is off: what was answered is asked again)"
+        return f"then start the same again: what was answered is in {self._server.cache} and is not paid again"
+
+    def _useless(self, failure: FailedError) -> StopError:
+        server = self._server
+        named = server.api_key_env or "a variable, named by api_key_env"
+        expected, do = {
+            401: ("a valid key", f"put the right key into {named}"),
+            402: ("credit", f"top up the account, {self._kept()}"),
+            403: ("permission", f"allow this key to use {server.model!r}, or put another into {named}"),
+            404: ("the server's address and a model that it has", "check base_url (most end with /v1) and model"),
+            405: ("the address of an OpenAI-compatible server", "check base_url (most end with /v1)"),
+            429: ("credit", f"top up the account, {self._kept()}"),
+        }.get(failure.status or 0, ("an address that answers itself", "set base_url to that place"))
+        return StopError(f"{server.base_url}: {failure.reason}", expected, do)
+
+    def _refusal(self, failure: FailedError) -> RefusedError:
+        do = "change what it complains about"
+        if failure.status == 413:
+            do = "lower server.pictures.max_pixels, or show fewer frames"
+        return RefusedError(f"{self._server.base_url}: {failure.reason}", "a request that the server takes", do)
+
+    def _unanswered(self, failure: FailedError) -> UnansweredError:
+        attempts = console.count(self._server.retries + 1, "attempt")
+        return UnansweredError(
+            f"{self._server.base_url} did not answer in {attempts}; the last: {failure.reason}",
+            "a server that answers",
+            f"see that it runs and is not overloaded (or raise retries or timeout_s), {self._kept()}",
+        )
+
+    def _too_long(self, failure: FailedError) -> StopError:
+        return StopError(
+            f"{self._server.base_url} wants to be left alone for {failure.pause_s:,.0f} s ({failure.reason})",
+            f"at most patience_s={self._server.patience_s:g}",
+            f"raise patience_s or wait, {self._kept()}",
+        )

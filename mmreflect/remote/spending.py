@@ -1,0 +1,153 @@
+"""What asking a server took, and what it may take at most."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from mmreflect import console
+from mmreflect.remote.asks import Completion, LimitReachedError
+from mmreflect.remote.requests import CHARACTERS_PER_TOKEN
+from mmreflect.remote.settings import ServerConfig
+
+
+@dataclass(slots=True)
+class Spending:
+    """What a client did so far. Tokens of answers from the cache count once for each request.
+
+    Attributes:
+        answered: requests that the server answered; `cached`: those that the cache did.
+        tokens_in, tokens_out: of `answered`; `saved_in`, `saved_out`: of `cached`.
+        retried: requests that were sent once more after a failure.
+        slowed: how often the number of requests at once was halved.
+        rejected: structured replies that were refused.
+        failed: asks that ended without a good reply.
+        estimated: answers whose tokens the server did not count.
+    """
+
+    answered: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    saved_in: int = 0
+    saved_out: int = 0
+    retried: int = 0
+    slowed: int = 0
+    rejected: int = 0
+    failed: int = 0
+    estimated: int = 0
+    server: ServerConfig = field(kw_only=True, repr=False)
+    _counted: set[str] = field(default_factory=set, repr=False)
+
+    @property
+    def paid(self) -> float:
+        """What the server's answers cost."""
+        return self.server.cost(self.tokens_in, self.tokens_out)
+
+    @property
+    def cost(self) -> float:
+        """What all answers cost, those from the cache as well."""
+        return self.server.cost(self.tokens_in + self.saved_in, self.tokens_out + self.saved_out)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all answers, those from the cache as well."""
+        return self.tokens_in + self.tokens_out + self.saved_in + self.saved_out
+
+    def add(self, key: str, completion: Completion, cached: bool) -> None:
+        """Count one answer, its tokens known; a request that was counted before adds no tokens."""
+        tokens_in, tokens_out = completion.tokens_in or 0, completion.tokens_out or 0
+        if not cached:
+            self.answered += 1
+            self.tokens_in, self.tokens_out = self.tokens_in + tokens_in, self.tokens_out + tokens_out
+        else:
+            self.cached += 1
+            if key not in self._counted:
+                self.saved_in, self.saved_out = self.saved_in + tokens_in, self.saved_out + tokens_out
+        self._counted.add(key)
+
+    def text(self) -> str:
+        """Say it in one line; what did not happen is left out."""
+        priced = bool(self.server.price_in or self.server.price_out)
+        parts = [
+            f"{console.count(self.answered, 'answer')} for {self.tokens_in:,} + {self.tokens_out:,} tokens",
+            f"cost {self.paid:.4g}" if priced else "",
+            f"{self.cached:,} from the cache" if self.cached else "",
+            f"{self.rejected:,} replies rejected" if self.rejected else "",
+            f"{self.failed:,} failed" if self.failed else "",
+            f"{self.retried:,} sent again" if self.retried else "",
+            f"slowed down {console.count(self.slowed, 'time')}" if self.slowed else "",
+            f"tokens of {self.estimated:,} estimated" if self.estimated else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+def reckoned(completion: Completion, tokens_in: int) -> Completion:
+    """Return a completion with an estimate where the server counts no tokens.
+
+    Args:
+        tokens_in: the estimate of the prompt.
+    """
+    said = len(completion.text) + len(completion.reasoning)
+    return replace(
+        completion,
+        tokens_in=tokens_in if completion.tokens_in is None else completion.tokens_in,
+        tokens_out=-(-said // CHARACTERS_PER_TOKEN) if completion.tokens_out is None else completion.tokens_out,
+    )
+
+
+class Limits:
+    """Lets a request go out only where its worst case fits beside what was spent and what is under way."""
+
+    def __init__(self, server: ServerConfig, spent: Spending) -> None:
+        self._server, self._spent = server, spent
+        self._freed = asyncio.Event()
+        self._held_tokens = self._held = 0
+        self._held_cost = 0.0
+
+    @asynccontextmanager
+    async def room_for(self, tokens_in: int, tokens_out: int) -> AsyncIterator[None]:
+        """Hold room for a request; where there is none, wait until those under way have ended.
+
+        Raises:
+            LimitReachedError: there is none although nothing is under way.
+        """
+        cost = self._server.cost(tokens_in, tokens_out)
+        while not self._fits(tokens_in + tokens_out, cost):
+            if not self._held:
+                raise self._reached(tokens_in + tokens_out, cost)
+            await self._freed.wait()
+        self._hold(1, tokens_in + tokens_out, cost)
+        try:
+            yield
+        finally:
+            self._hold(-1, -tokens_in - tokens_out, -cost)
+            self._freed.set()  # what was spent may be less than what was held: all who wait look again
+            self._freed = asyncio.Event()
+
+    def _hold(self, requests: int, tokens: int, cost: float) -> None:
+        self._held, self._held_tokens = self._held + requests, self._held_tokens + tokens
+        self._held_cost = self._held_cost + cost if self._held else 0.0
+
+    def _fits(self, tokens: int, cost: float) -> bool:
+        most_tokens, most_cost = self._server.max_tokens_total, self._server.max_cost
+        return not (
+            (most_tokens is not None and self._spent.tokens + self._held_tokens + tokens > most_tokens)
+            or (most_cost is not None and self._spent.cost + self._held_cost + cost > most_cost)
+        )
+
+    def _reached(self, tokens: int, cost: float) -> LimitReachedError:
+        spent, server = self._spent, self._server
+        if server.max_tokens_total is not None and spent.tokens + tokens > server.max_tokens_total:
+            name, limit = "max_tokens_total", f"{server.max_tokens_total:,}"
+            found, more = f"{spent.tokens:,} tokens", f"{tokens:,}"
+        else:
+            name, limit = "max_cost", f"{server.max_cost:g}"
+            found, more = f"{spent.cost:.4g}", f"{cost:.2g}"
+        kept = f"finished requests are in {server.cache} and are not paid again"
+        return LimitReachedError(
+            f"{name} is {limit}: {found} spent, and the next request may take {more} more ({spent.text()})",
+            "room for one more request, reckoned with the whole of its limit of new tokens",
+            f"raise {name} and start the same again"
+            + (f"; {kept}" if server.cache_folder else "; cache is off, so that it begins anew"),
+        )
