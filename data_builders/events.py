@@ -122,6 +122,16 @@ def _check(config: Config) -> None:
         UserError: a split to demonstrate is not built, the box times do not fit, or the coarse look is too dense for an
             event to hide from it.
     """
+    if not hasattr(config.environment.options, "coarse"):
+        raise UserError(f"environment {config.environment.name!r} has no coarse look", "revisor", "name that one")
+    if config.demonstrate and config.environment.options.stage2_context == "paper":
+        raise UserError(
+            "with stage2_context: paper a conversation breaks in two, and neither half is a demonstration",
+            "stage2_context: code",
+            "demonstrate with 'code', and train with either",
+        )
+    if config.pixels % 2:
+        raise UserError(f"pixels is {config.pixels}", "an even number", "H.264 needs even sides")
     for name in config.demonstrate:
         if name not in config.splits:
             raise unknown_name("split to demonstrate", name, list(config.splits))
@@ -312,7 +322,8 @@ def _demonstrate(
 
     environment = config.environment.module.create(config.environment.options)
     transcript = play(environment, sample, answer)
-    turns = transcript.asides["sufficiency"] if aside else transcript.conversations[0]
+    turns = transcript.asides.get("sufficiency") if aside else None
+    turns = turns or transcript.conversations[0]
     messages, media = messages_of(turns)
     return messages, media, careful
 

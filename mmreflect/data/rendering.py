@@ -29,7 +29,7 @@ _KEYS = {
     "video": ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts"),
 }
 
-SEEN_AT_ONCE = 64
+SEEN_AT_ONCE = 4
 MOST_WRITTEN = 1 << 16
 _PLACE = re.compile(r"<\|vision_start\|><\|(?:image|video)_pad\|><\|vision_end\|>")
 
@@ -99,11 +99,12 @@ class Renderer:
             )
         texts = [self._chat(conversation.messages, reply) for conversation in conversations]
         if media:
-            self._see([item for item in dict.fromkeys(media) if item not in self._written])
+            self._see([item for item in dict.fromkeys(media) if item not in self._written], keep=False)
             texts = [
                 self._expanded(text, conversation.media)
                 for text, conversation in zip(texts, conversations, strict=True)
             ]
+            self._forget()
         return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     def _expanded(self, text: str, media: Sequence[Media]) -> str:
@@ -137,7 +138,12 @@ class Renderer:
             ]
         return str(speaker.apply_chat_template(turns, add_generation_prompt=reply, tokenize=False))
 
-    def _see(self, media: list[Media]) -> dict[Media, Features]:
+    def _forget(self) -> None:
+        """Drop the oldest placeholders, only between two calls: one call may need old and new ones together."""
+        while len(self._written) > MOST_WRITTEN:
+            self._written.popitem(last=False)
+
+    def _see(self, media: list[Media], *, keep: bool = True) -> dict[Media, Features]:
         """Load media, let the processor make features and placeholders of each, and remember both.
 
         A medium's placeholders do not depend on the text around it, so that a text is written without loading what was
@@ -158,12 +164,10 @@ class Renderer:
             for item, ids in zip(chunk, batch["input_ids"], strict=True):
                 text = self.tokenizer.decode(list(ids), skip_special_tokens=False)
                 self._written[item] = zlib.compress(text.encode())  # thousands of equal pads
-                if len(self._written) > MOST_WRITTEN:
-                    self._written.popitem(last=False)
             features = self._split(chunk, batch)
             for item, tensors in features.items():
                 self._remember(item, tensors)
-            found |= features
+            found |= features if keep else {}
         return found
 
     def _video_call(self, clips: list[Clip]) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def create(options: Config) -> Environment:
     def frame_select(sample: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
         video, begin, info = _video(sample)
         question = _question(sample)
-        facts: dict[str, Any] = {
+        facts = context.facts
+        facts |= {
             "duration": round(info.duration, 3), "rounds": 0, "calls": [], "frames": 0, "visual_tokens": 0,
             "cut_calls": 0, "refused_calls": [], "problem": None,
         }  # fmt: skip

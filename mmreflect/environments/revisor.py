@@ -191,12 +191,14 @@ def create(options: Config) -> Environment:
             if parse_interval(reply.text) is None:
                 break
             asked, problem = read_segment(reply.text, shown.whole, options.min_segment)
-            facts |= {"looks": facts["looks"] + 1, "problem": problem}
+            facts["problem"] = problem
             if asked is None:
                 reply = yield Observe([shown.fill(options.refused, problem=problem)], "revise")
+                facts["looks"] += 1
                 continue
-            facts |= _chosen(asked, true)
             reply = yield shown.second_look(asked, reply.text)
+            facts |= _chosen(asked, true)  # only now: the budget may have left no room to show it
+            facts["looks"] += 1
         if options.probe and options.show == "clip" and facts["segment"] is not None:
             yield shown.aside("sufficiency", shown.clip((facts["segment"][0], facts["segment"][1])))
         return facts

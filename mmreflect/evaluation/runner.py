@@ -9,7 +9,7 @@ from mmreflect import console
 from mmreflect.answers.grade import grade, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.files import append_jsonl, read_jsonl
-from mmreflect.records import Author, Group, Rollout, Sample
+from mmreflect.records import Author, Group, Rollout, Sample, Stop
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
 from mmreflect.rollouts.actions import FIRST_TRY, Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
@@ -52,6 +52,10 @@ def evaluate(
                 known |= {item["id"]: item for item in fresh if item["id"] not in known}
             bar.advance(len(batch))
     records = [known[sample.id] for sample in samples]
+    failed = [item for item in records if item["stop"] == Stop.ERROR]
+    if failed:
+        first, count = failed[0]["facts"].get("error"), console.count(len(failed), "question")
+        console.say(f"[yellow]{count} could not be asked[/]; the first: {first}")
     return Evaluation(records, ledger([entry_of(item) for item in records], seed))
 
 
@@ -67,6 +71,8 @@ def record(group: Group, engine: Engine) -> dict[str, Any]:
     read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine), spec)
     if FIRST_TRY in rollout.probes:
         read = _with_first_try(read, rollout.probes[FIRST_TRY].text, sample.gold, spec)
+    if rollout.stop is Stop.ERROR:  # it was never asked: neither right nor wrong
+        read = replace(read, first_correct=None, final_correct=None)
     return {
         "id": sample.id,
         "question": sample.question,

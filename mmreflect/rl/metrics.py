@@ -103,12 +103,18 @@ def _ledger(groups: Sequence[Group]) -> dict[str, float]:
 
 def _complete_table(trainer: "ReflectGRPOTrainer", groups: Sequence[Group], rows: Sequence[Row]) -> None:
     logs: Any = trainer._logs
+    scores = [rollout.score for group in groups for rollout in group.rollouts if rollout.score]
+    names = list(dict.fromkeys([*logs["rewards"], *(name for score in scores for name in score.parts)]))
+    for name in names:
+        logs["rewards"][name].extend([float("nan")] * (len(logs["completion"]) - len(logs["rewards"][name])))
     for group in groups:
         for rollout in group.rollouts:
             logs["prompt"].append([{"role": "user", "content": group.sample.question}])
             logs["completion"].append([{"role": "assistant", "content": rollout.text}])
-            for name, part in (rollout.score.parts if rollout.score else {}).items():
-                logs["rewards"][name].append(float("nan") if part.value is None else part.value)
+            parts = rollout.score.parts if rollout.score else {}
+            for name in names:  # a column each, of equal length: samples of another task have other parts
+                value = parts[name].value if name in parts else None
+                logs["rewards"][name].append(float("nan") if value is None else value)
     logs["advantages"].extend(
         float(row.advantages_T[np.abs(row.advantages_T).argmax()]) if len(row.advantages_T) else 0.0 for row in rows
     )
