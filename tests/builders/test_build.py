@@ -139,7 +139,7 @@ BAD = [
     ({"question": "q", "images": ["gone.png"]}, "no such picture"),
     ({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}], "images": ["good.png"]}, "has 2 image placeholder(s) in messages and 1 image(s)"),
     ({"images": ["good.png"]}, "has neither 'messages' nor a 'question'"),
-    ({"question": "q", "videos": ["text.png"]}, "the video cannot be decoded"),
+    ({"question": "q", "videos": ["text.png"]}, "not a video, or broken from the start"),
     ({"messages": [1]}, "a turn is 1"),
     ({"messages": [{"role": "user", "content": None}]}, "content is None"),
     ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "a part is {'type': 'audio'}"),
