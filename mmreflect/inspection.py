@@ -56,8 +56,9 @@ def score(config: str, overrides: Sequence[str]) -> None:
     """Score a file of rollouts with the rewards of a training config; print every part and reason.
 
     The rows need `text` and `answer` (or `gold`); `sample_id` groups them; `stop`, `question`, `facts` (of the
-    question), `rollout_facts` and `probes` (name to reply) are used where they are given. Each row is written in order
-    with `value`, `parsed_answer`, `parsed_gold`, `reason` and `parts` added.
+    question), `rollout_facts` and `probes` (name to reply) are used where they are given. In the records of an
+    evaluation the question's facts are `sample_facts`, and `facts` are the rollout's. Each row is written in order with
+    `value`, `parsed_answer`, `parsed_gold`, `reason` and `parts` added.
 
     Raises:
         UserError: the file is missing, a row misses a key, or a reward is wrong.
@@ -122,14 +123,16 @@ def _groups(rows: Iterable[dict[str, Any]], source: str) -> tuple[list[Group], d
             raise UserError(f"{where}: tokens is {row['tokens']!r}", "a whole number", "fix the row")
         name = str(row.get("sample_id", row.get("id", place)))
         question = [{"role": "user", "content": str(row.get("question", ""))}]
-        sample = Sample(name, question, gold=str(gold), facts=row.get("facts") or {})
+        recorded = "sample_facts" in row
+        known = _mapping(row, "sample_facts" if recorded else "facts", where)
+        sample = Sample(name, question, gold=str(gold), facts=known)
         group = groups.setdefault(name, Group(name, sample, []))
         if group.sample.gold != sample.gold:
             given = f"{where}: sample {name!r} has the answers {group.sample.gold!r} and {sample.gold!r}"
             raise UserError(given, "one answer per sample_id", "give the rows ids of their own")
         tokens = list(range(int(row.get("tokens", len(str(row["text"]).split())))))
         rollout = Rollout(name, [], tokens, text=row["text"], stop=Stop(row.get("stop", "eos")))
-        rollout.facts |= _mapping(row, "rollout_facts", where)
+        rollout.facts |= _mapping(row, "facts" if recorded else "rollout_facts", where)
         rollout.probes |= {key: Reply(str(said), [], Stop.EOS) for key, said in _mapping(row, "probes", where).items()}
         group.rollouts.append(rollout)
         places.setdefault(name, []).append(place)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from mmreflect.runs import Run
 
 
+PER_TOKEN_LOSSES = ("dapo", "cispo", "vespo", "bnpo")
+"""TRL's losses that are a mean over tokens, however these are spread over sequences."""
+
+
 @config_class
 class RolloutConfig:
     """How answers are made: the environment, the engine, and the stages between rollout and advantage.
@@ -80,6 +84,7 @@ def plan(config: Config) -> dict[str, str]:
     check_run(config)
     _check_engine(config)
     _check_signals(config)
+    _check_loss(config)
     trainer = config.trainer
     per_device = trainer.get("per_device_train_batch_size", 8)
     accumulation = trainer.get("gradient_accumulation_steps", 1)
@@ -162,6 +167,26 @@ def _check_signals(config: Config) -> None:
                 f"one of: {', '.join(signals[:-1])}",
                 "add it to 'rewards' (weight 0 keeps it out of the total), or set the stage's 'signal'",
             )
+
+
+def _check_loss(config: Config) -> None:
+    """Check that a rollout which is several sequences to the update counts once in the loss."""
+    environment = config.rollout.environment
+    splits = getattr(environment.module, "starts_afresh", None)
+    if splits is None or not splits(environment.options):
+        return
+    loss, level = (
+        config.trainer.get(key, usual) for key, usual in (("loss_type", "dapo"), ("importance_sampling_level", "token"))
+    )
+    if loss in PER_TOKEN_LOSSES and level == "token":
+        return
+    what = f"trainer.loss_type = {loss!r}" if loss not in PER_TOKEN_LOSSES else f"importance_sampling_level = {level!r}"
+    raise UserError(
+        f"{what} weighs sequences, and environment {environment.name!r} makes several of one rollout (it starts afresh "
+        "in the middle)",
+        f"a loss that weighs tokens ({', '.join(PER_TOKEN_LOSSES)}), with ratios per token",
+        "set trainer.loss_type to dapo, or keep the whole dialogue in view (rollout.environment.stage2_context: code)",
+    )
 
 
 def limits(config: Config, context: int | None) -> "Limits":

@@ -4,6 +4,7 @@ The processor alone decides how many placeholder tokens a picture or clip takes 
 features are kept per medium, so that a picture is decoded and patched once per group, however often it is used.
 """
 
+import contextlib
 import re
 import zlib
 from collections import OrderedDict
@@ -106,6 +107,12 @@ class Renderer:
             ]
             self._forget()
         return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def load_ahead(self, media: Sequence[Media]) -> None:
+        """See media that will be written one by one, several at a time; a faulty one is named when its turn comes."""
+        if self.processor is not None:
+            with contextlib.suppress(UserError):
+                self._see([item for item in dict.fromkeys(media) if item not in self._written], keep=False)
 
     def _expanded(self, text: str, media: Sequence[Media]) -> str:
         """Put into the places of a conversation's media what the processor writes there."""

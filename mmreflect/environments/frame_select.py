@@ -50,6 +50,7 @@ class Config:
         unit: pixels per side of one visual token: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5.
         budget: largest estimate of visual tokens per call; a call above it gets smaller and fewer frames.
         max_frames: largest number of frames per call, whatever their size (ours; the released code has no such limit).
+        max_calls: calls of one reply that are granted; further ones are refused and counted (ours).
         max_turns: replies at most.
         reply_role: the role that frames are shown in. `tool` is EVA's, whose base is Qwen2.5-VL. `user` is right for
             Qwen3-VL and Qwen3.5: their templates turn a tool's turn into a user's and put the tags round it themselves,
@@ -61,6 +62,7 @@ class Config:
     unit: Literal[28, 32] = 28
     budget: Annotated[int, Field(gt=0)] = 12_000
     max_frames: Annotated[int, Field(gt=0)] = 768
+    max_calls: Annotated[int, Field(gt=0)] = 8
     max_turns: Annotated[int, Field(gt=0)] = 6
     reply_role: Literal["tool", "user"] = "tool"
     system: str | None = SYSTEM
@@ -93,7 +95,7 @@ def create(options: Config) -> Environment:
             facts["rounds"] += 1
             if final_answer(reply.text) is not None:
                 return facts
-            calls, refused = read_calls(reply.text)
+            calls, refused = read_calls(reply.text, options.max_calls)
             facts["refused_calls"] += refused
             if not calls:
                 return facts | {"problem": refused[0] if refused else "neither an answer nor a call"}
@@ -190,8 +192,8 @@ def final_answer(text: str) -> str | None:
     return trailing.group(1) if trailing else None
 
 
-def read_calls(text: str) -> tuple[list[Call], list[str]]:
-    """Return the valid calls inside the first `<tool_call>` pair in order, and why the others were refused."""
+def read_calls(text: str, limit: int) -> tuple[list[Call], list[str]]:
+    """Return the first `limit` valid calls inside the first `<tool_call>` pair, and why the others were refused."""
     pair = re.search(r"<tool_call>(.*?)</tool_call>", text, re.DOTALL)
     if pair is None:
         return [], []
@@ -199,8 +201,10 @@ def read_calls(text: str) -> tuple[list[Call], list[str]]:
     refused: list[str] = []
     for value in _objects(pair.group(1)):
         found = _call(value)
-        if isinstance(found, Call):
+        if isinstance(found, Call) and len(calls) < limit:
             calls.append(found)
+        elif isinstance(found, Call):
+            refused.append(f"the reply holds more than {limit} calls")
         else:
             refused.append(found)
     return calls, refused if calls or refused else ["the call is no JSON object"]

@@ -166,6 +166,11 @@ class Shown:
         return Probe(name, content, history, afresh=True, max_new_tokens=self.options.probe_tokens)
 
 
+def starts_afresh(options: Config) -> bool:
+    """Tell whether episodes go on after another prompt: the update then sees a rollout as several sequences."""
+    return options.stage2_context == "paper" and options.show == "clip"
+
+
 def create(options: Config) -> Environment:
     """Create the environment."""
 

@@ -217,7 +217,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         found = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # JSON may hold an integer of hundreds of digits
         return None
     return found if abs(found) < float("inf") else None
 

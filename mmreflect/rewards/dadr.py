@@ -26,7 +26,6 @@ from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import config
 from mmreflect.records import Group, Part, Rollout, Sample, Score
 
-PARTS = ("final", "sufficiency", "format", "tool", "iou")
 LONGEST_ANSWER = 1000
 """An answer of so many characters or more is wrong and out of format."""
 
@@ -49,6 +48,11 @@ class Config:
     sufficiency: Weight = 0.3
     format: Weight = 0.1
     tool: Weight = 0.1
+
+
+def parts(options: Config) -> tuple[str, ...]:
+    """Return the names of the terms; `iou` is that of samples that ask for the segment itself."""
+    return ("final", "sufficiency", *(("format", "tool") if options.variant == "code" else ()), "iou")
 
 
 def create(options: Config) -> Callable[[Group], list[Score]]:

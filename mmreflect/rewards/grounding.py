@@ -17,9 +17,6 @@ from mmreflect.config import config
 from mmreflect.records import Group, Part, Rollout, Sample, Score
 from mmreflect.reflection.tags import follows
 
-PARTS = ("iou", "format")
-"""The parts of the score, by their names."""
-
 Variant = Literal["revisor", "videotg"]
 Tag = Literal["answer", "time_interval"]
 _TAGS: dict[Variant, Tag] = {"revisor": "time_interval", "videotg": "answer"}
@@ -40,6 +37,11 @@ class Config:
     variant: Variant = "videotg"
     layout: Tag | None = None
     format_weight: float | None = None
+
+
+def parts(options: Config) -> tuple[str, ...]:
+    """Return the names of the terms."""
+    return ("iou", "format")
 
 
 def penalty(text: str, tag: str) -> float:

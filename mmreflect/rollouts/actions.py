@@ -8,7 +8,7 @@ it returns becomes the rollout's facts.
         return {}
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
@@ -163,6 +163,14 @@ class Engine(Protocol):
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Return one reply per request, in order."""
+
+
+def load_ahead(engine: Engine, turns: Iterable[Turn]) -> None:
+    """Let an engine that reads media itself load those of many turns at once; what cannot be read is met later."""
+    load: Callable[[Sequence[Media]], None] | None = getattr(engine, "load_ahead", None)
+    media = list(dict.fromkeys(part for turn in turns for part in turn.content if isinstance(part, Media)))
+    if load is not None and len(media) > 1:
+        load(media)
 
 
 def generation_round(engine: Engine, step: int) -> AbstractContextManager[None]:

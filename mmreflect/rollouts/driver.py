@@ -20,6 +20,7 @@ from mmreflect.rollouts.actions import (
     Probe,
     Request,
     Sampling,
+    load_ahead,
 )
 from mmreflect.seeds import derive_seed, python_rng
 
@@ -118,6 +119,7 @@ class Driver:
             if episode.pending is not None and episode.turn >= self.sampling.max_turns:
                 _rollout(episode).stop, episode.pending = Stop.BUDGET, None
         waiting = [episode for episode in episodes if episode.pending is not None]
+        load_ahead(self.engine, (turn for episode in waiting for turn in _waiting_turns(episode)))
         asides = [episode for episode in waiting if isinstance(episode.pending, Probe)]
         self._ask_aside(asides)
         asked = [episode for episode in waiting if episode not in asides and _shown(episode, self._apply)]
@@ -225,6 +227,12 @@ def _shown(episode: Episode, show: Callable[[Episode], Made]) -> Made | None:
 def media_of(turns: Sequence[Turn]) -> list[Media]:
     """Return the media of some turns in order."""
     return [part for turn in turns for part in turn.content if isinstance(part, Media)]
+
+
+def _waiting_turns(episode: Episode) -> list[Turn]:
+    """Return the turns that an episode is about to show."""
+    action = episode.pending
+    return [] if action is None or isinstance(action, Continue) else [*action.history, Turn("user", action.content)]
 
 
 def _said(rollout: Rollout) -> list[int]:

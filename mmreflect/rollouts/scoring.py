@@ -103,6 +103,6 @@ def signal_names(components: Sequence[Component]) -> list[str]:
     """Return what a stage or a selection can decide on: every reward that is one part, every part, and `total`."""
     names: list[str] = []
     for item in components:
-        parts = getattr(item.module, "PARTS", ())
+        parts = item.module.parts(item.options) if hasattr(item.module, "parts") else ()
         names += [f"{item.name}.{part}" for part in parts] or [item.name]
     return [*names, "total"]

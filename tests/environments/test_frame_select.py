@@ -138,14 +138,23 @@ READ = [
 
 @pytest.mark.parametrize(("inside", "calls", "refused"), READ)
 def test_calls_are_read(inside: str, calls: list[Call], refused: list[str]) -> None:
-    assert frame_select.read_calls(f"a plan <tool_call>{inside}</tool_call> and more") == (calls, refused)
+    assert frame_select.read_calls(f"a plan <tool_call>{inside}</tool_call> and more", 8) == (calls, refused)
+
+
+def test_a_reply_may_hold_so_many_calls_and_no_more(film: Path) -> None:
+    inside = " ".join(GOOD.replace("4", str(frames)) for frames in (1, 2, 3, 4))
+    calls, refused = frame_select.read_calls(f"<tool_call>{inside}</tool_call>", 2)
+    assert [call.nframes for call in calls] == [1, 2] and refused == ["the reply holds more than 2 calls"] * 2
+    said = f"<tool_call>{GOOD.replace('4', '2')} {GOOD}</tool_call>"
+    rollout, _ = play(asking(film), said, "<answer>B</answer>", max_calls=1)
+    assert rollout.facts["frames"] == 2 and rollout.facts["refused_calls"] == ["the reply holds more than 1 calls"]
 
 
 def test_only_the_first_pair_of_tags_counts() -> None:
-    assert frame_select.read_calls("a plan") == ([], [])
+    assert frame_select.read_calls("a plan", 8) == ([], [])
     second = GOOD.replace("4", "8")
     text = f"<tool_call>{GOOD}</tool_call><tool_call>{second}</tool_call>"
-    assert frame_select.read_calls(text)[0] == [Call(1, 2.5, 4, 0.5)]
+    assert frame_select.read_calls(text, 8)[0] == [Call(1, 2.5, 4, 0.5)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from mmreflect.components import load
 from mmreflect.config import component_parser
 from mmreflect.records import Group, Reply, Rollout, Sample, Score, Stop
-from mmreflect.rewards.dadr import PARTS, Config, create, format_problem
+from mmreflect.rewards.dadr import Config, create, format_problem
 from mmreflect.rl.advantages import relative
 from mmreflect.rollouts.scoring import scorer, signal_names
 
@@ -61,7 +61,10 @@ def test_every_term_is_a_named_part() -> None:
 
 def test_the_total_is_made_of_the_parts_and_a_stage_may_decide_on_each() -> None:
     option = component_parser("reward", load)({"name": "dadr", "weight": 2.0})
-    assert signal_names([option]) == [*(f"dadr.{part}" for part in PARTS), "total"]
+    names = ["final", "sufficiency", "format", "tool", "iou"]
+    assert signal_names([option]) == [*(f"dadr.{part}" for part in names), "total"]
+    paper = component_parser("reward", load)({"name": "dadr", "variant": "paper"})
+    assert signal_names([paper]) == ["dadr.final", "dadr.sufficiency", "dadr.iou", "total"]
     group = Group("f", Sample("f", [], gold="B", facts=QA), [looked(RIGHT, "A")])
     scorer([option])([group])
     score = group.rollouts[0].score

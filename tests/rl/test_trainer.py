@@ -237,6 +237,28 @@ def test_a_stage_needs_its_signal_among_the_rewards(run_cli: Cli, grid: Path, tr
     assert code == 2 and "decides on the score part 'accuracy', which no reward gives" in text
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"loss_type": "grpo"}, "trainer.loss_type = 'grpo' weighs sequences"),
+        ({"loss_type": "dr_grpo"}, "trainer.loss_type = 'dr_grpo' weighs sequences"),
+        ({"importance_sampling_level": "sequence"}, "importance_sampling_level = 'sequence' weighs sequences"),
+    ],
+)
+def test_a_rollout_that_starts_afresh_counts_once_in_the_loss(
+    given: dict[str, str], said: str, run_cli: Cli, grid: Path, trained: Path, tmp_path: Path
+) -> None:
+    """The paper's context makes two sequences of a rollout: a loss that is a mean over sequences would count it twice."""
+    looking = {"environment": {"name": "revisor", "stage2_context": "paper"}}
+    settings = config(grid, tmp_path / "run", trained, **given) | {"rewards": ["dadr"], "rollout": looking}
+    code, text = run_cli("train", settings, "--plan")
+    assert code == 2 and said in text and "environment 'revisor' makes several of one rollout" in text
+    settings["rollout"] = {"environment": {"name": "revisor", "stage2_context": "code"}}
+    assert run_cli("train", settings, "--plan")[0] == 0
+    settings = config(grid, tmp_path / "run", trained) | {"rewards": ["dadr"], "rollout": looking}
+    assert run_cli("train", settings, "--plan")[0] == 0
+
+
 # ---- the update, by hand ------------------------------------------------------------------------------------------
 
 

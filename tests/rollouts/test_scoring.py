@@ -190,3 +190,23 @@ def test_a_file_of_rollouts_may_hold_probes_and_facts(tmp_path: Path, run_cli: C
     first, second = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert first["value"] == pytest.approx(1.0) and first["parts"]["dadr.sufficiency"] == 1.0
     assert second["value"] == pytest.approx(1.0) and second["parts"] == {"dadr.iou": 1.0, "dadr.format": 0.0}
+
+
+def test_the_records_of_an_evaluation_can_be_scored(tmp_path: Path, run_cli: Callable[..., tuple[int, str]]) -> None:
+    """There `facts` are the rollout's, and the question's are `sample_facts`."""
+    row = {
+        "id": "q",
+        "text": "<think>x</think><time_interval>[3, 7.5]</time_interval><think>y</think><answer>B</answer>",
+        "gold": "B",
+        "facts": {"segment": [3.0, 7.5], "task": "grounding"},
+        "sample_facts": {"options": ["x", "y"]},
+        "probes": {"sufficiency": "A"},
+        "stop": "eos",
+    }
+    (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n")
+    config = {"method": "grpo", "output": "x", "model": "tiny", "data": {"path": "d"}, "rewards": ["dadr"]}
+    output = tmp_path / "out.jsonl"
+    code, text = run_cli("score", config, f"rollouts={tmp_path / 'samples.jsonl'}", f"output={output}")
+    assert code == 0, text
+    parts = json.loads(output.read_text())["parts"]
+    assert parts == {"dadr.final": 1.0, "dadr.sufficiency": 0.0, "dadr.format": 0.0, "dadr.tool": 1.0}

@@ -1,6 +1,6 @@
 """What the vision tower made of a medium is used again while the weights stay, and only then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import torch
 
 from mmreflect.data.rendering import Renderer
 from mmreflect.models import ModelConfig, load_model
-from mmreflect.records import FrameSampling, Media, Turn
-from mmreflect.rollouts.actions import Request, Sampling
+from mmreflect.records import FrameSampling, Media, Reply, Sample, Stop, Turn
+from mmreflect.rollouts.actions import Action, Context, Observe, Request, Sampling
+from mmreflect.rollouts.driver import roll_out
 from mmreflect.rollouts.engines._generation import TransformersEngine
 from mmreflect.rollouts.engines._vision import VisionCache
 from mmreflect.tiny import FAMILIES
@@ -70,6 +71,34 @@ def test_each_medium_is_seen_once_in_a_round(
     with engine.round(1):
         engine.generate(requests, GREEDY)
     assert sum(seen) == 4, "the weights may have moved"
+
+
+def test_turns_that_wait_together_are_loaded_together(
+    engine: TransformersEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rollout looks again at a segment of its own; one that cannot be read fails alone."""
+    calls: list[int] = []
+    load = engine.renderer.pixels.load
+
+    def counted(media: Any) -> Any:
+        calls.append(len(media))
+        return load(media)
+
+    monkeypatch.setattr(engine.renderer.pixels, "load", counted)
+    starts = iter([0.0, 0.25, 0.5, 99.0, 0.0, 0.25])
+
+    def looking(sample: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
+        yield Observe(["Where?"], "propose")
+        start = next(starts)
+        film = Media("video", str(clip), span=(start, start + 0.5), frames=FrameSampling(nframes=2, max_tokens=4))
+        yield Observe([film, "And now?"], "revise")
+        return {"start": start}
+
+    sample = Sample("q", [{"role": "user", "content": "Where?"}])
+    three = roll_out(engine, looking, [sample], 3, Sampling(0.0, max_new_tokens=4, budget=200), 0)[0].rollouts
+    assert calls == [3] and [item.facts["start"] for item in three] == [0.0, 0.25, 0.5]
+    broken = roll_out(engine, looking, [sample], 3, Sampling(0.0, max_new_tokens=4, budget=200), 0)[0].rollouts
+    assert [item.stop is Stop.ERROR for item in broken] == [True, False, False] and "span" in broken[0].facts["error"]
 
 
 def test_outside_of_a_round_nothing_is_kept_from_call_to_call(

@@ -22,7 +22,7 @@ from transformers import (
 
 from mmreflect.data.rendering import Conversation, Renderer, assistant_spans, pad_rows
 from mmreflect.models import Loaded, end_token_ids, visual_token_ids
-from mmreflect.records import Reply, Stop, Turn
+from mmreflect.records import Media, Reply, Stop, Turn
 from mmreflect.rollouts.actions import Request, Sampling
 from mmreflect.rollouts.engines._vision import VisionCache, takes_embeddings
 from mmreflect.rollouts.engines.transformers import CAPABILITIES
@@ -64,6 +64,10 @@ class TransformersEngine:
         ids = self.renderer.encode([conversation_of([*before, turn])], reply=True)[0]
         _, end = assistant_spans(ids, self.renderer.tokenizer)[0]
         return ids[end:]
+
+    def load_ahead(self, media: Sequence[Media]) -> None:
+        """Load media that the next turns show, several at a time."""
+        self.renderer.load_ahead(media)
 
     def tokenize(self, text: str) -> list[int]:
         """Return the ids of a text on its own."""
