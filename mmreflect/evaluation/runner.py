@@ -1,4 +1,4 @@
-"""Evaluating a model: every question once, every answer recorded, resumable after a kill without repeating one."""
+"""Evaluating a model: every question asked, every answer recorded, resumable after a kill without repeating one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,17 +8,21 @@ from typing import Any
 from mmreflect import console
 from mmreflect.answers.grade import grade, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
-from mmreflect.files import append_jsonl, read_jsonl
-from mmreflect.records import Author, Group, Rollout, Sample, Stop
+from mmreflect.files import append_jsonl, read_jsonl, write_jsonl
+from mmreflect.media.images import picture_pixels
+from mmreflect.records import Author, Group, Rollout, Sample, Stop, content_parts
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
 from mmreflect.rollouts.actions import FIRST_TRY, Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
 from mmreflect.statistics import Rate
 
 
+_CLIP_TOKENS = 1 << 14
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found: a record per question, in order, and the ledger over all."""
+    """What an evaluation found: a record per answer, in the order of the questions, and the ledger over all."""
 
     records: list[dict[str, Any]]
     ledger: Ledger
@@ -30,33 +34,69 @@ def evaluate(
     samples: Sequence[Sample],
     sampling: Sampling,
     *,
+    n: int = 1,
     seed: int = 0,
     batch_size: int = 64,
     file: Path | None = None,
     label: str = "questions",
 ) -> Evaluation:
-    """Ask every question once and read the answers into the ledger.
+    """Ask every question `n` times and read the answers into the ledger.
+
+    Questions of similar length are asked together, the longest first, so that memory runs out at once or never.
 
     Args:
-        file: JSONL that records are appended to batch by batch; what it already holds is not asked again.
+        n: answers per question; with a temperature of 0 they would be the same.
+        batch_size: answers that are asked for and written together.
+        file: JSONL that records are appended to batch by batch, put into the order of the questions at the end; what it
+            already holds is not asked again.
         seed: of the draws when `sampling.temperature` is above 0, and of the confidence intervals.
     """
-    known = {record["id"]: record for record in read_jsonl(file)} if file and file.is_file() else {}
-    with console.progress_bar(label, len(samples)) as bar:
-        for batch in _batches(samples, batch_size):
-            if any(sample.id not in known for sample in batch):
-                groups = roll_out(engine, environment, batch, 1, sampling, seed)
-                fresh = [record(group, engine) for group in groups]
+    known = {key_of(item): item for item in read_jsonl(file)} if file and file.is_file() else {}
+    wanted = [(sample.id, draw) for sample in samples for draw in range(n)]
+    with console.progress_bar(label, len(wanted)) as bar:
+        for batch in _batches(longest_first(samples), max(1, batch_size // n)):
+            if any((sample.id, draw) not in known for sample in batch for draw in range(n)):
+                groups = roll_out(engine, environment, batch, n, sampling, seed)
+                asked = [record(group, engine, draw) for group in groups for draw in range(n)]
+                fresh = {key_of(item): item for item in asked if key_of(item) not in known}
                 if file:
-                    append_jsonl(file, [item for item in fresh if item["id"] not in known])
-                known |= {item["id"]: item for item in fresh if item["id"] not in known}
-            bar.advance(len(batch))
-    records = [known[sample.id] for sample in samples]
+                    append_jsonl(file, fresh.values())
+                known |= fresh
+            bar.advance(n * len(batch))
+    records = [known[key] for key in wanted]
+    if file:
+        write_jsonl(file, records)
     failed = [item for item in records if item["stop"] == Stop.ERROR]
     if failed:
-        first, count = failed[0]["facts"].get("error"), console.count(len(failed), "question")
-        console.say(f"[yellow]{count} could not be asked[/]; the first: {first}")
-    return Evaluation(records, ledger([entry_of(item) for item in records], seed))
+        first, count = failed[0]["facts"].get("error"), console.count(len(failed), "answer")
+        console.say(f"[yellow]{count} could not be asked for[/]; the first: {first}")
+    return Evaluation(records, ledger_of(records, seed))
+
+
+def key_of(record: dict[str, Any]) -> tuple[str, int]:
+    """Return what tells a record from all others: the question, and which of its answers this is."""
+    return record["id"], record.get("draw", 0)
+
+
+def ledger_of(records: Sequence[dict[str, Any]], seed: int = 0, clusters: Sequence[str] | None = None) -> Ledger:
+    """Return the ledger of some records; answers to one question are no independent draws.
+
+    Args:
+        clusters: what each record shares with others; None: its question.
+    """
+    return ledger([entry_of(item) for item in records], seed, clusters or [str(item["id"]) for item in records])
+
+
+def longest_first(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples by the length of their prompts, as far as it is known without reading media."""
+    return sorted(samples, key=_length, reverse=True)
+
+
+def _length(sample: Sample) -> int:
+    """Return a rough number of tokens: four characters each, pictures by their size, clips all alike."""
+    text = sum(len(part["text"]) for turn in sample.messages for part in content_parts(turn["content"]) if "text" in part)
+    sizes = [_CLIP_TOKENS if item.kind == "video" else picture_pixels(item) // 784 for item in sample.media]
+    return text // 4 + sum(sizes)
 
 
 def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
@@ -64,9 +104,9 @@ def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]
         yield samples[start : start + size]
 
 
-def record(group: Group, engine: Engine) -> dict[str, Any]:
-    """Return the record of a group's first rollout: the question, the answer, and its place in the ledger."""
-    sample, rollout = group.sample, group.rollouts[0]
+def record(group: Group, engine: Engine, draw: int = 0) -> dict[str, Any]:
+    """Return the record of one of a group's rollouts: the question, the answer, and its place in the ledger."""
+    sample, rollout = group.sample, group.rollouts[draw]
     spec = spec_of(sample.facts)
     read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine), spec)
     if FIRST_TRY in rollout.probes:
@@ -75,6 +115,7 @@ def record(group: Group, engine: Engine) -> dict[str, Any]:
         read = replace(read, first_correct=None, final_correct=None)
     return {
         "id": sample.id,
+        "draw": draw,
         "question": sample.question,
         "media": [asdict(media) for media in rollout.media],
         "gold": sample.gold,

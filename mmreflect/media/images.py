@@ -81,6 +81,19 @@ def check_crop(crop: tuple[int, int, int, int], width: int, height: int, path: s
         )
 
 
+def picture_pixels(media: Media) -> int:
+    """Return how many pixels a picture's header names, at most; 0 where there is none to read."""
+    from PIL import Image, UnidentifiedImageError
+
+    if media.at is not None:
+        return 0
+    try:
+        with Image.open(media.path) as opened:
+            return int(opened.width * opened.height)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0
+
+
 def load_media_image(media: Media) -> "Image":
     """Load the picture that a `Media` of kind image points to: a file, or a frame of a video."""
     if media.at is None:
