@@ -4,109 +4,93 @@ mmreflect eval configs/eval/dataset.yaml model=outputs/demo/sft/model
 python -m eval.dataset configs/eval/dataset.yaml
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from mmreflect import console
-from mmreflect.components import EngineOption, EnvironmentOption, default
 from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
-from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions, model_subject
-from mmreflect.files import content_mark, model_mark
-from mmreflect.models import ModelOption, check_model
+from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions
+from mmreflect.evaluation.settings import AskingConfig, check_sampling, decoding_line, decoding_terms
+from mmreflect.evaluation.speaking import Speaker, check_speaker, speaker_mark
+from mmreflect.files import content_mark
 
 if TYPE_CHECKING:
     from mmreflect.runs import Run
 
 
 @config_class
-class Config:
-    """An evaluation.
+class Config(AskingConfig):
+    """An evaluation on a dataset folder."""
 
-    Attributes:
-        temperature: 0 is greedy.
-        max_new_tokens: limit of one reply; `budget`: of a whole answer, with everything that an environment shows in
-            between; None is `max_new_tokens`.
-    """
-
-    output: str
-    model: ModelOption
-    data: DataConfig
-    environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
-    engine: EngineOption = Field(default_factory=lambda: default("engine", "transformers"))
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=0)] = 0
-    max_new_tokens: Annotated[int, Field(gt=0)] = 1024
-    budget: Annotated[int, Field(gt=0)] | None = None
-    batch_size: Annotated[int, Field(gt=0)] = 64
-    seed: int = 0
+    data: DataConfig = Field()
 
 
 def inputs(config: Config) -> dict[str, str]:
     """Return marks of what the run works on, so that a retrained model or a rebuilt dataset makes another run."""
-    return {"model": model_mark(config.model.path), "data": content_mark(f"{config.data.path}/manifest.json")}
+    data = content_mark(f"{config.data.path}/manifest.json")
+    return {"model": speaker_mark(config.engine, config.model), "data": data}
 
 
 def plan(config: Config) -> dict[str, str]:
     """Say what will be asked of which model."""
-    check_model(config.model)
-    if hasattr(config.engine.module, "check"):
-        config.engine.module.check(config.engine.options)
-    decoding = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top_p {config.top_p:g}"
+    check_sampling(config)
+    check_speaker(config.engine, config.model)
     return {
-        "model": config.model.path,
+        "model": _who(config),
         "data": f"{config.data.path} ({config.data.split}), {count_samples(config.data):,} questions",
-        "decoding": f"{decoding}, at most {config.max_new_tokens:,} new tokens",
+        "decoding": decoding_line(config),
     }
 
 
 def run(config: Config, run: "Run") -> dict[str, Any]:
     """Ask every question, record every answer, and print the ledger."""
+    from mmreflect.evaluation.capability import pass_at_k_of, show_pass_at_k
     from mmreflect.evaluation.runner import evaluate, show_ledger
-    from mmreflect.models import load_model
-    from mmreflect.rollouts.actions import Sampling, generation_round
-    from mmreflect.training.session import renderer_for, videos_read
+    from mmreflect.evaluation.speaking import open_speaker
+    from mmreflect.rollouts.actions import generation_round
+    from mmreflect.training.session import videos_read
 
     samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
-    loaded = load_model(config.model, (sample.question for sample in samples), config.seed)
-    engine = config.engine.module.create(config.engine.options, loaded, renderer_for(loaded, config.data))
-    with generation_round(engine, 0):
+    texts = (sample.question for sample in samples)
+    speaker = open_speaker(config.engine, config.model, config.data, texts, config.seed)
+    with generation_round(speaker.engine, 0):
         found = evaluate(
-            engine,
+            speaker.engine,
             config.environment.module.create(config.environment.options),
             samples,
-            Sampling(config.temperature, config.top_p, config.top_k, config.max_new_tokens, config.budget),
+            config.sampling,
+            n=config.num_generations,
             seed=config.seed,
             batch_size=config.batch_size,
             file=run.path / "samples.jsonl",
         )
-    show_ledger(f"{config.model.path} on {config.data.path}", {config.data.split: found.ledger})
+    show_ledger(f"{_who(config)} on {config.data.path}", {config.data.split: found.ledger})
     if read := videos_read():
         console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
-    terms = _contract(config, len(samples), loaded.tokenizer.chat_template)
-    return {"ledger": found.ledger.to_json(), "contract": terms.to_json()}
+    result: dict[str, Any] = {"ledger": found.ledger.to_json()}
+    if config.num_generations > 1:
+        verdicts = ((record["id"], record["final_correct"]) for record in found.records)
+        result["pass_at_k"] = pass_at_k_of(verdicts, config.num_generations, config.seed)
+        show_pass_at_k(result["pass_at_k"])
+    return {**result, "contract": _contract(config, len(samples), speaker).to_json()}
 
 
-def _contract(config: Config, questions: int, template: str | None) -> Contract:
+def _who(config: Config) -> str:
+    return config.model.path if config.model else f"engine {config.engine.name}"
+
+
+def _contract(config: Config, questions: int, speaker: Speaker) -> Contract:
     """Return what these scores depend on beside the model."""
-    decoding = {
-        "engine": config.engine.name,
-        "temperature": config.temperature,
-        "max_new_tokens": config.max_new_tokens,
-    }
-    decoding["budget"] = config.budget
-    if config.temperature:
-        decoding |= {"top_p": config.top_p, "top_k": config.top_k, "seed": config.seed}
     data = to_tree(config.data)
     return Contract(
-        model=model_subject(config.model),
+        model=speaker.subject,
         benchmark=dataset_terms(config.data.path, config.data.split, questions),
-        prompt={"environment": hash_of(to_tree({"environment": config.environment})), "template": hash_of(template)},
+        prompt={"environment": hash_of(to_tree({"environment": config.environment})), "template": speaker.template},
         pixels={name: data[name] for name in ("min_pixels", "max_pixels", "frames")},
-        decoding=decoding,
+        decoding=decoding_terms(config),
         rule="verifier",
         versions=library_versions(),
     )

@@ -16,7 +16,6 @@ from mmreflect.rollouts.actions import FIRST_TRY, Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
 from mmreflect.statistics import Rate
 
-
 _CLIP_TOKENS = 1 << 14
 
 
@@ -94,7 +93,9 @@ def longest_first(samples: Sequence[Sample]) -> list[Sample]:
 
 def _length(sample: Sample) -> int:
     """Return a rough number of tokens: four characters each, pictures by their size, clips all alike."""
-    text = sum(len(part["text"]) for turn in sample.messages for part in content_parts(turn["content"]) if "text" in part)
+    text = sum(
+        len(part["text"]) for turn in sample.messages for part in content_parts(turn["content"]) if "text" in part
+    )
     sizes = [_CLIP_TOKENS if item.kind == "video" else picture_pixels(item) // 784 for item in sample.media]
     return text // 4 + sum(sizes)
 

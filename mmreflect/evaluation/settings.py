@@ -1,0 +1,79 @@
+"""How a model is asked, whatever it is asked: what the configurations of all evaluations share."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mmreflect.components import EngineOption, EnvironmentOption, default
+from mmreflect.config import config
+from mmreflect.errors import UserError
+from mmreflect.models import ModelOption
+from mmreflect.records import Count
+from mmreflect.rollouts.actions import Sampling
+
+
+@config
+class AskingConfig:
+    """An evaluation.
+
+    Attributes:
+        model: None where the engine speaks with one behind a server.
+        temperature: 0 is greedy.
+        max_new_tokens: limit of one reply; `budget`: of a whole answer, with everything that an environment shows in
+            between; None is `max_new_tokens`.
+        num_generations: answers per question, for pass@k; more than one needs a temperature above 0.
+        batch_size: answers that are asked for and written together.
+    """
+
+    output: str
+    model: ModelOption | None = None
+    environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
+    engine: EngineOption = Field(default_factory=lambda: default("engine", "transformers"))
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    max_new_tokens: Count = 1024
+    budget: Count | None = None
+    num_generations: Count = 1
+    batch_size: Count = 64
+    seed: int = 0
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the model speaks."""
+        return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens, self.budget)
+
+
+def check_sampling(asked: AskingConfig) -> None:
+    """Check the settings of decoding against each other.
+
+    Raises:
+        UserError: several greedy answers are asked for, which would all be the same.
+    """
+    if asked.num_generations > 1 and asked.temperature == 0:
+        raise UserError(
+            f"num_generations={asked.num_generations} with temperature=0: all answers to a question would be the same",
+            "a temperature above 0, or one answer",
+            "set temperature (0.6 to 1 is usual for pass@k), or remove num_generations",
+        )
+
+
+def decoding_line(asked: AskingConfig) -> str:
+    """Say in a plan how the model will speak."""
+    greedy = asked.temperature == 0
+    drawn = "greedy" if greedy else f"temperature {asked.temperature:g}, top_p {asked.top_p:g}"
+    each = f", {asked.num_generations} answers each" if asked.num_generations > 1 else ""
+    return f"{drawn}, at most {asked.max_new_tokens:,} new tokens{each}"
+
+
+def decoding_terms(asked: AskingConfig) -> dict[str, Any]:
+    """Return what the contract says of decoding; the seed only where something is drawn."""
+    terms: dict[str, Any] = {
+        "engine": asked.engine.name,
+        "temperature": asked.temperature,
+        "max_new_tokens": asked.max_new_tokens,
+        "budget": asked.budget,
+    }
+    if asked.temperature:
+        terms |= {"top_p": asked.top_p, "top_k": asked.top_k, "seed": asked.seed}
+    return terms | ({"num_generations": asked.num_generations} if asked.num_generations > 1 else {})
