@@ -6,10 +6,13 @@ scored without a model or pictures (`rescore`), and a run over a model scores wi
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mmreflect.errors import UserError, nearest
 from mmreflect.records import Media, Turn
+
+if TYPE_CHECKING:
+    from mmreflect.evaluation.judge import Judge
 
 Kind = Literal["text", "integer", "number", "flag", "list", "mapping", "picture", "any"]
 _TYPES: dict[Kind, tuple[type, ...]] = {
@@ -208,6 +211,28 @@ class Recorded:
     verdict: tuple[str, ...] = ("correct", "true_false")
 
 
+def value_of(scored: Scored) -> float:
+    """Return what a row adds to a mean."""
+    return scored.value
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A main number: the mean of a value over rows, or the unweighted mean of the means of groups.
+
+    Attributes:
+        value: what a row adds; None leaves it out of the number.
+        over: the group of a row, where the number is a mean over groups; None leaves the row out.
+        groups: those that must all be there; without one of them there is no number.
+        scale: 100 for numbers in percent.
+    """
+
+    value: Callable[[Scored], float | None] = value_of
+    over: Callable[[Row], str | None] | None = None
+    groups: tuple[str, ...] = ()
+    scale: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """A benchmark.
@@ -219,6 +244,12 @@ class Benchmark:
         breakdown: the scores in the layout and with the denominators of the official score file.
         facets: the fields that the breakdown groups by, dots for nested ones: what a row lacks of them is counted.
         approximate: why the official verdict needs a model that is not asked here; empty where it needs none.
+        judge: how that model is asked; None where the protocol needs none.
+        cluster: the field, by its names in order of preference, of what questions share (a video, a problem): such
+            questions are not independent, and intervals draw them together. Empty where they share nothing.
+        measures: the main numbers, with the value that the breakdown gives them; each gets an interval.
+        groupings: further labels of a row, or other ones than its field for a facet, by name: each group gets an
+            interval of the first measure's value. A row may have one label, several, or none (None).
     """
 
     name: str
@@ -231,6 +262,10 @@ class Benchmark:
     facets: tuple[str, ...] = ()
     styles: tuple[str, ...] = ("official",)
     approximate: str = ""
+    judge: "Judge | None" = None
+    cluster: tuple[str, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": Measure()})
+    groupings: Mapping[str, Callable[[Row], Any]] = field(default_factory=dict)
 
 
 def check_row(row: Mapping[str, Any], columns: Sequence[Column], where: str) -> None:

@@ -1,12 +1,13 @@
 """Scoring recorded responses by a benchmark's own rule, without a model and without pictures.
 
     mmreflect eval rescore mathvista responses=FILE.jsonl output=OUT.jsonl [rule=official] [fallback=random seed=0]
+        [judge.base_url=http://localhost:8000/v1 judge.model=NAME]
 
 Every row comes back in order with `prediction` and `correct` (or `score`) added, and OUT.summary.json holds the
-breakdown in the layout of the official score file, with what was counted on the way under `rescore`.
+breakdown in the layout of the official score file, with what was counted on the way under `rescore`: the main numbers
+and every group with their intervals, and what a judge was asked, where the official protocol needs one.
 """
 
-import json
 import math
 import random
 from collections import Counter
@@ -16,26 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.config import settings_of
-from mmreflect.data.store import read_rows
-from mmreflect.errors import UserError, nearest, unknown_name
-from mmreflect.evaluation.benchmark import (
-    BadField,
-    Benchmark,
-    MissingField,
-    Reading,
-    Response,
-    Row,
-    Rule,
-    Scored,
-)
-from mmreflect.evaluation.rules.reduction import final_text
+from mmreflect.config import apply_overrides, config, parse, settings_of
+from mmreflect.errors import UserError, unknown_name
+from mmreflect.evaluation.benchmark import BadField, Benchmark, MissingField, Reading, Row, Rule, Scored
+from mmreflect.evaluation.intervals import intervals, rows_without_cluster
+from mmreflect.evaluation.judge import ERROR, MARK
+from mmreflect.evaluation.judging import Account, judge_of, judge_rows, needs_judge
+from mmreflect.evaluation.recorded import ABSENT, given, keyed, names_of, read_responses, response_of, unusable
 from mmreflect.evaluation.rules.tables import MISSING, field_of
 from mmreflect.files import write_json, write_jsonl
+from mmreflect.remote.settings import ServerConfig
 
 KEYS = ("responses", "output", "rule", "fallback", "seed")
 FALLBACKS = ("wrong", "random")
-ABSENT = object()
 _SHOWN = 12
 
 
@@ -54,6 +48,8 @@ class Counts:
     verdicts_taken_over: int = 0
     rows_without_id: int = 0
     approximate: int = 0
+    judged_by: Counter[str] = field(default_factory=Counter)
+    judge_errors: Counter[str] = field(default_factory=Counter)
     how: Counter[str] = field(default_factory=Counter)
     overwritten: Counter[str] = field(default_factory=Counter)
 
@@ -67,19 +63,35 @@ class Settings:
     seed: int = 0
 
 
+@config
+class JudgeConfig:
+    """The settings of the judge.
+
+    Attributes:
+        judge: the server that is asked what the official protocol asks a model.
+    """
+
+    judge: ServerConfig
+
+
 def rescore_file(benchmark: Benchmark, words: Sequence[str]) -> dict[str, Any]:
     """Score a file of responses, write the rows and the summary, print the main numbers, and return the summary.
 
     Raises:
-        UserError: a setting, the file, or a row of it is unusable; nothing is written then.
+        UserError: a setting, the file, or a row of it is unusable, or the judge cannot be asked; nothing is written
+            then, and what the judge has answered is kept in its cache.
     """
-    given = settings_of(words, KEYS, ("responses", "output"))
-    settings = _settings(benchmark, given)
-    source, output = Path(given["responses"]), Path(given["output"])
+    asking = [word for word in words if word.startswith("judge.")]
+    chosen = settings_of([word for word in words if word not in asking], (*KEYS, "judge"), ("responses", "output"))
+    settings, server = _settings(benchmark, chosen), _server(benchmark, asking, chosen)
+    source, output = Path(chosen["responses"]), Path(chosen["output"])
     if output.is_dir():
         raise UserError(f"output={output} is a folder", "a file", "name a file in it, such as scored.jsonl")
-    rows = read_responses(source)
-    written, summary = rescore(benchmark, rows, settings, str(source))
+    rows, account = read_responses(source), None
+    if server is not None:
+        keyed(benchmark, rows, str(source))
+        rows, account = judge_rows(benchmark, rows, server, rule=settings.rule, source=str(source))
+    written, summary = rescore(benchmark, rows, settings, str(source), account)
     write_jsonl(output, written)
     target = output.with_name(f"{output.name.removesuffix('.jsonl')}.summary.json")
     write_json(target, summary)
@@ -88,80 +100,73 @@ def rescore_file(benchmark: Benchmark, words: Sequence[str]) -> dict[str, Any]:
     return summary
 
 
-def _settings(benchmark: Benchmark, given: dict[str, str]) -> Settings:
-    rule, fallback, seed = given.get("rule", "official"), given.get("fallback", "wrong"), given.get("seed", "0")
+def _server(benchmark: Benchmark, words: Sequence[str], chosen: dict[str, str]) -> ServerConfig | None:
+    if "judge" in chosen:
+        raise UserError(
+            f"judge={chosen['judge']}", "the address and the model of a server",
+            "write judge.base_url=http://localhost:8000/v1 judge.model=NAME",
+        )  # fmt: skip
+    if not words:
+        return None
+    judge_of(benchmark, chosen.get("rule", "official"))
+    return parse(JudgeConfig, apply_overrides({}, words), f"eval rescore {benchmark.name}").judge
+
+
+def _settings(benchmark: Benchmark, chosen: dict[str, str]) -> Settings:
+    rule, fallback, seed = chosen.get("rule", "official"), chosen.get("fallback", "wrong"), chosen.get("seed", "0")
     if rule not in benchmark.rules:
         raise unknown_name(f"rule of {benchmark.name}", rule, list(benchmark.rules))
     if fallback not in FALLBACKS:
         raise unknown_name("fallback", fallback, FALLBACKS)
     if not seed.lstrip("-").isdecimal():
         raise UserError(f"seed={seed}", "a whole number", "correct it")
-    if "seed" in given and fallback != "random":
+    if "seed" in chosen and fallback != "random":
         raise UserError(
             f"seed={seed} without fallback=random", "a seed draws random fallbacks", "remove one or add the other"
         )
     return Settings(rule, fallback, int(seed))
 
 
-def read_responses(path: Path) -> list[Row]:
-    """Read the rows of a JSONL file, or of a JSON file that holds a list of rows or a mapping from id to row.
-
-    Raises:
-        UserError: it is missing, holds no rows, or is not of that form.
-    """
-    if path.suffix == ".json" and path.is_file():
-        try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: not JSON ({error})", "a list of rows, or a mapping from id to row") from None
-        if isinstance(tree, dict):
-            tree = [{"id": name, **row} if isinstance(row, dict) else row for name, row in tree.items()]
-        if not isinstance(tree, list) or not all(isinstance(row, dict) for row in tree):
-            raise UserError(f"{path} holds something else", "a list of rows, or a mapping from id to row", "correct it")
-        rows = [Row(row) for row in tree]
-    else:
-        rows = [Row(row) for row in read_rows(path)]
-    if not rows:
-        raise UserError(f"{path} has no rows", "one recorded response a line", "check the path")
-    return rows
-
-
 def rescore(
-    benchmark: Benchmark, rows: Sequence[Row], settings: Settings, source: str = "responses"
+    benchmark: Benchmark,
+    rows: Sequence[Row],
+    settings: Settings,
+    source: str = "responses",
+    judged: Account | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Score rows and return them with what is added, and the summary.
 
     Args:
         source: what the rows came from, for messages.
+        judged: what it took to judge these rows, where that was done now.
 
     Raises:
         UserError: two rows have one id, or a row lacks what is needed; the row is named.
     """
     counts = Counts(rows=len(rows))
-    names = _check_ids(benchmark, rows, source, counts)
-    keyed = _keys(benchmark, rows, source)
+    names, counts.rows_without_id = names_of(benchmark, rows, source)
+    known = keyed(benchmark, rows, source)
     rule = benchmark.rules[settings.rule]
     written, scored = [], []
     for place, row in enumerate(rows):
         try:
             reading, added = _score(benchmark, rule, row, names[place], settings, counts)
-        except MissingField as error:
-            raise _missing(error, row, f"{source}, {names[place]}", benchmark) from None
-        except BadField as error:
-            where = f"{source}, {names[place]}"
-            raise UserError(f"{where}: {error}", f"a row of {benchmark.name}", "correct the row") from None
-        if not keyed[place]:
+        except (MissingField, BadField) as error:
+            raise unusable(error, row, f"{source}, {names[place]}", benchmark) from None
+        if not known[place]:
             reading = replace(reading, correct=None, score=None)
-        counts.without_key += not keyed[place]
-        counts.ungraded += keyed[place] and reading.correct is None and reading.score is None
-        if keyed[place] and not (reading.correct is None and reading.score is None):
+        graded = reading.correct is not None or reading.score is not None
+        counts.without_key += not known[place]
+        counts.ungraded += known[place] and not graded
+        if known[place] and graded:
             scored.append(Scored(row, reading))
         added = {**reading.extra, **added, **_verdict(benchmark, reading)}
         counts.overwritten.update(key for key, value in added.items() if key in row and row[key] != value)
         written.append({**row, **added})
     counts.scored = len(scored)
     layout = benchmark.breakdown(scored) if scored else {}
-    return written, {**layout, "rescore": _account(benchmark, settings, counts, scored)}
+    account = _account(benchmark, settings, counts, scored)
+    return written, {**layout, "rescore": {**account, "judge": judged.to_json() if judged else None}}
 
 
 def _verdict(benchmark: Benchmark, reading: Reading) -> dict[str, Any]:
@@ -173,79 +178,12 @@ def _verdict(benchmark: Benchmark, reading: Reading) -> dict[str, Any]:
     return made
 
 
-def _check_ids(benchmark: Benchmark, rows: Sequence[Row], source: str, counts: Counts) -> list[str]:
-    """Return a name for every row, its id or its line.
-
-    Raises:
-        UserError: an id stands twice.
-    """
-    names, seen = [], dict[str, int]()
-    for place, row in enumerate(rows):
-        key = next((key for key in benchmark.recorded.id if row.get(key) is not None), None)
-        if key is None:
-            counts.rows_without_id += 1
-            names.append(f"row {place + 1}")
-            continue
-        name = str(row[key])
-        if name in seen:
-            raise UserError(
-                f"{source}: {key} {name!r} stands twice (rows {seen[name] + 1} and {place + 1})",
-                "each id once",
-                "remove one of the two, or give the rows of several runs an 'id' of their own",
-            )
-        seen[name] = place
-        names.append(f"{key} {name!r}")
-    return names
-
-
-def _keys(benchmark: Benchmark, rows: Sequence[Row], source: str) -> list[bool]:
-    """Tell for each row whether its reference is known; a file without any reference is read, and not scored.
-
-    Raises:
-        UserError: some rows have a field for it and others have none.
-    """
-    recorded = benchmark.recorded
-    fields = [next((key for key in recorded.key if key in row), None) for row in rows]
-    verdicts = [any(key in row for key in recorded.verdict) and _given(benchmark, row) is ABSENT for row in rows]
-    known = [place for place, key in enumerate(fields) if key is not None]
-    for place, key in enumerate(fields):
-        if known and key is None and not verdicts[place]:
-            raise UserError(
-                f"{source}, row {place + 1}: no {recorded.key[0]!r}, which row {known[0] + 1} has",
-                f"{' or '.join(recorded.key)} in every row, or in none",
-                "add it, or set it to null where the reference is not known",
-            )
-    return [
-        verdicts[place]
-        or (
-            key is not None
-            and not any(rows[place][key] is item or rows[place][key] == item for item in recorded.hidden)
-        )
-        for place, key in enumerate(fields)
-    ]
-
-
-def _given(benchmark: Benchmark, row: Row) -> Any:
-    """Return the recorded response, or the extraction that stands in for it; ABSENT where a row has neither."""
-    for key in (*benchmark.recorded.response, *benchmark.recorded.extraction):
-        if key in row:
-            return row[key]
-    return ABSENT
-
-
-def response_of(benchmark: Benchmark, row: Row) -> Response:
-    """Return a row's response; one that is no text is none, and a missing one is empty where there is an extraction."""
-    given = next((row[key] for key in benchmark.recorded.response if key in row), None)
-    whole = given if isinstance(given, str) else "" if given is None else str(given)
-    return Response(given, whole, final_text(whole))
-
-
 def _score(
     benchmark: Benchmark, rule: Rule, row: Row, name: str, settings: Settings, counts: Counts
 ) -> tuple[Reading, dict[str, Any]]:
     """Score a row; returns its reading and the further fields that it gets."""
     recorded = benchmark.recorded
-    if _given(benchmark, row) is ABSENT:
+    if given(benchmark, row) is ABSENT:
         verdict = next((row[key] for key in recorded.verdict if key in row), ABSENT)
         if verdict is ABSENT:
             raise MissingField(*recorded.response, *recorded.extraction)
@@ -256,7 +194,11 @@ def _score(
             return Reading(row.get("prediction"), score=float(verdict)), {}
         raise BadField(f"the recorded verdict is {verdict!r}, neither true, false nor a number")
     response = response_of(benchmark, row)
-    reading = rule(row, response)
+    asks = needs_judge(benchmark, settings.rule)
+    error, mark = (row.get(ERROR), row.get(MARK)) if asks else (None, None)
+    counts.judge_errors.update([str(error).partition(":")[0]] if error else [])
+    counts.judged_by.update([str(mark)] if mark else [])
+    reading = Reading(None, how="no usable reply of the judge") if error else rule(row, response)
     counts.empty += not response.final.strip() and not any(row.get(key) for key in recorded.extraction)
     counts.unparsed += not reading.parsed
     counts.approximate += reading.approximate
@@ -276,17 +218,6 @@ def _score(
     return reading, added
 
 
-def _missing(error: MissingField, row: Row, where: str, benchmark: Benchmark) -> UserError:
-    wanted = error.names[0]
-    close = nearest(wanted, list(row))
-    others = f" (nor {', '.join(map(repr, error.names[1:]))})" if len(error.names) > 1 else ""
-    return UserError(
-        f"{where}: no {wanted!r}{others}",
-        f"the fields of {benchmark.name}'s own release or result files",
-        f"did you mean {wanted!r} where it says {close!r}?" if close else f"add it; the row has {', '.join(row)}",
-    )
-
-
 def _account(benchmark: Benchmark, settings: Settings, counts: Counts, scored: Sequence[Scored]) -> dict[str, Any]:
     """Return what the summary says beside the breakdown."""
     lacking = {
@@ -294,11 +225,18 @@ def _account(benchmark: Benchmark, settings: Settings, counts: Counts, scored: S
         for path in benchmark.facets
         if (number := sum(field_of(item.row, path) in (MISSING, None) for item in scored))
     }
+    labels = [benchmark.approximate if counts.approximate else ""]
+    labels += [benchmark.judge.label] if benchmark.judge and counts.judged_by else []
+    scores, groups = intervals(benchmark, scored)
     return {
         "benchmark": benchmark.name,
         "rule": settings.rule,
-        "label": benchmark.approximate if counts.approximate else "",
+        "label": "; ".join(filter(None, labels)),
+        "scores": scores,
+        "intervals": groups,
         "approximate": counts.approximate,
+        "judged_by": dict(counts.judged_by),
+        "judge_errors": dict(counts.judge_errors),
         "rows": counts.rows,
         "scored": counts.scored,
         "empty": counts.empty,
@@ -314,6 +252,7 @@ def _account(benchmark: Benchmark, settings: Settings, counts: Counts, scored: S
         "answers_from": dict(counts.how),
         "overwritten": dict(counts.overwritten),
         "rows_without_facet": lacking,
+        "rows_without_cluster": rows_without_cluster(benchmark, scored),
     }
 
 
@@ -322,8 +261,10 @@ def _show(benchmark: Benchmark, summary: dict[str, Any]) -> None:
     rows = console.count(account["rows"], "row")
     console.say(f"{benchmark.name}, rule {account['rule']}: {account['scored']:,} of {rows} scored")
     if account["label"]:
-        console.say(f"[yellow]approximate[/]: {account['label']}")
-    console.show_table("scores", ("", "value"), list(_numbers(summary))[:_SHOWN])
+        console.say(f"{'[yellow]approximate[/]: ' if account['approximate'] else ''}{account['label']}")
+    header = ("", "value", "95 % interval", "questions", "drawn as")
+    console.show_table("main numbers", header, [_line(name, item) for name, item in account["scores"].items()])
+    console.show_table("scores, as the official script lists them", ("", "value"), list(_numbers(summary))[:_SHOWN])
     for name in (
         "empty",
         "unparsed",
@@ -332,13 +273,23 @@ def _show(benchmark: Benchmark, summary: dict[str, Any]) -> None:
         "ungraded",
         "verdicts_taken_over",
         "rows_without_id",
+        "rows_without_cluster",
     ):
         if account[name]:
             console.say(f"[yellow]{account[name]:,}[/] {name.replace('_', ' ')}")
     if account["random_fallbacks"]:
         console.say(f"where the official code guesses: {account['fallback']}")
+    for reason, number in account["judge_errors"].items():
+        console.say(f"[yellow]{console.count(number, 'row')}[/] not graded by the judge: {reason}")
+    if account["judge"] and account["judge"]["invalid"]:
+        console.say(f"[yellow]{account['judge']['invalid']:,}[/] replies unreadable, rated as the protocol says")
     for key, number in account["overwritten"].items():
         console.say(f"[yellow]{console.count(number, 'row')}[/] held another {key!r} before")
+
+
+def _line(name: str, item: dict[str, Any]) -> tuple[str, ...]:
+    between = "-" if item["low"] is None else f"{item['low']:.4g} to {item['high']:.4g}"
+    return name, f"{item['value']:.4g}", between, f"{item['n']:,}", console.count(item["clusters"], "cluster")
 
 
 def _numbers(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

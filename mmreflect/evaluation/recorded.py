@@ -1,0 +1,122 @@
+"""Rows as they were recorded: read from a file, told apart, and searched for a response and a reference."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmreflect.data.store import read_rows
+from mmreflect.errors import UserError, nearest
+from mmreflect.evaluation.benchmark import BadField, Benchmark, MissingField, Response, Row
+from mmreflect.evaluation.rules.reduction import final_text
+
+ABSENT = object()
+
+
+def read_responses(path: Path) -> list[Row]:
+    """Read the rows of a JSONL file, or of a JSON file that holds a list of rows or a mapping from id to row.
+
+    Raises:
+        UserError: it is missing, holds no rows, or is not of that form.
+    """
+    if path.suffix == ".json" and path.is_file():
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: not JSON ({error})", "a list of rows, or a mapping from id to row") from None
+        if isinstance(tree, dict):
+            tree = [{"id": name, **row} if isinstance(row, dict) else row for name, row in tree.items()]
+        if not isinstance(tree, list) or not all(isinstance(row, dict) for row in tree):
+            raise UserError(f"{path} holds something else", "a list of rows, or a mapping from id to row", "correct it")
+        rows = [Row(row) for row in tree]
+    else:
+        rows = [Row(row) for row in read_rows(path)]
+    if not rows:
+        raise UserError(f"{path} has no rows", "one recorded response a line", "check the path")
+    return rows
+
+
+def names_of(benchmark: Benchmark, rows: Sequence[Row], source: str) -> tuple[list[str], int]:
+    """Return a name for every row, its id or its line, and how many have no id.
+
+    Raises:
+        UserError: an id stands twice.
+    """
+    names, seen, without = [], dict[str, int](), 0
+    for place, row in enumerate(rows):
+        key = next((key for key in benchmark.recorded.id if row.get(key) is not None), None)
+        if key is None:
+            without += 1
+            names.append(f"row {place + 1}")
+            continue
+        name = str(row[key])
+        if name in seen:
+            raise UserError(
+                f"{source}: {key} {name!r} stands twice (rows {seen[name] + 1} and {place + 1})",
+                "each id once",
+                "remove one of the two, or give the rows of several runs an 'id' of their own",
+            )
+        seen[name] = place
+        names.append(f"{key} {name!r}")
+    return names, without
+
+
+def keyed(benchmark: Benchmark, rows: Sequence[Row], source: str) -> list[bool]:
+    """Tell for each row whether its reference is known; a file without any reference is read, and not scored.
+
+    Raises:
+        UserError: some rows have a field for it and others have none.
+    """
+    recorded = benchmark.recorded
+    fields = [next((key for key in recorded.key if key in row), None) for row in rows]
+    verdicts = [any(key in row for key in recorded.verdict) and given(benchmark, row) is ABSENT for row in rows]
+    known = [place for place, key in enumerate(fields) if key is not None]
+    for place, key in enumerate(fields):
+        if known and key is None and not verdicts[place]:
+            raise UserError(
+                f"{source}, row {place + 1}: no {recorded.key[0]!r}, which row {known[0] + 1} has",
+                f"{' or '.join(recorded.key)} in every row, or in none",
+                "add it, or set it to null where the reference is not known",
+            )
+    return [verdicts[place] or has_key(benchmark, row) for place, row in enumerate(rows)]
+
+
+def has_key(benchmark: Benchmark, row: Row) -> bool:
+    """Tell whether one of the row's fields for the reference holds one."""
+    recorded = benchmark.recorded
+    return any(
+        key in row and not any(row[key] is item or row[key] == item for item in recorded.hidden) for key in recorded.key
+    )
+
+
+def given(benchmark: Benchmark, row: Row) -> Any:
+    """Return the recorded response, or the extraction that stands in for it; ABSENT where a row has neither."""
+    for key in (*benchmark.recorded.response, *benchmark.recorded.extraction):
+        if key in row:
+            return row[key]
+    return ABSENT
+
+
+def response_of(benchmark: Benchmark, row: Row) -> Response:
+    """Return a row's response; one that is no text is none, and a missing one is empty where there is an extraction."""
+    said = next((row[key] for key in benchmark.recorded.response if key in row), None)
+    whole = said if isinstance(said, str) else "" if said is None else str(said)
+    return Response(said, whole, final_text(whole))
+
+
+def unusable(error: MissingField | BadField, row: Row, where: str, benchmark: Benchmark) -> UserError:
+    """Build the error for a row that a rule cannot use.
+
+    Args:
+        where: the file, and the row's name.
+    """
+    if isinstance(error, BadField):
+        return UserError(f"{where}: {error}", f"a row of {benchmark.name}", "correct the row")
+    wanted = error.names[0]
+    close = nearest(wanted, list(row))
+    others = f" (nor {', '.join(map(repr, error.names[1:]))})" if len(error.names) > 1 else ""
+    return UserError(
+        f"{where}: no {wanted!r}{others}",
+        f"the fields of {benchmark.name}'s own release or result files",
+        f"did you mean {wanted!r} where it says {close!r}?" if close else f"add it; the row has {', '.join(row)}",
+    )
