@@ -28,8 +28,8 @@ class Question:
         id: unique in what is asked.
         item: as the benchmark states it.
         sample: what an environment asks: the turns up to the last one of the user, with their media.
-        row: the release's row without its pictures, as plain JSON values, with `id`; with a `response` added, it is what
-            `mmreflect eval rescore` reads.
+        row: the release's row without its pictures, as plain JSON values, with `id`; with a `response` added, it is
+            what `mmreflect eval rescore` reads.
         prefill: words that the benchmark puts in the model's mouth before it answers; empty for none. They are
             `sample.facts["prefill"]` as well.
     """
@@ -87,7 +87,7 @@ def questions(release: Release, report: Path | None = None) -> Questions:
     if twice := [name for name, number in seen.items() if number > 1]:
         listed = ", ".join(map(repr, twice[:_FIRST]))
         raise UserError(
-            f"{release.where}: {console.count(len(twice), 'id')} of {release.benchmark.name} stand more than once: {listed}",
+            f"{release.where}: {len(twice):,} of the ids stand more than once, such as {listed}",
             "each id once",
             "remove the repeated rows, or ask one configuration at a time",
         )
@@ -110,9 +110,7 @@ def question_of(release: Release, row: Row) -> Question:
     messages, media = messages_of(turns)
     gold = item.gold if isinstance(item.gold, str) or item.gold is None else to_json(plain(item.gold))
     sample = Sample(item.id, messages, media, gold, facts=facts)
-    return Question(
-        item.id, item, sample, {"id": item.id, **plain_row(row, release.benchmark.columns, item.id)}, prefill
-    )
+    return Question(item.id, item, sample, plain_row(row, release.benchmark.columns, item.id), prefill)
 
 
 def split_prefill(turns: Sequence[Turn]) -> tuple[Sequence[Turn], str]:
@@ -143,7 +141,7 @@ def plain_row(row: Row, columns: Sequence[Column], name: str) -> dict[str, Any]:
     """Return a row as plain JSON values, without pictures, under its question's id."""
     pictures = {column.name for column in columns if column.kind == "picture"}
     made = {key: plain(value) for key, value in row.items() if key not in pictures}
-    return {**{key: value for key, value in made.items() if value is not _NOTHING}, "id": name}
+    return {"id": name} | {key: value for key, value in made.items() if value is not _NOTHING and key != "id"}
 
 
 def plain(value: Any) -> Any:

@@ -121,8 +121,8 @@ def name_of(benchmark: Benchmark, row: Row) -> str:
 def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, max_frames: int) -> Release:
     """Open a benchmark's release.
 
-    Files are found and marked here, and rows are read when they are asked for; what is on the Hub is downloaded. Nothing
-    is decoded, and torch is not imported.
+    Files are found and marked here, and rows are read when they are asked for; what is on the Hub is downloaded. No
+    picture is decoded, and torch is not imported.
 
     Args:
         cache: a folder for pictures, unpacked archives and joined frames; it may be shared between runs.

@@ -1,4 +1,4 @@
-"""Files of rows as records: parquet and arrow with their own types, JSONL and JSON, TSV and CSV by the columns' kinds."""
+"""Files of rows as records: parquet and arrow with their own types, JSON, and TSV and CSV by the columns' kinds."""
 
 import ast
 import csv
@@ -57,8 +57,8 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 
 def _parquet(path: Path, columns: Sequence[Column], without: Collection[str]) -> Keyed:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     try:
         with pyarrow.parquet.ParquetFile(path) as table:
