@@ -85,9 +85,21 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
     name = tree.pop(spec.key, None)
     if not isinstance(name, str):
         raise _missing_recipe(verb, spec, where, tree)
-    recipe = recipes.load(spec.kind, name) if spec.kind else components.load("merge", name)
+    recipe = _recipe(spec, name)
     config = parse(recipe.Config, tree, where)
     return Job(verb, name, recipe, config, {spec.key: name, **to_tree(config)})
+
+
+def _recipe(spec: _Verb, name: str) -> Any:
+    """Return what works on a configuration: a leaf, a method of merging, or the runner around a leaf's benchmark."""
+    if spec.kind is None:
+        return components.load("merge", name)
+    leaf = recipes.load(spec.kind, name)
+    if hasattr(leaf, "Config"):
+        return leaf
+    from mmreflect.evaluation.benchmarking import BenchmarkRecipe
+
+    return BenchmarkRecipe(leaf.BENCHMARK)
 
 
 def start(verb: str, source: Source, overrides: Sequence[str] = ()) -> Run:

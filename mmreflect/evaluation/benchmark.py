@@ -4,7 +4,7 @@ A leaf of `eval/` states one as `BENCHMARK = Benchmark(...)`. Its rules read tex
 scored without a model or pictures (`rescore`), and a run over a model scores with the same ones.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -78,6 +78,12 @@ class Source:
         splits: its splits, the headline's first.
         hidden: splits whose answers are not published.
         files: what lies beside the rows (videos, subtitles), as paths in the dataset.
+        headline: the configurations that the headline number is made of; empty: all.
+        hubs: splits that lie in a dataset of their own.
+        annotations: the files with a split's rows, where they are no tables named after it: patterns by split (`*` for
+            any), in which `{config}` and `{split}` stand for the names.
+        beside: a JSON file that all rows of a split refer to, by its name.
+        frames_fps: the rate of videos that are given out as folders of frames.
     """
 
     hub: str
@@ -85,6 +91,33 @@ class Source:
     configs: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    headline: tuple[str, ...] = ()
+    hubs: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: str = ""
+    frames_fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record of a release stands.
+
+    Attributes:
+        config, split: the part that it belongs to; empty where the benchmark has only one configuration.
+        key: its key, where its file is a mapping.
+        number: how many records of this part stand before it.
+        beside: what the file `Source.beside` holds.
+    """
+
+    config: str
+    split: str
+    key: str
+    number: int
+    beside: Any = None
+
+
+class LeftOutError(Exception):
+    """A record of a release is no question of its benchmark; the text is the reason that is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +283,8 @@ class Benchmark:
         measures: the main numbers, with the value that the breakdown gives them; each gets an interval.
         groupings: further labels of a row, or other ones than its field for a facet, by name: each group gets an
             interval of the first measure's value. A row may have one label, several, or none (None).
+        rows: makes the rows, which have `columns`, of a record of the release where that is no row itself; raises
+            `LeftOutError` for a record that is no question. A row without an id is numbered.
     """
 
     name: str
@@ -266,6 +301,7 @@ class Benchmark:
     cluster: tuple[str, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": Measure()})
     groupings: Mapping[str, Callable[[Row], Any]] = field(default_factory=dict)
+    rows: Callable[[Row, Place], Iterable[Row]] | None = None
 
 
 def check_row(row: Mapping[str, Any], columns: Sequence[Column], where: str) -> None:

@@ -95,7 +95,7 @@ def rescore_file(benchmark: Benchmark, words: Sequence[str]) -> dict[str, Any]:
     write_jsonl(output, written)
     target = output.with_name(f"{output.name.removesuffix('.jsonl')}.summary.json")
     write_json(target, summary)
-    _show(benchmark, summary)
+    show_summary(benchmark, summary)
     console.say(f"written: {output}, {target}")
     return summary
 
@@ -256,7 +256,8 @@ def _account(benchmark: Benchmark, settings: Settings, counts: Counts, scored: S
     }
 
 
-def _show(benchmark: Benchmark, summary: dict[str, Any]) -> None:
+def show_summary(benchmark: Benchmark, summary: dict[str, Any]) -> None:
+    """Print the main numbers of a scoring, and what was counted on the way."""
     account = summary["rescore"]
     rows = console.count(account["rows"], "row")
     console.say(f"{benchmark.name}, rule {account['rule']}: {account['scored']:,} of {rows} scored")
@@ -302,4 +303,4 @@ def _numbers(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]
             yield label.replace("[", "\\["), value if isinstance(value, str) else f"{value:g}"
 
 
-__all__ = ["FALLBACKS", "Settings", "read_responses", "rescore", "rescore_file"]
+__all__ = ["FALLBACKS", "Settings", "read_responses", "rescore", "rescore_file", "show_summary"]

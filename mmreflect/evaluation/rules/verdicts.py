@@ -1,6 +1,7 @@
 """Making readings: the plain cases of "this letter against that one", and the project's own grader as a rule."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmreflect.answers.grade import AnswerSpec, verify
@@ -38,15 +39,22 @@ def by_letter(
     return rule
 
 
-def strict(spec: Callable[[Row], AnswerSpec], gold: Callable[[Row], str | None]) -> Rule:
-    """Make the rule that grades with the project's own verifier: one committed final answer, of the right type.
+@dataclass(frozen=True, slots=True)
+class Strict:
+    """The rule that grades with the project's own verifier: one committed final answer, of the right type.
 
-    A reference that cannot be graded against gives no verdict.
+    Attributes:
+        spec: how a row's answer is to be read.
+        gold: the row's reference; None where it has none. One that cannot be graded against gives no verdict.
     """
 
-    def rule(row: Row, response: Response) -> Reading:
-        wanted = gold(row)
-        found = verify(response.whole, wanted, spec(row))
+    spec: Callable[[Row], AnswerSpec]
+    gold: Callable[[Row], str | None]
+
+    def __call__(self, row: Row, response: Response) -> Reading:
+        """Return the verifier's reading of a response."""
+        wanted = self.gold(row)
+        found = verify(response.whole, wanted, self.spec(row))
         return Reading(
             found.answer,
             None if wanted is None else bool(found.correct) if found.score is not None else None,
@@ -54,7 +62,10 @@ def strict(spec: Callable[[Row], AnswerSpec], gold: Callable[[Row], str | None])
             extra={"reason": found.reason},
         )
 
-    return rule
+
+def strict(spec: Callable[[Row], AnswerSpec], gold: Callable[[Row], str | None]) -> Strict:
+    """Make the rule that grades with the project's own verifier."""
+    return Strict(spec, gold)
 
 
 def letter_of(answer: Any, options: Sequence[Any] | None) -> str | None:

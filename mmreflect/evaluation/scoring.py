@@ -1,0 +1,100 @@
+"""From the answers to a benchmark's questions to its scores: judged, scored, counted, written and printed."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmreflect import console
+from mmreflect.evaluation.benchmark import Benchmark
+from mmreflect.evaluation.capability import pass_at_k_of, show_pass_at_k
+from mmreflect.evaluation.judging import Account, judge_rows
+from mmreflect.evaluation.recorded import Row, keyed
+from mmreflect.evaluation.rescore import Settings, rescore, show_summary
+from mmreflect.evaluation.rules.tables import MISSING, field_of
+from mmreflect.evaluation.runner import ledger_of, show_ledger
+from mmreflect.files import write_json, write_jsonl
+from mmreflect.records import Stop
+from mmreflect.remote.settings import ServerConfig
+
+COUNTED = ("empty", "unparsed", "random_fallbacks", "reduced_to_final_answer", "without_key", "ungraded")
+
+
+def score_answers(
+    benchmark: Benchmark,
+    settings: Settings,
+    rows: Sequence[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
+    folder: Path,
+    judge: ServerConfig | None,
+) -> dict[str, Any]:
+    """Score the answers, write `scored.jsonl` and `summary.json` (or `submission.json`), and print the main numbers.
+
+    An answer that could not be asked for is neither right nor wrong: it is left out and counted.
+
+    Args:
+        rows: a row for every record, in the same order, with `draw` and `response`.
+        judge: asked before scoring; what it has answered already is in its cache.
+
+    Returns:
+        What the run's result holds: scores, counts, pass@k, ledger.
+
+    Raises:
+        UserError: a row is unusable, or the judge cannot be asked; starting again goes on from there.
+    """
+    asked = [Row(row) for row, record in zip(rows, records, strict=True) if record["stop"] != Stop.ERROR]
+    drawn = any(row["draw"] for row in asked)
+    known = benchmark if benchmark.cluster or not drawn else replace(benchmark, cluster=("id",))
+    account: Account | None = None
+    source = str(folder / "samples.jsonl")
+    if judge is not None and any(keyed(benchmark, asked, source)):
+        asked, account = judge_rows(benchmark, asked, judge, rule=settings.rule, source=source)
+    written, summary = rescore(known, asked, settings, source, account)
+    write_jsonl(folder / "scored.jsonl", written)
+    write_json(folder / "summary.json", summary)
+    found = summary["rescore"]
+    counts = {
+        "questions": len({record["id"] for record in records}),
+        "answers": len(records),
+        "not_asked": len(records) - len(asked),
+        "truncated": sum(record["stop"] in (Stop.LENGTH, Stop.BUDGET) for record in records),
+        **{name: found[name] for name in COUNTED},
+    }
+    clusters = [str(_cluster(benchmark, row)) for row in rows]
+    whole = ledger_of(records, settings.seed, clusters)
+    result: dict[str, Any] = {"scores": found["scores"], "label": found["label"], "counts": counts}
+    show_summary(benchmark, summary)
+    if drawn:
+        shared = {str(row["id"]): name for row, name in zip(rows, clusters, strict=True)}
+        verdicts = ((str(row["id"]), row.get("correct")) for row in written)
+        result["pass_at_k"] = pass_at_k_of(verdicts, 1 + max(row["draw"] for row in rows), settings.seed, shared)
+        show_pass_at_k(result["pass_at_k"])
+    if whole.n > whole.ungraded:
+        show_ledger("reflection, by the project's verifier", {benchmark.name: whole})
+    for name in ("not_asked", "truncated"):
+        if counts[name]:
+            console.say(f"[yellow]{console.count(counts[name], 'answer')}[/] {name.replace('_', ' ')}")
+    if asked and found["without_key"] == len(asked):
+        _write_submission(benchmark, written, folder)
+    return {**result, "ledger": whole.to_json()}
+
+
+def _cluster(benchmark: Benchmark, row: dict[str, Any]) -> Hashable:
+    """Return what a question shares with others, by the benchmark's own fields; else itself."""
+    for name in benchmark.cluster:
+        value = field_of(Row(row), name)
+        if value is not MISSING and value is not None:
+            return str(value)
+    return str(row["id"])
+
+
+def _write_submission(benchmark: Benchmark, rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write the predictions of a split whose answers are not published, question by question."""
+    repeated = Counter(str(row["id"]) for row in rows)
+    target = folder / "submission.json"
+    write_json(target, {str(row["id"]): row["prediction"] for row in rows if row["draw"] == 0})
+    console.say(
+        f"the answers of this split of {benchmark.name} are not published: no score, but {target} with "
+        f"{console.count(len(repeated), 'prediction')} to submit"
+    )
