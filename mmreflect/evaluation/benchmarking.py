@@ -1,10 +1,10 @@
 """Asking a model the questions of a benchmark: what a run of `mmreflect eval` is where `benchmark` names one.
 
-    samples.jsonl     every answer with its place in the ledger, appended while the run goes on
-    scored.jsonl      the release's rows with response, prediction and verdict; `mmreflect eval rescore` reads it too
-    summary.json      the scores in the layout of the official score file
-    set_aside.jsonl   questions that cannot be shown, with the reason
-    submission.json   predictions by question, in the place of scores, where a split's answers are not published
+samples.jsonl     every answer with its place in the ledger, appended while the run goes on
+scored.jsonl      the release's rows with response, prediction and verdict; `mmreflect eval rescore` reads it too
+summary.json      the scores in the layout of the official score file
+set_aside.jsonl   questions that cannot be shown, with the reason
+submission.json   predictions by question, in the place of scores, where a split's answers are not published
 """
 
 import os
@@ -37,7 +37,7 @@ _ANSWER_KEYS = ("answer_type", "options", "precision", "unit")
 
 
 @config
-class Config(AskingConfig):
+class BenchmarkConfig(AskingConfig):
     """A benchmark's questions, asked of a model.
 
     Attributes:
@@ -70,13 +70,13 @@ class BenchmarkRecipe:
     """A benchmark as a recipe: what every leaf of `eval/` is to the launcher."""
 
     benchmark: Benchmark
-    Config: type[Config] = Config
+    Config: type[BenchmarkConfig] = BenchmarkConfig
 
-    def inputs(self, config: Config) -> dict[str, str]:
+    def inputs(self, config: BenchmarkConfig) -> dict[str, str]:
         """Return marks of what the run works on, so that another model or release makes another run."""
         return {"model": speaker_mark(config.engine, config.model), "release": self._release(config).mark}
 
-    def plan(self, config: Config) -> dict[str, str]:
+    def plan(self, config: BenchmarkConfig) -> dict[str, str]:
         """Say what will be asked of which model, and how it will be scored; check all that can be checked before."""
         check_sampling(config)
         check_speaker(config.engine, config.model)
@@ -98,7 +98,7 @@ class BenchmarkRecipe:
             "scoring": f"rule {config.rule}{by}",
         }
 
-    def run(self, config: Config, run: "Run") -> dict[str, Any]:
+    def run(self, config: BenchmarkConfig, run: "Run") -> dict[str, Any]:
         """Ask every question, record every answer, score them, and print the scores."""
         from mmreflect.evaluation.runner import evaluate
         from mmreflect.evaluation.scoring import score_answers
@@ -124,16 +124,26 @@ class BenchmarkRecipe:
             )
         rows = rows_of(found.asked, answered.records)
         scored = score_answers(self.benchmark, config.settings, rows, answered.records, run.path, config.judge)
+        prefill = (
+            "" if not any(question.prefill for question in found.asked) else "used" if prefilled(config) else "left out"
+        )
+        if prefill == "left out":
+            console.say(f"[yellow]left out[/]: the words that {self.benchmark.name} puts in the model's mouth")
         counts = {"set_aside": len(found.aside), **({"left_out": found.left_out} if found.left_out else {})}
         scored["counts"] = counts | scored["counts"]
-        return {**scored, **_videos(), "contract": self._terms(config, release, answered.records, speaker)}
+        return {**scored, **_videos(), "contract": self._terms(config, release, answered.records, speaker, prefill)}
 
-    def _release(self, config: Config) -> Release:
+    def _release(self, config: BenchmarkConfig) -> Release:
         use_reader(config.reader)
         return open_release(self.benchmark, config.release, cache=cache_folder(), max_frames=config.frames.max_frames)
 
     def _terms(
-        self, config: Config, release: Release, records: Sequence[dict[str, Any]], speaker: Speaker
+        self,
+        config: BenchmarkConfig,
+        release: Release,
+        records: Sequence[dict[str, Any]],
+        speaker: Speaker,
+        prefill: str,
     ) -> dict[str, Any]:
         """Return the contract: what these scores depend on beside the model."""
         from mmreflect.evaluation.contract import Contract
@@ -152,7 +162,7 @@ class BenchmarkRecipe:
             prompt={
                 "environment": hash_of(to_tree({"environment": config.environment})),
                 "template": speaker.template,
-                "prefill": prefilled(config),
+                "prefill": prefill,
             },
             pixels=to_tree({name: getattr(config, name) for name in ("min_pixels", "max_pixels", "frames")}),
             decoding=decoding_terms(config),
@@ -167,7 +177,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "releases"
 
 
-def prefilled(config: Config) -> bool:
+def prefilled(config: BenchmarkConfig) -> bool:
     """Tell whether words that a benchmark puts in the model's mouth are put there.
 
     Only where it is asked once, and by an engine that can go on from the middle of a reply.

@@ -49,7 +49,7 @@ def names_of(benchmark: Benchmark, rows: Sequence[Row], source: str) -> tuple[li
             without += 1
             names.append(f"row {place + 1}")
             continue
-        name = f"{row[key]}{f', draw {row["draw"]}' if row.get('draw') else ''}"
+        name = f"{row[key]}, draw {row['draw']}" if row.get("draw") else str(row[key])
         if name in seen:
             raise UserError(
                 f"{source}: {key} {name!r} stands twice (rows {seen[name] + 1} and {place + 1})",

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.evaluation.benchmark import Benchmark
+from mmreflect.evaluation.benchmark import Benchmark, Row
 from mmreflect.evaluation.capability import pass_at_k_of, show_pass_at_k
 from mmreflect.evaluation.judging import Account, judge_rows
-from mmreflect.evaluation.recorded import Row, keyed
+from mmreflect.evaluation.recorded import keyed
 from mmreflect.evaluation.rescore import Settings, rescore, show_summary
 from mmreflect.evaluation.rules.tables import MISSING, field_of
 from mmreflect.evaluation.runner import ledger_of, show_ledger

@@ -55,8 +55,13 @@ class TransformersEngine:
         return self.loaded.model
 
     def encode(self, turns: Sequence[Sequence[Turn]]) -> list[list[int]]:
-        """Return the prompt ids of each conversation, ending where the model shall speak."""
-        return self.renderer.encode([conversation_of(item) for item in turns], reply=True)
+        """Return the prompt ids of each conversation, ending where the model shall speak.
+
+        An assistant's turn that stands last is a prefill: the model goes on from its words.
+        """
+        split = [_without_prefill(item) for item in turns]
+        found = self.renderer.encode([conversation_of(item) for item, _ in split], reply=True)
+        return [[*ids, *(self.tokenize(words) if words else [])] for ids, (_, words) in zip(found, split, strict=True)]
 
     def encode_turn(self, turn: Turn) -> list[int]:
         """Return the tokens of one more turn after a reply that has ended."""
@@ -156,6 +161,13 @@ class TransformersEngine:
         ends = [place for place, token in enumerate(ids[:limit]) if token in self.end_ids]
         kept = ids[: ends[0] + 1] if ends else ids[:limit]
         return Reply(self.detokenize(kept), kept, Stop.EOS if ends else Stop.LENGTH)
+
+
+def _without_prefill(turns: Sequence[Turn]) -> tuple[Sequence[Turn], str]:
+    """Return the turns before an assistant's turn that stands last, and its words."""
+    if not turns or turns[-1].role != "assistant":
+        return turns, ""
+    return turns[:-1], "".join(part for part in turns[-1].content if isinstance(part, str))
 
 
 class SeededDraw(LogitsProcessor):  # type: ignore[misc]
