@@ -18,7 +18,7 @@ LAYERS = [
     {"environments", "rewards", "stages", "layouts"},
     {"rl", "evaluation", "building", "training"},
     {"report"},
-    {"recipes", "launch", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
+    {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
 ]
 """Each may use its own layer and those before it."""
 

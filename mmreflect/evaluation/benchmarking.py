@@ -1,7 +1,8 @@
 """Asking a model the questions of a benchmark: what a run of `mmreflect eval` is where `benchmark` names one.
 
 samples.jsonl     every answer with its place in the ledger, appended while the run goes on
-scored.jsonl      the release's rows with response, prediction and verdict; `mmreflect eval rescore` reads it too
+responses.jsonl   the release's rows with the responses, and what a judge said: `mmreflect eval rescore` reads it
+scored.jsonl      the same with prediction and verdict
 summary.json      the scores in the layout of the official score file
 set_aside.jsonl   questions that cannot be shown, with the reason
 submission.json   predictions by question, in the place of scores, where a split's answers are not published
@@ -26,7 +27,7 @@ from mmreflect.evaluation.rescore import FALLBACKS, Settings
 from mmreflect.evaluation.rules.verdicts import Strict
 from mmreflect.evaluation.settings import AskingConfig, check_sampling, decoding_line, decoding_terms
 from mmreflect.evaluation.speaking import Speaker, check_speaker, speaker_mark
-from mmreflect.media.reader import ReaderConfig, use_reader
+from mmreflect.media.reader import ReaderConfig, default_reader, use_reader
 from mmreflect.records import Count, FrameSampling, Sample
 from mmreflect.remote.settings import ServerConfig
 
@@ -217,9 +218,7 @@ def question_terms(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _videos() -> dict[str, Any]:
-    from mmreflect.training.session import videos_read
-
-    read = videos_read()
-    if read:
-        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
-    return read
+    counts = dict(sorted(default_reader().counts.items()))
+    if counts:
+        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+    return {"videos": counts} if counts else {}

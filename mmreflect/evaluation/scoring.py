@@ -29,7 +29,10 @@ def score_answers(
     folder: Path,
     judge: ServerConfig | None,
 ) -> dict[str, Any]:
-    """Score the answers, write `scored.jsonl` and `summary.json` (or `submission.json`), and print the main numbers.
+    """Score the answers, write what they were and how they were scored, and print the main numbers.
+
+    `responses.jsonl` holds the rows as they were scored, with what a judge said and nothing that a rule added, so that
+    it can be scored again; `scored.jsonl` and `summary.json` what came of it, or `submission.json`.
 
     An answer that could not be asked for is neither right nor wrong: it is left out and counted.
 
@@ -50,6 +53,7 @@ def score_answers(
     source = str(folder / "samples.jsonl")
     if judge is not None and any(keyed(benchmark, asked, source)):
         asked, account = judge_rows(benchmark, asked, judge, rule=settings.rule, source=source)
+    write_jsonl(folder / "responses.jsonl", asked)
     written, summary = rescore(known, asked, settings, source, account)
     write_jsonl(folder / "scored.jsonl", written)
     write_json(folder / "summary.json", summary)
