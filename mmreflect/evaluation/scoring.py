@@ -1,7 +1,7 @@
 """From the answers to a benchmark's questions to its scores: judged, scored, counted, written and printed."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def score_answers(
         "truncated": sum(record["stop"] in (Stop.LENGTH, Stop.BUDGET) for record in records),
         **{name: found[name] for name in COUNTED},
     }
-    clusters = [str(_cluster(benchmark, row)) for row in rows]
+    clusters = [cluster_of(benchmark.cluster, row) for row in rows]
     whole = ledger_of(records, settings.seed, clusters)
     result: dict[str, Any] = {"scores": found["scores"], "label": found["label"], "counts": counts}
     show_summary(benchmark, summary)
@@ -81,16 +81,13 @@ def score_answers(
             console.say(f"[yellow]{console.count(counts[name], 'answer')}[/] {name.replace('_', ' ')}")
     if asked and found["without_key"] == len(asked):
         _write_submission(benchmark, written, folder)
-    return {**result, "ledger": whole.to_json()}
+    return {**result, "cluster": list(benchmark.cluster), "ledger": whole.to_json()}
 
 
-def _cluster(benchmark: Benchmark, row: dict[str, Any]) -> Hashable:
-    """Return what a question shares with others, by the benchmark's own fields; else itself."""
-    for name in benchmark.cluster:
-        value = field_of(Row(row), name)
-        if value is not MISSING and value is not None:
-            return str(value)
-    return str(row["id"])
+def cluster_of(fields: Sequence[str], row: dict[str, Any]) -> str:
+    """Return what a question shares with others, by the first of these fields that its row has; else itself."""
+    found = (field_of(Row(row), name) for name in fields)
+    return next((str(value) for value in found if value is not MISSING and value is not None), str(row["id"]))
 
 
 def _write_submission(benchmark: Benchmark, rows: Sequence[dict[str, Any]], folder: Path) -> None:
