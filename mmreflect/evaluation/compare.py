@@ -77,7 +77,7 @@ def compare(left: str, right: str, settings: Sequence[str]) -> dict[str, Any]:
 
     Args:
         settings: `anyway=true` ranks results of different contracts; `cluster=KEY`: the fact that questions share
-            (`video`, `problem_index`), for the intervals (a benchmark knows its own); `output=FILE`: also written there as JSON.
+            (`video`, `problem_index`), for the intervals (a benchmark knows its own); `output=FILE`: written.
 
     Raises:
         UserError: a result is missing, none of the questions is in both, or the contracts differ: the terms are named.
