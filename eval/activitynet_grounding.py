@@ -8,7 +8,7 @@ parser exists for text: `official` is lmms-eval's, `answer_tag` that of Time-R1.
 
 from mmreflect.answers.intervals import Interval
 from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Recorded, Row, Source
-from mmreflect.evaluation.rules.spans import free_span, grounding, recalls, span_of, tagged_span
+from mmreflect.evaluation.rules.spans import free_span, grounding, measures, recalls, span_of, tagged_span
 from mmreflect.records import Turn
 
 PROMPT = (
@@ -59,4 +59,6 @@ BENCHMARK = Benchmark(
     },
     breakdown=recalls,
     recorded=Recorded(key=GOLD, hidden=(None,), verdict=()),
+    cluster=("video",),
+    measures=measures(),
 )

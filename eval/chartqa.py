@@ -15,6 +15,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
     Reading,
     Recorded,
     Response,
@@ -86,4 +87,5 @@ BENCHMARK = Benchmark(
         verdict=("relaxed_correct", "correct"),
     ),
     facets=("type",),
+    measures={"relaxed_overall": Measure()},
 )

@@ -132,4 +132,5 @@ BENCHMARK = Benchmark(
     recorded=Recorded(key=("correct_choice", "answer"), hidden=(None, "", -1, "@")),
     facets=FACETS,
     styles=("interleaved", "frames"),
+    cluster=("video_id", "video_path"),
 )

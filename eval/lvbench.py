@@ -61,4 +61,5 @@ BENCHMARK = Benchmark(
     breakdown=breakdown,
     recorded=Recorded(id=("id", "uid")),
     facets=("question_type",),
+    cluster=("video_path", "key"),
 )

@@ -9,7 +9,7 @@ and are no part of it. lmms-eval reads A to D alone, also in the test set with i
 from collections.abc import Sequence
 from typing import Any
 
-from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Row, Scored, Source
+from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Measure, Row, Scored, Source
 from mmreflect.evaluation.rules.letters import mlvu_letter, shared_letter
 from mmreflect.evaluation.rules.tables import groups, percent
 from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, letter_of, lettered, strict
@@ -85,4 +85,7 @@ BENCHMARK = Benchmark(
         ),
     },
     breakdown=breakdown,
+    cluster=("video", "video_name"),
+    measures={"M_Avg": Measure(over=task_of, scale=100), "micro": Measure(scale=100)},
+    groupings={"task": task_of},
 )

@@ -15,6 +15,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
     Reading,
     Recorded,
     Response,
@@ -25,7 +26,7 @@ from mmreflect.evaluation.benchmark import (
 from mmreflect.evaluation.rules.letters import shared_letter
 from mmreflect.evaluation.rules.marks import interleaved
 from mmreflect.evaluation.rules.mmmu import mmmu_pro_letter, options_of
-from mmreflect.evaluation.rules.tables import cell, cells, groups, mean
+from mmreflect.evaluation.rules.tables import cell, cells, groups, labels, mean
 from mmreflect.evaluation.rules.verdicts import choice_spec, strict
 from mmreflect.records import Turn
 
@@ -107,4 +108,5 @@ BENCHMARK = Benchmark(
     recorded=Recorded(id=("id",), hidden=(None, "", "?")),
     facets=FACETS,
     styles=("cot", "direct"),
+    measures={"overall": Measure(), "headline": Measure(over=labels("setting"), groups=HEADLINE)},
 )

@@ -14,6 +14,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
     Reading,
     Recorded,
     Response,
@@ -47,7 +48,7 @@ def item(row: Row, files: Files, style: str) -> Item:
         video = Media("video", video.path, span=(float(row["start"]), float(row["end"])), frames=video.frames)
     options = "\n".join(f"({letter}) {text}" for letter, text in lettered(row["candidates"]).items())
     text = f"Question: {row['question']}\nOptions:\n{options}\nOnly give the best option."
-    facts = {"id": name, "task": row.get("task"), "candidates": row["candidates"]}
+    facts = {"id": name, "video": row["video"], "task": row.get("task"), "candidates": row["candidates"]}
     return Item(name, (Turn("system", [SYSTEM]), Turn("user", [video, text])), gold_letter(row), facts)
 
 
@@ -66,8 +67,18 @@ def vlmevalkit(row: Row, response: Response) -> Reading:
     return Reading(word or None, word.replace(".", "") in token or token in word, parsed=bool(word))
 
 
+def _if_answered(item: Scored) -> float | None:
+    said = item.row.get("response", item.row.get("prediction", " "))
+    return None if said in ("", None) else item.value
+
+
 def _answered(rows: Sequence[Scored]) -> list[Scored]:
-    return [item for item in rows if item.row.get("response", item.row.get("prediction", " ")) not in ("", None)]
+    return [item for item in rows if _if_answered(item) is not None]
+
+
+def _task(row: Row) -> str | None:
+    name = row.get("task") if row.get("task") is not None else row.get("task_type")
+    return None if name is None else str(name)
 
 
 def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
@@ -103,4 +114,10 @@ BENCHMARK = Benchmark(
     },
     breakdown=breakdown,
     recorded=Recorded(),
+    cluster=("video",),
+    measures={
+        "average": Measure(_if_answered, over=_task, scale=100),
+        "micro": Measure(_if_answered, scale=100),
+    },
+    groupings={"task": _task},
 )

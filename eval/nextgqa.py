@@ -17,6 +17,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
     Reading,
     Recorded,
     Response,
@@ -26,6 +27,7 @@ from mmreflect.evaluation.benchmark import (
 )
 from mmreflect.evaluation.rules.letters import shared_letter
 from mmreflect.evaluation.rules.spans import answer_tag_span, hull_iou, iop, lmms_span, span_of
+from mmreflect.evaluation.rules.tables import labels
 from mmreflect.evaluation.rules.verdicts import letter_of, lettered
 from mmreflect.records import Turn
 
@@ -110,4 +112,12 @@ BENCHMARK = Benchmark(
     rules={"official": official},
     breakdown=breakdown,
     recorded=Recorded(extraction=("pred_span",), key=("gt_spans",), hidden=(None,), verdict=()),
+    cluster=("video_id",),
+    measures={
+        "Acc@GQA": Measure(lambda item: float(bool(item.reading.correct)), scale=100),
+        "Acc@QA": Measure(lambda item: float(item.reading.extra["qa_correct"]), scale=100),
+        "mIoU": Measure(lambda item: item.reading.extra["tIoU"], scale=100),
+        "mIoP": Measure(lambda item: item.reading.extra["tIoP"], scale=100),
+    },
+    groupings={"type": labels("type")},
 )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmreflect.evaluation.benchmark import Benchmark, Measure, Row, Scored
-from mmreflect.evaluation.rules.tables import MISSING, field_of
+from mmreflect.evaluation.rules.tables import MISSING, field_of, labels
 from mmreflect.statistics import RESAMPLES, draws
 
 Values = npt.NDArray[np.float64]
@@ -42,16 +42,16 @@ def intervals(
 
     Returns:
         name -> {value, low, high, n, clusters}, without the numbers that these rows do not give; and
-        facet -> label -> {value, low, high, n}, the values those of the first main number.
+        facet -> label -> {value, low, high, n}.
     """
     if not rows:
         return {}, {}
     sums = _Sums(_clusters(benchmark, rows))
     mains = {name: _columns(sums, measure, rows) for name, measure in benchmark.measures.items()}
-    first = next(iter(benchmark.measures.values()))
+    first = benchmark.each or next(iter(benchmark.measures.values()))
     grouped = {
-        facet: {label: sums.add(members, first) for label, members in _members(rows, labels).items()}
-        for facet, labels in _groupings(benchmark).items()
+        facet: {label: sums.add(members, first) for label, members in _members(rows, read).items()}
+        for facet, read in _groupings(benchmark).items()
     }
     sums.draw()
     scores = {
@@ -103,7 +103,7 @@ class _Sums:
         if not values:
             return None
         places = self._clusters[[place for place, _ in values]]
-        self._tops.append(np.bincount(places, [value for _, value in values], self._count))
+        self._tops.append(np.bincount(places, [value for _, value in values], self._count).astype(float))
         self._bottoms.append(np.bincount(places, minlength=self._count).astype(float))
         return len(self._tops) - 1
 
@@ -139,20 +139,15 @@ def _columns(sums: _Sums, measure: Measure, rows: Sequence[Scored]) -> list[int]
 
 
 def _groupings(benchmark: Benchmark) -> dict[str, Callable[[Row], Any]]:
-    """Return what labels a row has, by the facets' last names."""
-    made = {path.rpartition(".")[2]: _field(path) for path in benchmark.facets}
-    return {**made, **benchmark.groupings}
+    """Return what labels a row has, by name: of a facet with dots, the last."""
+    return dict(benchmark.groupings) or {path.rpartition(".")[2]: labels(path) for path in benchmark.facets}
 
 
-def _field(path: str) -> Callable[[Row], Any]:
-    return lambda row: None if (value := field_of(row, path)) is MISSING else value
-
-
-def _members(rows: Sequence[Scored], labels: Callable[[Row], Any]) -> dict[str, list[tuple[int, Scored]]]:
+def _members(rows: Sequence[Scored], read: Callable[[Row], Any]) -> dict[str, list[tuple[int, Scored]]]:
     """Return the rows of each label with their places; a row stands in the group of each of its labels."""
     found: dict[str, list[tuple[int, Scored]]] = {}
     for place, item in enumerate(rows):
-        given = labels(item.row)
+        given = read(item.row)
         for label in given if isinstance(given, list | tuple) else [] if given is None else [given]:
             found.setdefault(str(label), []).append((place, item))
     return found

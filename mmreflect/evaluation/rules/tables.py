@@ -1,6 +1,6 @@
 """Breaking scores down: groups by a field, and the cells that official score files hold."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmreflect.evaluation.benchmark import Row, Scored
@@ -20,6 +20,11 @@ def field_of(row: Row, path: str) -> Any:
             return dict.get(row, last, MISSING) if "." in path else MISSING
         value = value[name]
     return value
+
+
+def labels(path: str) -> Callable[[Row], Any]:
+    """Return what reads a field as the labels of a row; None where the row has none."""
+    return lambda row: None if (value := field_of(row, path)) is MISSING else value
 
 
 def groups(rows: Sequence[Scored], path: str, split: str = "") -> dict[str, list[Scored]]:
