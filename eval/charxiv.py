@@ -5,10 +5,15 @@ mmreflect eval rescore charxiv responses=FILE.jsonl output=OUT.jsonl
 Officially GPT-4o extracts and judges every answer. What a row has of that (`extracted_answer`, `score`: 1, 0, or -1 for
 an unreadable judgement, which counts 0) is taken; where there is none the project's own grader stands in, and the
 summary says so. Rows are one question each, as in the repository's files: reasoning ones with `inst_category`,
-descriptive ones with `qid`, the number of their template.
+descriptive ones with `qid`, the number of their template. A row of the release is a chart with five questions.
+
+The release holds the numbers of the descriptive templates and not their text, nor what is asked of an answer's form.
+Both are said in our own words here (style `own_words`), so that results do not compare with published ones to the
+point; a row that brings its prompt along (`query`) is asked with that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from mmreflect.answers.grade import verify
@@ -18,12 +23,14 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Place,
     Reading,
     Recorded,
     Response,
     Row,
     Scored,
     Source,
+    check_row,
 )
 from mmreflect.evaluation.rules.tables import MISSING, cell, cells, field_of
 from mmreflect.records import Turn
@@ -40,10 +47,95 @@ TEMPLATES = {
 _CATEGORIES = {number: name for name, numbers in TEMPLATES.items() for number in numbers}
 
 
+TEMPLATE_TEXTS = {
+    1: "what is the title that is written at it?",
+    2: "what is the label of the x-axis?",
+    3: "what is the label of the y-axis?",
+    4: "what is the leftmost labelled tick on the x-axis?",
+    5: "what is the rightmost labelled tick on the x-axis?",
+    6: "what is the lowest labelled tick on the y-axis, by its place?",
+    7: "what is the highest labelled tick on the y-axis, by its place?",
+    8: "by how much do neighbouring numbers at the ticks of the x-axis differ?",
+    9: "by how much do neighbouring numbers at the ticks of the y-axis differ?",
+    10: "how many lines are drawn in it?",
+    11: "do any lines cross each other? Answer yes or no.",
+    12: "how many entries does its legend of separate labels have?",
+    13: "what are the labels in its legend? List them with commas, top to bottom, and from left to right in a row.",
+    14: "what is the difference between the largest and the smallest number at the ticks of its continuous legend?",
+    15: "what is the largest number at the ticks of its continuous legend?",
+    16: "how do the data develop on the whole from left to right? Answer with a few words.",
+    17: "how many ticks have a label of their own, over all axes?",
+    18: "how are the subplots of the figure laid out? Answer as 'n by m', rows by columns.",
+    19: "how many subplots does the figure have?",
+}
+"""What the templates ask, in our own words."""
+_WHOLE_FIGURE = (18, 19)
+NOT_APPLICABLE = "If this cannot be said of it, answer 'Not Applicable'."
+FORMS = {
+    "1": "Answer with words that are written in the chart.",
+    "2": "Answer with a word or a short phrase.",
+    "3": "Answer with a number that is written in the chart.",
+    "4": "Answer with a number.",
+}
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return the five questions of a chart; a row that is one question already stays as it is.
+
+    Raises:
+        UserError: a column of the release is missing, or holds another type.
+        BadField: a descriptive question has a number that no template has.
+    """
+    if "query" in record:
+        return [record]
+    check_row(record, CHART, f"{place.split}, chart {place.number + 1}")
+    figure = PurePosixPath(record["figure_path"]).stem
+    chart = {key: record.get(key) for key in ("category", "num_subplots", "figure_path", "image")}
+    chart |= {"figure_id": figure, "year": str(record["year"])}
+    kind = _number_of(ANSWER_TYPES, record.get("reasoning_a_type"))
+    reasoning = {"inst_category": kind, "qa_source": _number_of(SOURCES, record.get("reasoning_q_source"))}
+    answer = record["reasoning_a"] or None
+    query = f"{record['reasoning_q']}\n{_form(kind, answer)}".strip()
+    made = [Row(chart | {"id": f"{figure}_reasoning", "query": query, "answer": answer, **reasoning})]
+    for number in range(1, 5):
+        qid = record[f"descriptive_q{number}"]
+        if qid not in TEMPLATE_TEXTS:
+            raise BadField(f"descriptive_q{number} is {qid!r}, the number of no template")
+        asked = {"id": f"{figure}_descriptive_{number}", "qid": qid, "query": _descriptive(qid, record)}
+        made.append(Row(chart | asked | {"answer": record[f"descriptive_a{number}"] or None}))
+    return made
+
+
+def _number_of(names: Mapping[str, str], value: Any) -> str | None:
+    """Return a number that the release writes as such or as its name ("Text-in-Chart")."""
+    text = str(value).lower().replace("-", " ")
+    known = {name.lower().replace("-", " "): number for number, name in names.items()}
+    return text if text in names else known.get(text)
+
+
+def _form(kind: str | None, answer: str | None) -> str:
+    """Return what is asked of the answer's form; a number in general has as many decimals as the reference."""
+    if kind == "4" and answer:
+        decimals = len(answer.rpartition(".")[2]) if "." in answer else 0
+        return f"Answer with a number with {decimals} decimals." if decimals else "Answer with a whole number."
+    return FORMS.get(kind or "", "")
+
+
+def _descriptive(qid: int, record: Row) -> str:
+    text = TEMPLATE_TEXTS[qid]
+    if qid in _WHOLE_FIGURE:
+        return f"{text[0].upper()}{text[1:]}"
+    plot = "the plot"
+    if record["num_subplots"] > 1:
+        row, column, place = (record.get(f"subplot_{name}") for name in ("row", "col", "loc"))
+        plot = f"the subplot at {place}" if place else f"the subplot in row {row} and column {column}"
+    return f"For {plot}: {text}\n{NOT_APPLICABLE}"
+
+
 def item(row: Row, files: Files, style: str) -> Item:
-    """Make a question of the ready prompt (`query`) that the repository's own files hold."""
+    """Make a question of a row's prompt, its own or the one that `rows` writes."""
     name = str(row.get("id") or f"{row['figure_id']}_{row.get('qid', 'reasoning')}")
-    shown = files.picture(row["image"] if row.get("image") is not None else row["figure_path"], name)
+    shown = files.picture(row["image"] if row.get("image") is not None else row["figure_path"], str(row["figure_id"]))
     names = ("figure_id", "qid", "inst_category", "qa_source", "category", "year", "num_subplots")
     facts = {"id": name, **{key: row.get(key) for key in names}}
     return Item(name, (Turn("user", [shown, row["query"]]),), row.get("answer"), facts)
@@ -109,20 +201,29 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
     return parts
 
 
+CHART = (
+    Column("category", "text"),
+    Column("year", "any"),
+    Column("figure_path", "text"),
+    Column("num_subplots", "integer"),
+    Column("reasoning_q", "text"),
+    Column("reasoning_q_source", "any", null=True),
+    Column("reasoning_a", "text", null=True),
+    *(Column(f"descriptive_q{number}", "integer") for number in range(1, 5)),
+    *(Column(f"descriptive_a{number}", "text", null=True) for number in range(1, 5)),
+)
+"""The columns of the release, a chart a row; beside them its picture."""
+
 BENCHMARK = Benchmark(
     name="charxiv",
     source=Source("princeton-nlp/CharXiv", splits=("validation", "test"), hidden=("test",), files=("images",)),
     columns=(
+        Column("query", "text"),
+        Column("answer", "text", null=True),
         Column("category", "text"),
         Column("year", "text"),
         Column("figure_path", "text"),
         Column("num_subplots", "integer"),
-        Column("reasoning_q", "text"),
-        Column("reasoning_q_source", "any", null=True),
-        Column("reasoning_a", "text", null=True),
-        *(Column(f"descriptive_q{number}", "integer") for number in range(1, 5)),
-        *(Column(f"descriptive_a{number}", "text", null=True) for number in range(1, 5)),
-        Column("image", "picture"),
     ),
     item=item,
     rules={"official": official},
@@ -130,4 +231,6 @@ BENCHMARK = Benchmark(
     recorded=Recorded(extraction=("extracted_answer", "score"), verdict=("correct",)),
     facets=("category", "num_subplots"),
     approximate="answers were judged by rule; the official judge is GPT-4o with a rubric for each kind of question",
+    styles=("own_words",),
+    rows=rows,
 )

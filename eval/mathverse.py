@@ -17,6 +17,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -54,6 +55,11 @@ def item(row: Row, files: Files, style: str) -> Item:
     names = ("problem_index", "problem_version", "question_type", "question_for_eval", "metadata")
     facts = {"sample_index": name, **{key: row.get(key) for key in names}}
     return Item(name, (Turn("user", [*shown, prompt]),), row["answer"], facts)
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row; the text-only version has no picture, or an empty one."""
+    return [Row({**record, "image": record.get("image") or None})]
 
 
 def _spec(row: Row) -> AnswerSpec:
@@ -109,7 +115,10 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 BENCHMARK = Benchmark(
     name="mathverse",
     source=Source(
-        "AI4Math/MathVerse", splits=("testmini", "testmini_text_only"), configs=("testmini", "testmini_text_only")
+        "AI4Math/MathVerse",
+        splits=("testmini", "testmini_text_only"),
+        configs=("testmini", "testmini_text_only"),
+        headline=("testmini",),
     ),
     columns=(
         Column("sample_index", "text"),
@@ -121,6 +130,7 @@ BENCHMARK = Benchmark(
         Column("metadata", "mapping"),
         Column("query_wo", "text"),
         Column("query_cot", "text"),
+        Column("image", "picture", null=True),
     ),
     item=item,
     rules={"official": official, "quick_match": quick_match, "strict": strict(_spec, _gold)},
@@ -133,4 +143,5 @@ BENCHMARK = Benchmark(
     facets=FACETS,
     styles=("query_wo", "query_cot"),
     approximate="answers were extracted or judged by rule where the official protocol asks an LLM",
+    rows=rows,
 )

@@ -15,6 +15,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -58,6 +59,12 @@ def item(row: Row, files: Files, style: str) -> Item:
     return Item(name, (Turn("user", content),), row["answer"], facts)
 
 
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row with its configuration, which its id begins with: the configurations share their ids."""
+    setting = place.config or record["setting"]
+    return [Row({**record, "id": f"{setting}: {record['id']}", "setting": setting})]
+
+
 def _gold(row: Row) -> str | None:
     return None if row.get("answer") in (None, "", "?") else str(row["answer"])
 
@@ -89,7 +96,10 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 BENCHMARK = Benchmark(
     name="mmmu_pro",
     source=Source(
-        "MMMU/MMMU_Pro", splits=("test",), configs=("standard (10 options)", "vision", "standard (4 options)")
+        "MMMU/MMMU_Pro",
+        splits=("test",),
+        configs=("standard (10 options)", "vision", "standard (4 options)"),
+        headline=HEADLINE,
     ),
     columns=(
         Column("id", "text"),
@@ -107,4 +117,5 @@ BENCHMARK = Benchmark(
     recorded=Recorded(id=("id",), hidden=(None, "", "?")),
     facets=FACETS,
     styles=("cot", "direct"),
+    rows=rows,
 )
