@@ -216,7 +216,13 @@ CHART = (
 
 BENCHMARK = Benchmark(
     name="charxiv",
-    source=Source("princeton-nlp/CharXiv", splits=("validation", "test"), hidden=("test",), files=("images",)),
+    source=Source(
+        "princeton-nlp/CharXiv",
+        splits=("validation", "test"),
+        hidden=("test",),
+        files=("images",),
+        annotations={"validation": ("val.parquet",), "test": ("test.parquet",)},
+    ),
     columns=(
         Column("query", "text"),
         Column("answer", "text", null=True),
