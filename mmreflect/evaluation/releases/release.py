@@ -72,7 +72,7 @@ class Release:
         empty = True
         for row in self._picked(bare=False):
             empty = False
-            check_row(row, self.benchmark.columns, f"{self.where}, {name_of(self.benchmark, row)}")
+            check_row(row, self.benchmark.columns, f"{self.where}, row {id_of(self.benchmark, row)!r}")
             yield row
         if empty:
             part = self.settings.shard is not None
@@ -118,10 +118,9 @@ class Release:
             raise UserError(f"{where}: no {error.names[0]!r}", f"a record of {self.benchmark.name}", do) from None
 
 
-def name_of(benchmark: Benchmark, row: Row) -> str:
-    """Return what a row is called in messages."""
-    key = next((key for key in (*benchmark.recorded.id, "id") if row.get(key) is not None), "id")
-    return f"{key} {row.get(key)!r}"
+def id_of(benchmark: Benchmark, row: Row) -> str:
+    """Return what a row is called, by the first of its ids."""
+    return str(next((row[key] for key in (*benchmark.recorded.id, "id") if row.get(key) is not None), "?"))
 
 
 def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, max_frames: int) -> Release:
