@@ -1,7 +1,10 @@
 """Rows of a release as questions: an item to score, a sample to ask, and the row that scoring needs."""
 
+import functools
+import itertools
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from mmreflect.evaluation.releases.samples import NOTHING, plain, sample_of
 from mmreflect.files import write_jsonl
 from mmreflect.records import Sample
 
+BATCH_ROWS = 64
+"""Rows that are in memory with their pictures at once."""
 _FIRST = 3
 
 
@@ -69,14 +74,15 @@ def questions(release: Release, report: Path | None = None) -> Questions:
     asked: list[Question] = []
     aside: list[Quarantined] = []
     seen: Counter[str] = Counter()
-    for row in release.rows():
-        try:
-            found = question_of(release, row)
-        except (UserError, BadField, MissingField) as error:
-            aside.append(Quarantined(id_of(release.benchmark, row), _reason(error)))
-            continue
-        seen[found.id] += 1
-        asked.append(found)
+    rows = release.rows()
+    with ThreadPoolExecutor() as pool:
+        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            for found in pool.map(functools.partial(_tried, release), batch):
+                if isinstance(found, Quarantined):
+                    aside.append(found)
+                else:
+                    seen[found.id] += 1
+                    asked.append(found)
     if twice := [name for name, number in seen.items() if number > 1]:
         listed = ", ".join(map(repr, twice[:_FIRST]))
         raise UserError(
@@ -86,6 +92,13 @@ def questions(release: Release, report: Path | None = None) -> Questions:
         )
     _tell(release, asked, aside, report)
     return Questions(asked, aside, dict(release.left_out))
+
+
+def _tried(release: Release, row: Row) -> Question | Quarantined:
+    try:
+        return question_of(release, row)
+    except (UserError, BadField, MissingField) as error:
+        return Quarantined(id_of(release.benchmark, row), _reason(error))
 
 
 def _reason(error: UserError | BadField | MissingField) -> str:

@@ -91,12 +91,14 @@ class Release:
                 yield row
 
     def _all(self, bare: bool) -> Iterator[Row]:
+        names = {"id", *self.benchmark.recorded.id}
+        has_ids = any(column.name in names for column in self.benchmark.columns)
         for part in self.parts:
             numbers = itertools.count()
             for number, (key, record) in enumerate(part.read(bare)):
                 place = Place(part.config, part.split, key, number, self.beside)
                 for row in self._made(record, place):
-                    if not any(row.get(name) is not None for name in ("id", *self.benchmark.recorded.id)):
+                    if not has_ids and all(row.get(name) is None for name in names):
                         row["id"] = f"{part.config or part.split}-{next(numbers)}"
                     yield row
 
