@@ -60,10 +60,11 @@ _TEXT = re.compile(r"\\text{(.*?)}")
 
 def prompt(row: Row, style: str) -> str:
     """Return the official prompt, with `<image_1>` where a picture stands."""
+    context = row["context"] or ""
     if _is_choice(row):
         options = "".join(f"{letter}: {text}\n" for letter, text in lettered(row["options"]).items())
-        return f"{row['context']}\n\n{row['question']}\n\n{options}\n\n{MULTIPLE_CHOICE}{STRATEGIES[style]}"
-    return f"{row['context']}\n \n {row['question']}\n\n{OPEN}{STRATEGIES[style]}"
+        return f"{context}\n\n{row['question']}\n\n{options}\n\n{MULTIPLE_CHOICE}{STRATEGIES[style]}"
+    return f"{context}\n \n {row['question']}\n\n{OPEN}{STRATEGIES[style]}"
 
 
 def item(row: Row, files: Files, style: str) -> Item:

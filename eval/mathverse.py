@@ -19,6 +19,7 @@ from mmreflect.evaluation.benchmark import (
     Files,
     Item,
     Measure,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -133,6 +134,11 @@ def item(row: Row, files: Files, style: str) -> Item:
     return Item(name, (Turn("user", [*shown, prompt]),), row["answer"], facts)
 
 
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row; the text-only version has no picture, or an empty one."""
+    return [Row({**record, "image": record.get("image") or None})]
+
+
 def _spec(row: Row) -> AnswerSpec:
     return AnswerSpec("multiple_choice" if row["question_type"] == "multi-choice" else None)
 
@@ -226,7 +232,10 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 BENCHMARK = Benchmark(
     name="mathverse",
     source=Source(
-        "AI4Math/MathVerse", splits=("testmini", "testmini_text_only"), configs=("testmini", "testmini_text_only")
+        "AI4Math/MathVerse",
+        splits=("testmini", "testmini_text_only"),
+        configs=("testmini", "testmini_text_only"),
+        headline=("testmini",),
     ),
     columns=(
         Column("sample_index", "text"),
@@ -238,6 +247,7 @@ BENCHMARK = Benchmark(
         Column("metadata", "mapping"),
         Column("query_wo", "text"),
         Column("query_cot", "text"),
+        Column("image", "picture", null=True),
     ),
     item=item,
     rules={"official": official, "quick_match": quick_match, "strict": strict(_spec, _gold)},
@@ -256,4 +266,5 @@ BENCHMARK = Benchmark(
     measures={
         "accuracy": Measure(lambda item: item.value if item.row.get("problem_version") in IMAGE_VERSIONS else None)
     },
+    rows=rows,
 )

@@ -16,6 +16,7 @@ from mmreflect.evaluation.benchmark import (
     Files,
     Item,
     Measure,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -59,6 +60,12 @@ def item(row: Row, files: Files, style: str) -> Item:
     return Item(name, (Turn("user", content),), row["answer"], facts)
 
 
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row with its configuration, which its id begins with: the configurations share their ids."""
+    setting = place.config or record["setting"]
+    return [Row({**record, "id": f"{setting}: {record['id']}", "setting": setting})]
+
+
 def _gold(row: Row) -> str | None:
     return None if row.get("answer") in (None, "", "?") else str(row["answer"])
 
@@ -90,7 +97,10 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 BENCHMARK = Benchmark(
     name="mmmu_pro",
     source=Source(
-        "MMMU/MMMU_Pro", splits=("test",), configs=("standard (10 options)", "vision", "standard (4 options)")
+        "MMMU/MMMU_Pro",
+        splits=("test",),
+        configs=("standard (10 options)", "vision", "standard (4 options)"),
+        headline=HEADLINE,
     ),
     columns=(
         Column("id", "text"),
@@ -109,4 +119,5 @@ BENCHMARK = Benchmark(
     facets=FACETS,
     styles=("cot", "direct"),
     measures={"overall": Measure(), "headline": Measure(over=labels("setting"), groups=HEADLINE)},
+    rows=rows,
 )

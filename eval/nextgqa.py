@@ -18,6 +18,7 @@ from mmreflect.evaluation.benchmark import (
     Files,
     Item,
     Measure,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -48,6 +49,13 @@ def item(row: Row, files: Files, style: str) -> Item:
     facts = {key: row.get(key) for key in ("video_id", "qid", "type", "gt_spans", *OPTIONS)}
     turn = Turn("user", [files.video(str(row["video_id"])), text])
     return Item(name, (turn,), letter_of(row["answer"], options), facts)
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row with its gold spans, which `gsub_SPLIT.json` maps videos and their questions to."""
+    video, number = str(record["video_id"]), str(record["qid"])
+    spans = place.beside.get(video, {}).get("location", {}).get(number)
+    return [Row({**record, "video_id": video, "qid": number, "gt_spans": spans})]
 
 
 def _span(row: Row, response: Response) -> Interval | None:
@@ -99,7 +107,13 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     name="nextgqa",
-    source=Source("", splits=("test", "val"), files=("test.csv", "gsub_test.json", "videos")),
+    source=Source(
+        "",
+        splits=("test", "val"),
+        files=("test.csv", "gsub_test.json", "videos"),
+        annotations={"*": ("{split}.csv", "nextgqa/{split}.csv", "datasets/nextgqa/{split}.csv")},
+        beside="gsub_{split}.json",
+    ),
     columns=(
         Column("video_id", "text"),
         Column("qid", "text"),
@@ -120,4 +134,5 @@ BENCHMARK = Benchmark(
         "mIoP": Measure(lambda item: item.reading.extra["tIoP"], scale=100),
     },
     groupings={"type": labels("type")},
+    rows=rows,
 )

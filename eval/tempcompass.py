@@ -19,6 +19,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -71,6 +72,12 @@ def item(row: Row, files: Files, style: str) -> Item:
     turn = Turn("user", [files.video(str(row["video_id"])), row["question"] + SUFFIXES[_task(row)]])
     names = ("video_id", "task", "dim", "question", "mc_question", "mc_answer")
     return Item(name, (turn,), row.get("answer"), {"id": name, **{key: row.get(key) for key in names}})
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row with its task, and an id of task, video and place."""
+    task = place.config or record["task"]
+    return [Row({**record, "id": f"{task}_{record['video_id']}_{place.number}", "task": task})]
 
 
 def _task(row: Row) -> str:
@@ -202,7 +209,7 @@ BENCHMARK = Benchmark(
         "lmms-lab/TempCompass",
         splits=("test",),
         configs=("multi-choice", "yes_no", "caption_matching", "captioning"),
-        files=("videos",),
+        files=("videos", "tempcompass_videos"),
     ),
     columns=(
         Column("video_id", "text"),
@@ -220,4 +227,5 @@ BENCHMARK = Benchmark(
         {"official": ask},
     ),
     cluster=("video_id",),
+    rows=rows,
 )

@@ -114,7 +114,9 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     name="videomme",
-    source=Source("lmms-lab/Video-MME", splits=("test",), configs=("videomme",), files=("data", "subtitle")),
+    source=Source(
+        "lmms-lab/Video-MME", splits=("test",), configs=("videomme",), files=("data", "videos_chunked", "subtitle")
+    ),
     columns=(
         Column("videoID", "text"),
         Column("question_id", "text"),

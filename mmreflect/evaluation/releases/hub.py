@@ -1,7 +1,7 @@
 """Releases on the Hub: tables through `datasets`, pictures left as bytes; other files as they are."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ class HubTable:
         content = commits or {content_mark(name) for name in sorted(files)} or {table._fingerprint}
         self.mark = f"{hub}@{'+'.join(sorted(content))}"
 
-    def records(self, without: Collection[str]) -> Iterator[dict[str, Any]]:
-        """Yield the rows in order as plain values, a picture as `{bytes, path}`."""
-        kept = [name for name in self._table.column_names if name not in without]
+    def records(self, *, bare: bool) -> Iterator[dict[str, Any]]:
+        """Yield the rows in order as plain values, a picture as `{bytes, path}`, or without pictures if `bare`."""
+        kept = [name for name, kind in self._table.features.items() if not (bare and "Image(" in repr(kind))]
         yield from self._table.select_columns(kept)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -42,6 +43,8 @@ class ReleaseFiles:
     ) -> None:
         self.max_frames = max_frames
         self._media, self._cache, self._fps, self._check = media, cache, frames_fps, check
+        self._lock = threading.RLock()
+        self._indexes: dict[tuple[tuple[str, ...], bool], dict[str, list[Path]]] = {}
         self._good: set[str] = set()
         self._bad: dict[str, UserError] = {}
 
@@ -64,7 +67,8 @@ class ReleaseFiles:
         if path.is_dir():
             if self._fps is None:
                 raise UserError(f"video {name!r} is a folder of frames, and the release states no rate: {path}")
-            path = joined_frames(path, self._fps, self._cache / "films")
+            with self._lock:
+                path = joined_frames(path, self._fps, self._cache / "films")
         self._open(path, _open_video)
         return Media("video", str(path))
 
@@ -78,14 +82,14 @@ class ReleaseFiles:
     def subtitles(self, name: str) -> Sequence[Subtitle]:
         """Return the lines of a subtitle file.
 
-        A name without suffix is a video's, which may have none, as long as any other has some.
+        A name without suffix is a video's, which may have none, as long as any other has some in SRT.
         """
+        named = PurePosixPath(name).suffix.lower() in SUBTITLES
+        kinds = SUBTITLES if named else (".srt",)
         try:
-            path = self._find(name, SUBTITLES, "subtitle file")
-        except FileNotFoundError:
-            raise
+            path = self._find(name, kinds, "subtitle file")
         except UserError:
-            if Path(name).suffix.lower() in SUBTITLES or not self._index(SUBTITLES):
+            if named or not any(self._index(kinds, packed) for packed in (False, True)):
                 raise
             return ()
         return read_subtitles(path)
@@ -111,7 +115,7 @@ class ReleaseFiles:
         if exact.is_file() or (exact.is_dir() and what == "video" and _frames_in(exact)):
             return exact
         stem = asked.name[: -len(asked.suffix)] if asked.suffix.lower() in suffixes else asked.name
-        found = self._index(suffixes).get(stem, [])
+        found = self._index(suffixes, packed=False).get(stem) or self._index(suffixes, packed=True).get(stem, [])
         ranks = [(_common_end(path.parts[:-1], asked.parts[:-1]), path.name == asked.name) for path in found]
         best = [path for path, rank in zip(found, ranks, strict=True) if rank == max(ranks)]
         if not best:
@@ -125,25 +129,23 @@ class ReleaseFiles:
     def _root(self) -> Path:
         return self._media()
 
-    @functools.cached_property
-    def _roots(self) -> list[Path]:
-        """The folder of the media, and that of its unpacked archives."""
-        packed = archives_in(self._root)
-        return [self._root, *(unpacked(packed, self._root, self._cache / "unpacked") if packed else [])]
+    def _index(self, suffixes: tuple[str, ...], packed: bool) -> dict[str, list[Path]]:
+        """Return all files of these types by their stems; folders of frames count as videos.
 
-    @functools.cached_property
-    def _indexes(self) -> dict[tuple[str, ...], dict[str, list[Path]]]:
-        return {}
-
-    def _index(self, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-        """Return all files of these types by their stems; folders of frames count as videos."""
-        if suffixes not in self._indexes:
-            made: dict[str, list[Path]] = {}
-            for root in self._roots:
-                for path in _walk(root, suffixes):
-                    made.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
-            self._indexes[suffixes] = made
-        return self._indexes[suffixes]
+        Args:
+            packed: those in archives, which are unpacked for it, in place of those beside them.
+        """
+        with self._lock:
+            if (suffixes, packed) not in self._indexes:
+                made: dict[str, list[Path]] = {}
+                roots = [self._root]
+                if packed:
+                    roots = unpacked(archives_in(self._root), self._root, self._cache / "unpacked")
+                for root in roots:
+                    for path in _walk(root, suffixes):
+                        made.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
+                self._indexes[suffixes, packed] = made
+            return self._indexes[suffixes, packed]
 
     def _open(self, path: Path, opened: Callable[[Path], Any]) -> None:
         """Look into a file once.
