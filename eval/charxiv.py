@@ -5,8 +5,8 @@ mmreflect eval rescore charxiv responses=FILE.jsonl output=OUT.jsonl
 Officially GPT-4o extracts and judges every answer. What a row has of that (`extracted_answer`, `score`: 1, 0, or -1 for
 an unreadable judgement, which counts 0) is taken; where there is none a model is asked (judge.base_url=URL
 judge.model=NAME), or the project's own grader stands in, and the summary says so. Rows are one question each, as in the
-repository's files: reasoning ones with `inst_category`, descriptive ones with `qid`, the number of their template. In the
-release a row is a chart with five questions.
+repository's files: reasoning ones with `inst_category`, descriptive ones with `qid`, the number of their template; in
+the release a row is a chart with five questions.
 
 The release holds the numbers of the descriptive templates and not their text, nor what is asked of an answer's form.
 Both are said in our own words here (style `own_words`), so that results do not compare with published ones to the
