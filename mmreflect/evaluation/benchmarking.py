@@ -9,6 +9,7 @@ submission.json   predictions by question, in the place of scores, where a split
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,6 +108,7 @@ class BenchmarkRecipe:
         from mmreflect.rollouts.actions import generation_round
 
         release = self._release(config)
+        read = Counter(default_reader().counts)
         found = questions(release, report=run.path / "set_aside.jsonl")
         samples = [asked_sample(self.benchmark, question, prefilled(config)) for question in found.asked]
         texts = (sample.question for sample in samples)
@@ -132,7 +134,7 @@ class BenchmarkRecipe:
             console.say(f"[yellow]left out[/]: the words that {self.benchmark.name} puts in the model's mouth")
         counts = {"set_aside": len(found.aside), **({"left_out": found.left_out} if found.left_out else {})}
         scored["counts"] = counts | scored["counts"]
-        return {**scored, **_videos(), "contract": self._terms(config, release, answered.records, speaker, prefill)}
+        return {**scored, **_videos(read), "contract": self._terms(config, release, answered.records, speaker, prefill)}
 
     def _release(self, config: BenchmarkConfig) -> Release:
         use_reader(config.reader)
@@ -217,8 +219,9 @@ def question_terms(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"questions": len(asked), "asked": hash_of([list(item) for item in asked])}
 
 
-def _videos() -> dict[str, Any]:
-    counts = dict(sorted(default_reader().counts.items()))
+def _videos(before: Counter[str]) -> dict[str, Any]:
+    """Return and say what this run read of videos; the reader counts for the whole process."""
+    counts = dict(sorted((Counter(default_reader().counts) - before).items()))
     if counts:
         console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
     return {"videos": counts} if counts else {}

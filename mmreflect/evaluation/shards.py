@@ -4,6 +4,7 @@ mmreflect eval merge OUT SHARD SHARD ...
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,8 @@ def merge_shards(benchmark: Benchmark, output: str, folders: Sequence[str]) -> R
     if aside:
         write_jsonl(run.path / "set_aside.jsonl", aside)
     scored["counts"] = {"set_aside": len(aside)} | scored["counts"]
+    videos = sum((Counter(shard.result.get("videos", {})) for shard in shards), Counter[str]())
+    scored |= {"videos": dict(sorted(videos.items()))} if videos else {}
     seconds = sum(shard.result["seconds"] for shard in shards)
     run.finish({**scored, "contract": _contract(shards, records), "shards": len(shards), "seconds": seconds})
     console.say(f"{len(shards)} shards, {console.count(len(records), 'answer')}: {output}")
