@@ -138,14 +138,21 @@ class ReleaseFiles:
         with self._lock:
             if (suffixes, packed) not in self._indexes:
                 made: dict[str, list[Path]] = {}
-                roots = [self._root]
-                if packed:
-                    roots = unpacked(archives_in(self._root), self._root, self._cache / "unpacked")
-                for root in roots:
+                for root in self._unpacked() if packed else [self._root]:
                     for path in _walk(root, suffixes):
                         made.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
                 self._indexes[suffixes, packed] = made
             return self._indexes[suffixes, packed]
+
+    def _unpacked(self) -> list[Path]:
+        """Return the folders of unpacked archives; one that is broken is tried once, not for every question."""
+        if "unpacked" in self._bad:
+            raise self._bad["unpacked"]
+        try:
+            return unpacked(archives_in(self._root), self._root, self._cache / "unpacked")
+        except UserError as error:
+            self._bad["unpacked"] = error
+            raise
 
     def _open(self, path: Path, opened: Callable[[Path], Any]) -> None:
         """Look into a file once.
