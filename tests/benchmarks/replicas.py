@@ -114,7 +114,7 @@ def parquet(path: Path, rows: list[Row], types: dict[str, Any] | None = None, sh
 
 def write(path: Path, content: str | bytes | list[Any] | Row) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".jsonl":
+    if path.suffix == ".jsonl" and isinstance(content, list):
         content = "".join(json.dumps(row) + "\n" for row in content)
     elif not isinstance(content, str | bytes):
         content = json.dumps(content, indent=1)
