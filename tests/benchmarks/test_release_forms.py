@@ -220,7 +220,7 @@ def test_subtitles_in_three_forms(files: ReleaseFiles, tmp_path: Path) -> None:
     clock = [{"start": "00:01:01.500", "end": "00:01:02", "line": " Hello. "}]
     pair = [{"timestamp": [0.5, 2], "text": "One."}, {"timestamp": [3, None], "text": "Two."}]
     made = {"a.srt": replicas.srt().replace("\n", "\r\n").encode(), "b.json": json.dumps(clock).encode(), "c.json": json.dumps(pair).encode(), "d.srt": b"", "bad.json": b"{}x",
-            "odd.json": b'[{"text": "no time"}]', "bad.srt": b"1\n00:00 --> 00:01\nx\n", "none.srt": b"no time in it"}  # fmt: skip
+            "odd.json": b'[{"text": "no time"}]', "bad.srt": b"1\nnow --> then\nx\n", "none.srt": b"no time in it"}  # fmt: skip
     replicas.write_all(tmp_path / "media", made)
 
     def lines(name: str) -> list[tuple[float, float, str]]:
