@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import replicas
+import replica_making as making
 
 from mmreflect.config import parse
 from mmreflect.errors import UserError
 from mmreflect.evaluation.releases import Release, ReleaseConfig, questions
 
 Open = Callable[..., Release]
-SHOP = replicas.Shop()
+SHOP = making.Shop()
 CHART = {"type": "human_test", "question": "How tall?", "answer": "1", "image": "0.png"}
 VISION = {
     "id": "1",
@@ -36,8 +36,8 @@ def refused(open_replica: Open, name: str, **settings: Any) -> str:
 
 
 def written(folder: Path, name: str, content: Any) -> str:
-    replicas.write(folder / name, content)
-    replicas.write_all(folder, {"0.png": SHOP.picture(0)})
+    making.write(folder / name, content)
+    making.write_all(folder, {"0.png": SHOP.picture(0)})
     return str(folder / name)
 
 
@@ -120,7 +120,7 @@ def test_files(open_replica: Open, tmp_path: Path, name: str, benchmark: str, co
 def test_charts_of_unknown_templates(open_replica: Open, releases: Path, tmp_path: Path) -> None:
     rows = pq.read_table(releases / "charxiv/val.parquet").to_pylist()
     rows[1]["descriptive_q2"] = 20
-    replicas.parquet(tmp_path / "val.parquet", rows, {"image": replicas.PICTURE, "subplot_loc": replicas.TEXT})
+    making.parquet(tmp_path / "val.parquet", rows, {"image": making.PICTURE, "subplot_loc": making.TEXT})
     said = refused(open_replica, "charxiv", source=str(tmp_path))
     assert "record 2: descriptive_q2 is 20, the number of no template" in said
 
@@ -153,8 +153,8 @@ def test_questions_that_cannot_be_shown(
     bad = {"id": "bad", "question": "How tall?", "answer": "1", **fields}
     source = written(tmp_path, "a.jsonl", [good[0], bad, *good[1:]])
     film = SHOP.film(2)
-    media = {"cut.png": SHOP.picture(0)[:100], "text.png": b"<html>", "empty.png": b"", "cut.mp4": film[:400], "x/twice.mp4": film, "y/twice.mp4": film}  # fmt: skip
-    replicas.write_all(tmp_path, media)
+    media = {"cut.png": SHOP.picture(0)[:100], "text.png": b"<html>", "empty.png": b"", "cut.mp4": film[:400], "x/twice.mp4": film, "y/twice.mp4": SHOP.film(5)}  # fmt: skip
+    making.write_all(tmp_path, media)
     report = tmp_path / "aside.jsonl"
     found = questions(open_replica(name, source=source, tolerate=0.25), report)
     assert [question.id for question in found.asked] == ["good0", "good1", "good2"]
@@ -174,7 +174,7 @@ def test_nothing_to_ask_is_refused_whatever_is_tolerated(open_replica: Open, tmp
 
 def test_existing_files_are_not_opened_if_so_told(open_replica: Open, tmp_path: Path) -> None:
     source = written(tmp_path, "a.jsonl", [CHART | {"image": "cut.png"}])
-    replicas.write_all(tmp_path, {"cut.png": SHOP.picture(0)[:100]})
+    making.write_all(tmp_path, {"cut.png": SHOP.picture(0)[:100]})
     assert len(questions(open_replica("chartqa", source=source, check="exists")).asked) == 1
 
 
@@ -208,8 +208,8 @@ def test_what_was_not_downloaded(
 def test_pictures_that_a_row_marks_and_lacks(open_replica: Open, releases: Path, tmp_path: Path) -> None:
     rows = pq.read_table(releases / "mmmu/Art/dev-00000-of-00001.parquet").to_pylist()
     rows[0]["image_1"] = None
-    types = {f"image_{number}": replicas.PICTURE for number in range(1, 8)}
-    replicas.parquet(tmp_path / "dev.parquet", rows, types)
+    types = {f"image_{number}": making.PICTURE for number in range(1, 8)}
+    making.parquet(tmp_path / "dev.parquet", rows, types)
     assert "dev_Art_1: picture 'dev_Art_1_1' is null" in refused(open_replica, "mmmu", source=str(tmp_path), split="dev")  # fmt: skip
 
 
@@ -219,9 +219,9 @@ def test_a_row_without_what_its_prompt_needs(open_replica: Open, tmp_path: Path)
         for task in ("yes_no", "yesno")
     ]
     source = written(tmp_path, "test.jsonl", rows)
-    replicas.write_all(tmp_path, {"1.mp4": SHOP.film(2)})
+    making.write_all(tmp_path, {"1.mp4": SHOP.film(2)})
     (item,) = questions(open_replica("tempcompass", source=source, tolerate=0.5)).aside
     assert item.id == "yesno_1_1" and "task is 'yesno', none of multi-choice" in item.reason
-    replicas.write(tmp_path / "safety.jsonl", [{"id": "1", "question": "x", "kind": "odd"}, {"id": "2", "question": "x", "kind": "benign"}])  # fmt: skip
+    making.write(tmp_path / "safety.jsonl", [{"id": "1", "question": "x", "kind": "odd"}, {"id": "2", "question": "x", "kind": "benign"}])  # fmt: skip
     (item,) = questions(open_replica("safety", source=str(tmp_path / "safety.jsonl"), tolerate=0.5)).aside
     assert (item.id, item.reason) == ("1", "kind is 'odd', neither harmful nor benign")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import replicas
+import replica_making as making
 from PIL import Image
 
 from mmreflect import recipes
@@ -21,7 +21,7 @@ from mmreflect.evaluation.releases.shelf import ReleaseFiles
 
 Open = Callable[..., Release]
 Row = dict[str, Any]
-SHOP = replicas.Shop()
+SHOP = making.Shop()
 
 
 def picture(number: int) -> str:
@@ -36,7 +36,7 @@ def chart_rows(count: int = 3) -> list[Row]:
 
 
 def with_pictures(folder: Path, count: int = 3) -> Path:
-    replicas.write_all(folder / "images", {f"{place}.png": SHOP.picture(place) for place in range(count)})
+    making.write_all(folder / "images", {f"{place}.png": SHOP.picture(place) for place in range(count)})
     return folder
 
 
@@ -56,7 +56,7 @@ ASKED = [f"How tall, {place}?\nAnswer the question with a single word." for plac
 def test_one_file_of_any_type(open_replica: Open, tmp_path: Path, form: str) -> None:
     rows, file = chart_rows(), with_pictures(tmp_path) / form
     if form == "rows.csv":
-        replicas.write_csv(file, rows)
+        making.write_csv(file, rows)
     elif form == "rows.tsv":  # pictures as base64, and the third row's is that of the first
         shown = [{"index": place, **row, "image": picture(place)} for place, row in enumerate(rows)]
         with open(file, "w", newline="") as opened:
@@ -65,10 +65,10 @@ def test_one_file_of_any_type(open_replica: Open, tmp_path: Path, form: str) -> 
             writer.writerows([*shown[:2], {**shown[2], "image": "0"}])
     elif form == "rows.parquet":
         shown = [{**row, "image": SHOP.struct(place)} for place, row in enumerate(rows)]
-        replicas.parquet(file, shown, {"image": replicas.PICTURE})
+        making.parquet(file, shown, {"image": making.PICTURE})
     else:
         forms: dict[str, Any] = {"list.json": rows, "keyed.json": {f"q{place}": row for place, row in enumerate(rows)}, "wrapped.json": {"version": 1, "data": rows}, "rows.jsonl": rows}  # fmt: skip
-        replicas.write(file, forms[form])
+        making.write(file, forms[form])
     release = open_replica("chartqa", source=str(file))
     assert texts(release) == ASKED and release.count() == 3
     names = [question.id for question in questions(release).asked]
@@ -83,7 +83,7 @@ def test_cells_of_text_are_read_as_their_columns_kinds(open_replica: Open, tmp_p
         {"id": "1", "question": "Which?", "options": "['red', 'blue']", "decoded_image": picture(1), "answer": "A", "level": "2", "subject": "algebra"},
         {"id": "2", "question": "How many?", "options": "[]", "decoded_image": picture(2), "answer": "7", "level": "3.0", "subject": "algebra"},
     ]  # fmt: skip
-    replicas.write_csv(tmp_path / "test.csv", rows)
+    making.write_csv(tmp_path / "test.csv", rows)
     first, second = open_replica("mathvision", source=str(tmp_path)).rows()
     assert (first["options"], first["level"], second["options"], second["level"]) == (["red", "blue"], 2, [], 3)
     assert (type(second["level"]), first["id"]) == (int, "1")
@@ -95,7 +95,7 @@ def test_cells_of_text_are_read_as_their_columns_kinds(open_replica: Open, tmp_p
 )  # fmt: skip
 def test_folders_of_one_split(open_replica: Open, tmp_path: Path, name: str) -> None:
     rows = [{**row, "image": SHOP.struct(place)} for place, row in enumerate(chart_rows())]
-    replicas.parquet(tmp_path / name, rows, {"image": replicas.PICTURE})
+    making.parquet(tmp_path / name, rows, {"image": making.PICTURE})
     assert texts(open_replica("chartqa", source=str(tmp_path))) == ASKED
 
 
@@ -131,18 +131,28 @@ def test_what_save_to_disk_wrote(open_replica: Open, tmp_path: Path, whole: bool
     assert release.count() == 3 and texts(release) == ASKED
 
 
+def test_rows_that_are_there_twice_are_read_once(open_replica: Open, releases: Path, tmp_path: Path) -> None:
+    shutil.copy(releases / "mathverse/testmini.parquet", tmp_path)
+    rows = pq.read_table(tmp_path / "testmini.parquet").to_pylist()
+    making.write(
+        tmp_path / "testmini.json", [{**row, "image": f"images/{place}.png"} for place, row in enumerate(rows)]
+    )
+    release = open_replica("mathverse", source=str(tmp_path))
+    assert release.count() == len(questions(release).asked) == 20
+
+
 def test_other_names_of_a_copy(open_replica: Open, tmp_path: Path) -> None:
     rows = [
         {"query": "How tall, 0?", "label": ["12"], "human_or_machine": 0, "image": SHOP.struct(0)},
         {"query": "How tall, 1?", "label": ["13"], "human_or_machine": 1, "image": SHOP.struct(1)},
     ]
-    replicas.parquet(tmp_path / "test.parquet", rows, {"image": replicas.PICTURE})
+    making.parquet(tmp_path / "test.parquet", rows, {"image": making.PICTURE})
     release = open_replica("chartqa", source=str(tmp_path))
     assert texts(release) == ASKED[:2]
     assert [(row["type"], row["answer"]) for row in release.rows()] == [("human_test", "12"), ("augmented_test", "13")]
     one = {"video_name": "a.mp4", "duration": 2.0, "question": "What moves?\n(A) a bar\n(B) a ball", "answer": "B", "task_type": "count"}  # fmt: skip
-    replicas.write(tmp_path / "mlvu/dev.json", [one])
-    replicas.write_all(tmp_path / "mlvu", {"a.mp4": SHOP.film(2)})
+    making.write(tmp_path / "mlvu/dev.json", [one])
+    making.write_all(tmp_path / "mlvu", {"a.mp4": SHOP.film(2)})
     (question,) = questions(open_replica("mlvu", source=str(tmp_path / "mlvu"))).asked
     assert question.item.turns[1].content[1] == "Question: What moves?\nOptions:\n(A) a bar\n(B) a ball\nOnly give the best option."  # fmt: skip
     assert (question.item.gold, question.row["question_type"]) == ("B", "count")
@@ -165,7 +175,7 @@ def files(tmp_path: Path) -> ReleaseFiles:
 
 def test_pictures_in_every_form(files: ReleaseFiles, tmp_path: Path) -> None:
     content = SHOP.picture(1)
-    replicas.write_all(tmp_path / "media/images", {"a.png": content})
+    making.write_all(tmp_path / "media/images", {"a.png": content})
     drawn = Image.open(io.BytesIO(content))
     coded = base64.b64encode(content).decode()
     forms: list[Any] = [
@@ -202,15 +212,17 @@ def test_pictures_that_are_none(files: ReleaseFiles, value: Any, said: str) -> N
 
 def test_videos_by_path_end_name_and_stem(files: ReleaseFiles, tmp_path: Path) -> None:
     film = SHOP.film(2)
-    replicas.write_all(tmp_path / "media", {"one/a.b.MP4": film, "one/c.mkv": film, "two/c.mkv": film, "three/d.mp4": film, "three/d.webm": film})  # fmt: skip
-    assert files.video("a.b").path.endswith("one/a.b.MP4") and files.video("x/a.b.mp4").path.endswith("one/a.b.MP4")
+    making.write_all(tmp_path / "media", {"one/a.b.MP4": film, "one/c.mkv": film, "two/c.mkv": film, "three/d.mp4": film, "three/d.webm": film, "four/a.b.MP4": film})  # fmt: skip
+    making.write_all(tmp_path / "media", {"two/c.mkv": SHOP.film(5), "three/d.webm": SHOP.film(5)})
+    assert files.video("a.b").path.endswith("four/a.b.MP4")  # the first of two copies
+    assert files.video("x/one/a.b.mp4").path.endswith("one/a.b.MP4")
     assert files.video("two/c").path.endswith("two/c.mkv") and files.video("d.webm").path.endswith("three/d.webm")
     assert files.length(files.video("a.b")) == (8, 4.0)
     for name, said in (("c", "video 'c' stands for 2 files: "), ("d", "video 'd' stands for 2 files: "), ("e", "no such video: e (in ")):  # fmt: skip
         with pytest.raises(UserError) as caught:
             files.video(name)
         assert said in caught.value.given
-    replicas.write_all(tmp_path / "media/frames", {"00001.jpg": SHOP.picture(1, form="JPEG")})
+    making.write_all(tmp_path / "media/frames", {"00001.jpg": SHOP.picture(1, form="JPEG")})
     with pytest.raises(UserError) as caught:
         files.video("frames")
     assert "is a folder of frames, and the release states no rate" in caught.value.given
@@ -219,9 +231,9 @@ def test_videos_by_path_end_name_and_stem(files: ReleaseFiles, tmp_path: Path) -
 def test_subtitles_in_three_forms(files: ReleaseFiles, tmp_path: Path) -> None:
     clock = [{"start": "00:01:01.500", "end": "00:01:02", "line": " Hello. "}]
     pair = [{"timestamp": [0.5, 2], "text": "One."}, {"timestamp": [3, None], "text": "Two."}]
-    made = {"a.srt": replicas.srt().replace("\n", "\r\n").encode(), "b.json": json.dumps(clock).encode(), "c.json": json.dumps(pair).encode(), "d.srt": b"", "bad.json": b"{}x",
+    made = {"a.srt": making.srt().replace("\n", "\r\n").encode(), "b.json": json.dumps(clock).encode(), "c.json": json.dumps(pair).encode(), "d.srt": b"", "bad.json": b"{}x",
             "odd.json": b'[{"text": "no time"}]', "bad.srt": b"1\nnow --> then\nx\n", "none.srt": b"no time in it"}  # fmt: skip
-    replicas.write_all(tmp_path / "media", made)
+    making.write_all(tmp_path / "media", made)
 
     def lines(name: str) -> list[tuple[float, float, str]]:
         return [(line.start, line.end, line.text) for line in files.subtitles(name)]
@@ -247,10 +259,10 @@ def test_a_release_without_any_subtitles(files: ReleaseFiles) -> None:
 
 def test_archives_are_unpacked_once_and_stay_inside(files: ReleaseFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     film = SHOP.film(2)
-    replicas.write_zip(tmp_path / "media/deep/a.zip", {"inner/a.mp4": film, "../../../escaped.mp4": film})
-    packed = replicas.tar_bytes({"b.mp4": film})
+    making.write_zip(tmp_path / "media/deep/a.zip", {"inner/a.mp4": film, "../../../escaped.mp4": film})
+    packed = making.tar_bytes({"b.mp4": film})
     for place, name in enumerate(("b.tar.part.aa", "b.tar.part.ab", "b.tar.part.ac")):
-        replicas.write(tmp_path / "media" / name, packed[place * len(packed) // 3 : (place + 1) * len(packed) // 3])
+        making.write(tmp_path / "media" / name, packed[place * len(packed) // 3 : (place + 1) * len(packed) // 3])
     for name in ("a", "b", "inner/a.mp4", "escaped"):
         assert (tmp_path / "cache/unpacked") in Path(files.video(name).path).parents
     assert "deep/inner/a.mp4" in files.video("a").path and not list(tmp_path.parent.glob("escaped.mp4"))
@@ -261,8 +273,8 @@ def test_archives_are_unpacked_once_and_stay_inside(files: ReleaseFiles, tmp_pat
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "evil.tar"])
 def test_broken_archives(files: ReleaseFiles, tmp_path: Path, name: str) -> None:
-    evil = replicas.tar_bytes({"../../evil.mp4": b"x" * 2000})
-    replicas.write(tmp_path / "media" / name, evil if name == "evil.tar" else evil[:700])
+    evil = making.tar_bytes({"../../evil.mp4": b"x" * 2000})
+    making.write(tmp_path / "media" / name, evil if name == "evil.tar" else evil[:700])
     for _ in range(2):
         with pytest.raises(UserError, match=f"the archive cannot be unpacked: .*{name}"):
             files.video("a")
@@ -320,6 +332,22 @@ def test_files_of_the_hub(from_hub: Open, releases: Path, monkeypatch: pytest.Mo
     assert len(questions(release).asked) == 2
     assert {"videos/**", "videos.*", "subtitles.*"} <= set(asked[1][1])
     assert from_hub("mlvu", split="test").count() == 9 and asked[-1][0] == "MLVU/MLVU_Test"
+
+
+def test_a_hub_copy_without_the_official_files_is_read_as_a_table(
+    from_hub: Open, releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import huggingface_hub
+
+    files = [str(file) for file in sorted((releases / "lvbench/data").glob("*.parquet"))]
+    table = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path / "nothing"))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
+    release = from_hub("lvbench", media=str(releases / "lvbench"))
+    assert release.count() == len(questions(release).asked) == 20
+    # without a commit in the cache's paths the content stands for it
+    assert release.mark.startswith("hub:lmms-eval/LVBench@") and len(release.mark.rpartition("@")[2]) == 64
 
 
 @pytest.mark.parametrize(("name", "hub"), [("chartqa", "lmms-lab/ChartQA"), ("mvbench", "OpenGVLab/MVBench")])

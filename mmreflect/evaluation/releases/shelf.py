@@ -1,5 +1,6 @@
 """The media that the rows of a release name: found whatever the folders, unpacked once, and known to be readable."""
 
+import filecmp
 import functools
 import os
 import threading
@@ -120,7 +121,7 @@ class ReleaseFiles:
         best = [path for path, rank in zip(found, ranks, strict=True) if rank == max(ranks)]
         if not best:
             raise UserError(f"no such {what}: {name} (in {self._root})", "an existing file")
-        if len(best) > 1:
+        if any(not _same(best[0], path) for path in best[1:]):
             several = ", ".join(map(str, best[:_SHOWN]))
             raise UserError(f"{what} {name!r} stands for {len(best)} files: {several}", "one file")
         return best[0]
@@ -171,6 +172,11 @@ class ReleaseFiles:
             self._bad[name] = error
             raise
         self._good.add(name)
+
+
+def _same(left: Path, right: Path) -> bool:
+    """Tell whether two files are copies of each other."""
+    return left.is_file() and right.is_file() and filecmp.cmp(left, right, shallow=False)
 
 
 def _open_video(path: Path) -> None:
