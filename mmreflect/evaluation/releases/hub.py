@@ -9,7 +9,7 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import Source
 from mmreflect.files import content_mark
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])")
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -42,11 +42,11 @@ class HubTable:
 
 
 def _undecoded(feature: Any) -> Any:
-    """Return a feature with its pictures left as bytes, whichever way they are nested in lists."""
+    """Return a feature with its pictures and videos left as bytes, however they are nested in lists."""
     import datasets
 
-    if isinstance(feature, datasets.Image):
-        return datasets.Image(decode=False)
+    if isinstance(feature, datasets.Image | datasets.Video):
+        return type(feature)(decode=False)
     if isinstance(feature, datasets.List):
         return datasets.List(_undecoded(feature.feature), length=feature.length)
     return feature

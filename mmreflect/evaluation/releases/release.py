@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmreflect import console
 from mmreflect.errors import UserError, nearest, unknown_name
 from mmreflect.evaluation.benchmark import BadField, Benchmark, LeftOutError, MissingField, Place, Row, check_row
 from mmreflect.evaluation.releases import hub as on_hub
@@ -268,4 +269,5 @@ def _folder(given: str | None, other: Path) -> Path:
 def _hub_media(benchmark: Benchmark, settings: ReleaseConfig, name: str) -> Path:
     if settings.media is not None:
         return _folder(settings.media, Path())
+    console.say(f"downloading the media of {name}, unless they are in the Hub's cache")
     return on_hub.download_files(name, settings.revision, on_hub.media_patterns(benchmark.source))

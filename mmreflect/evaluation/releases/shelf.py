@@ -1,5 +1,6 @@
 """The media that the rows of a release name: found whatever the folders, unpacked once, and known to be readable."""
 
+import filecmp
 import functools
 import os
 import threading
@@ -120,7 +121,7 @@ class ReleaseFiles:
         best = [path for path, rank in zip(found, ranks, strict=True) if rank == max(ranks)]
         if not best:
             raise UserError(f"no such {what}: {name} (in {self._root})", "an existing file")
-        if len(best) > 1:
+        if any(not _same(best[0], path) for path in best[1:]):
             several = ", ".join(map(str, best[:_SHOWN]))
             raise UserError(f"{what} {name!r} stands for {len(best)} files: {several}", "one file")
         return best[0]
@@ -138,14 +139,21 @@ class ReleaseFiles:
         with self._lock:
             if (suffixes, packed) not in self._indexes:
                 made: dict[str, list[Path]] = {}
-                roots = [self._root]
-                if packed:
-                    roots = unpacked(archives_in(self._root), self._root, self._cache / "unpacked")
-                for root in roots:
+                for root in self._unpacked() if packed else [self._root]:
                     for path in _walk(root, suffixes):
                         made.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
                 self._indexes[suffixes, packed] = made
             return self._indexes[suffixes, packed]
+
+    def _unpacked(self) -> list[Path]:
+        """Return the folders of unpacked archives; one that is broken is tried once, not for every question."""
+        if "unpacked" in self._bad:
+            raise self._bad["unpacked"]
+        try:
+            return unpacked(archives_in(self._root), self._root, self._cache / "unpacked")
+        except UserError as error:
+            self._bad["unpacked"] = error
+            raise
 
     def _open(self, path: Path, opened: Callable[[Path], Any]) -> None:
         """Look into a file once.
@@ -164,6 +172,11 @@ class ReleaseFiles:
             self._bad[name] = error
             raise
         self._good.add(name)
+
+
+def _same(left: Path, right: Path) -> bool:
+    """Tell whether two files are copies of each other."""
+    return left.is_file() and right.is_file() and filecmp.cmp(left, right, shallow=False)
 
 
 def _open_video(path: Path) -> None:

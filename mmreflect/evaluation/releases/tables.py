@@ -189,6 +189,8 @@ _KINDS: Mapping[str, Callable[[str], Any]] = {
     "list": _literal,
     "mapping": _literal,
 }
+SUFFIXES = (".parquet", ".arrow", ".jsonl", ".json", ".tsv", ".csv")
+"""The types of files with rows; where several hold the same rows, the first keeps the most of their types."""
 _READERS: Mapping[str, Callable[[Path, Sequence[Column], bool], Keyed]] = {
     ".parquet": _parquet,
     ".arrow": _arrow,
