@@ -234,7 +234,9 @@ def _option(text: str, choices: Sequence[str]) -> str:
     if bracketed := _BRACKETED.search(text):
         text = bracketed[1].upper()
     options = lettered(choices)
-    return options[text] if text in options else nearest_text(text, choices)
+    if text in options:
+        return options[text]
+    return text if text in choices else nearest_text(text, choices)
 
 
 def _decimals(precision: Any) -> int:
