@@ -2,9 +2,10 @@
 
 The rows look like MathVista's testmini, with its shares of question types, and are drawn afresh for every round. Their
 responses are bare answers, which neither side asks a model about. Both get the same file in the same round, in turns,
-in processes that have imported everything and scored a round before. mmreflect's whole command is timed: reading,
-scoring, intervals for the main number and every group, and writing rows and summary. Of lmms-eval it is reading, its
-task's `process_results` for every row and its aggregation; it writes nothing and has no intervals.
+in processes that have imported everything and scored a round before. Of lmms-eval, reading is timed, its task's
+`process_results` for every row and its aggregation. Of mmreflect it is the same work (reading, the rule, the breakdown),
+and apart from that the whole command, which also checks ids and references, makes intervals for the main number and
+every group, and writes rows and summary to disk.
 
 lmms-eval needs a Python of its own: pip install lmms-eval there, and give its path.
 """
@@ -23,8 +24,10 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from mmreflect import console
+from mmreflect import console, recipes
 from mmreflect.cli import main as command
+from mmreflect.evaluation.benchmark import Scored
+from mmreflect.evaluation.recorded import read_responses, response_of
 
 PEER = Path(__file__).parent / "rescore_lmms_eval.py"
 GOAL_S = 2.0
@@ -126,9 +129,28 @@ def ours(path: Path) -> dict[str, Any]:
     return {"seconds": seconds, "accuracy": 100 * sum(verdicts) / len(verdicts), "verdicts": verdicts}
 
 
+def same_work(path: Path) -> dict[str, Any]:
+    """Do what the peer does: read, apply the rule to every row, and break the verdicts down."""
+    benchmark = recipes.load("benchmark", "mathvista").BENCHMARK
+    start = time.perf_counter()
+    rows = read_responses(path)
+    scored = [Scored(row, benchmark.rules["official"](row, response_of(benchmark, row))) for row in rows]
+    accuracy = 100 * benchmark.breakdown(scored)["average"]["accuracy"]
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "accuracy": accuracy, "verdicts": [bool(item.reading.correct) for item in scored]}
+
+
+def whole_process(path: Path) -> float:
+    """Return the seconds of the command with the start of Python and all imports."""
+    words = ["eval", "rescore", "mathvista", f"responses={path}", f"output={path.with_suffix('.cold.jsonl')}"]
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "mmreflect", *words], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
 def measure(peer: Peer | None, folder: Path, count: int, rounds: int, seed: int) -> dict[str, Any]:
     """Run the rounds and return what the ratio is made of."""
-    graders = {"mmreflect": ours, **({"lmms_eval": peer.score} if peer else {})}
+    graders = {"mmreflect": ours, "same_work": same_work, **({"lmms_eval": peer.score} if peer else {})}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in graders}
     differing = other_type = 0
     for turn in range(-1, rounds):  # the first one is a warm-up
@@ -146,12 +168,17 @@ def measure(peer: Peer | None, folder: Path, count: int, rounds: int, seed: int)
             differing += len(apart)
             other_type += sum(kind != "float" for kind in apart)
     seconds = {name: [item["seconds"] for item in items] for name, items in found.items()}
-    ratios = [mine / other for mine, other in zip(seconds["mmreflect"], seconds.get("lmms_eval", []), strict=False)]
+    ratios = {
+        name: [mine / other for mine, other in zip(seconds[name], seconds.get("lmms_eval", []), strict=False)]
+        for name in ("same_work", "mmreflect")
+    }
     return {
-        "ratio": statistics.median(ratios) if ratios else None,
+        "ratio": statistics.median(ratios["same_work"]) if peer else None,
+        "ratio_whole_command": statistics.median(ratios["mmreflect"]) if peer else None,
         "ratios": ratios,
         "seconds": seconds,
         "median_s": {name: statistics.median(values) for name, values in seconds.items()},
+        "with_start_s": whole_process(path),
         "goal_s": GOAL_S * count / 1000,
         "accuracy": {name: statistics.mean(item["accuracy"] for item in items) for name, items in found.items()},
         "verdicts_apart": differing,
@@ -167,19 +194,24 @@ def measure(peer: Peer | None, folder: Path, count: int, rounds: int, seed: int)
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
+    names = {"mmreflect": "mmreflect, all", "same_work": "mmreflect, the same work", "lmms_eval": "lmms-eval"}
     rows = [
-        [name, f"{value:.3f}", f"{min(result['seconds'][name]):.3f} to {max(result['seconds'][name]):.3f}",
+        [names[name], f"{value:.3f}", f"{min(result['seconds'][name]):.3f} to {max(result['seconds'][name]):.3f}",
          f"{result['accuracy'][name]:.1f}"]
         for name, value in result["median_s"].items()
     ]  # fmt: skip
     title = f"scoring {result['rows_per_round']:,} recorded rows again"
     console.show_table(title, ["", "seconds, median", "rounds", "accuracy"], rows)
     console.say(f"goal for mmreflect: at most {result['goal_s']:g} s after its start")
+    console.say(f"mmreflect with its start: {result['with_start_s']:.1f} s")
     if result["peer"] is None:
         console.say("[yellow]lmms-eval is not installed[/] (--lmms-eval PYTHON): only mmreflect was measured, no ratio")
         return
-    low, high = min(result["ratios"]), max(result["ratios"])
-    console.say(f"ratio {result['ratio']:.3f} (rounds: {low:.3f} to {high:.3f})")
+    for name, key, label in (("same_work", "ratio", "the same work"), ("mmreflect", "ratio_whole_command", "all")):
+        low, high = min(result["ratios"][name]), max(result["ratios"][name])
+        console.say(
+            f"ratio {result[key]:.3f} (rounds: {low:.3f} to {high:.3f}): {label} of mmreflect's against lmms-eval"
+        )
     peer, apart = result["peer"], result["verdicts_apart"]
     console.say(f"lmms-eval {peer['version']} took {peer['import_s']:.1f} s to import, which is not counted")
     console.say(
