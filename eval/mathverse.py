@@ -27,7 +27,7 @@ from mmreflect.evaluation.benchmark import (
     Scored,
     Source,
 )
-from mmreflect.evaluation.judge import Case, Judge, Question, Steps, word_of
+from mmreflect.evaluation.judge import Case, Judge, Question, Steps, after_label, word_of
 from mmreflect.evaluation.rules.tables import cells, groups, mean
 from mmreflect.evaluation.rules.verdicts import strict
 from mmreflect.records import Turn
@@ -173,7 +173,7 @@ def extract(cases: Sequence[Case]) -> Steps:
     [case] = cases
     if case.row.get("extraction") is not None or not case.response.final.strip():
         return [{}]
-    found = yield Question(EXTRACT.format(response=case.response.final), _bare)
+    found = yield Question(EXTRACT.format(response=case.response.final), after_label("Extracted answer:"))
     return [{"extraction": found}]
 
 
@@ -192,18 +192,6 @@ def extract_and_judge(cases: Sequence[Case]) -> Steps:
         return [{**found, "judgement": 0}]
     prompt = JUDGE.format(question=question, answer=gold, extraction=extracted)
     return [{**found, "judgement": (yield Question(prompt, word_of({"0": 0, "1": 1})))}]
-
-
-def _bare(text: str) -> str:
-    """Read the extractor's reply; it may repeat the label.
-
-    Raises:
-        ValueError: it says nothing.
-    """
-    bare = text.strip().removeprefix("Extracted answer:").strip()
-    if not bare:
-        raise ValueError("the reply is empty")
-    return bare
 
 
 def quick_match(row: Row, response: Response) -> Reading:

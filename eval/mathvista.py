@@ -29,7 +29,7 @@ from mmreflect.evaluation.benchmark import (
     Scored,
     Source,
 )
-from mmreflect.evaluation.judge import Case, Judge, Question, Steps
+from mmreflect.evaluation.judge import Case, Judge, Question, Steps, after_label
 from mmreflect.evaluation.rules.edits import nearest_text
 from mmreflect.evaluation.rules.letters import vlmevalkit_letter
 from mmreflect.evaluation.rules.tables import cell, cells
@@ -174,7 +174,8 @@ def extract(cases: Sequence[Case]) -> Steps:
     if settled(case.row, case.response) is not None:
         return [{}]
     asked = case.row.get("query") or query(case.row)
-    found = yield Question(EXTRACT.format(query=asked, response=_text(case.row, case.response)), str.strip)
+    prompt = EXTRACT.format(query=asked, response=_text(case.row, case.response))
+    found = yield Question(prompt, after_label("Extracted answer:"))
     return [{"extraction": found}]
 
 
@@ -233,7 +234,9 @@ def _option(text: str, choices: Sequence[str]) -> str:
     if bracketed := _BRACKETED.search(text):
         text = bracketed[1].upper()
     options = lettered(choices)
-    return options[text] if text in options else nearest_text(text, choices)
+    if text in options:
+        return options[text]
+    return text if text in choices else nearest_text(text, choices)
 
 
 def _decimals(precision: Any) -> int:

@@ -59,7 +59,9 @@ def test_mathvista_asks_only_where_no_step_before_reads_the_answer(judged: Cli) 
         {**VISTA, "pid": "7", "response": 'The answer is "4".'},
     ]
     scored, summary, prompts, bodies = judged(
-        "mathvista", rows, lambda prompt: "3" if "three." in prompt.rpartition("Model response:")[2] else " 4\n"
+        "mathvista",
+        rows,
+        lambda prompt: "3" if "three." in prompt.rpartition("Model response:")[2] else "Extracted answer: 4\n",
     )
     assert [row["correct"] for row in scored] == [True, True, True, False, True, True, False]
     assert [row.get("extraction") for row in scored] == ["3", "3", "3", "", "blue", "3.0", "4"]

@@ -13,11 +13,12 @@ def field_of(row: Row, path: str) -> Any:
 
     "metadata.task" also finds a `task` beside: some result files are flat.
     """
+    if "." not in path:
+        return row.get(path, MISSING)
     value: Any = row
     for name in path.split("."):
         if not isinstance(value, dict) or name not in value:
-            last = path.rpartition(".")[2]
-            return dict.get(row, last, MISSING) if "." in path else MISSING
+            return row.get(path.rpartition(".")[2], MISSING)
         value = value[name]
     return value
 
