@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from mmreflect import console
-from mmreflect.components import EngineOption, EnvironmentOption, default
+from mmreflect.components import DecodingOption, EngineOption, EnvironmentOption, StageOption, default
 from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
+from mmreflect.evaluation import procedure
 from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions, model_subject
 from mmreflect.files import content_mark, model_mark
 from mmreflect.models import ModelOption, check_model
@@ -28,7 +29,9 @@ class Config:
     Attributes:
         temperature: 0 is greedy.
         max_new_tokens: limit of one reply; `budget`: of a whole answer, with everything that an environment shows in
-            between; None is `max_new_tokens`.
+            between; None is `max_new_tokens`, and each further round of a stage may be as long.
+        stages: what follows on the answers, in order: rethink, self_consistency, leap, reflect_vote, principles.
+        decoding: what has a say in every token: cyclic_reflex, early_stop, truncate_reflection; None: nothing.
     """
 
     output: str
@@ -36,6 +39,8 @@ class Config:
     data: DataConfig
     environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
     engine: EngineOption = Field(default_factory=lambda: default("engine", "transformers"))
+    stages: list[StageOption] = Field(default_factory=list)
+    decoding: DecodingOption | None = None
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0
@@ -55,11 +60,15 @@ def plan(config: Config) -> dict[str, str]:
     check_model(config.model)
     if hasattr(config.engine.module, "check"):
         config.engine.module.check(config.engine.options)
+    procedure.check(
+        config.engine, config.environment, config.stages, config.decoding, config.temperature, config.max_new_tokens
+    )
     decoding = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top_p {config.top_p:g}"
     return {
         "model": config.model.path,
         "data": f"{config.data.path} ({config.data.split}), {count_samples(config.data):,} questions",
         "decoding": f"{decoding}, at most {config.max_new_tokens:,} new tokens",
+        **procedure.plan_lines(config.stages, config.decoding),
     }
 
 
@@ -82,12 +91,15 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
             seed=config.seed,
             batch_size=config.batch_size,
             file=run.path / "samples.jsonl",
+            stages=config.stages,
+            decoding=config.decoding,
         )
     show_ledger(f"{config.model.path} on {config.data.path}", {config.data.split: found.ledger})
     if read := videos_read():
         console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
     terms = _contract(config, len(samples), loaded.tokenizer.chat_template)
-    return {"ledger": found.ledger.to_json(), "contract": terms.to_json()}
+    done = {"procedure": found.procedure} if found.procedure else {}
+    return {"ledger": found.ledger.to_json(), "contract": terms.to_json(), **done}
 
 
 def _contract(config: Config, questions: int, template: str | None) -> Contract:
@@ -100,6 +112,7 @@ def _contract(config: Config, questions: int, template: str | None) -> Contract:
     decoding["budget"] = config.budget
     if config.temperature:
         decoding |= {"top_p": config.top_p, "top_k": config.top_k, "seed": config.seed}
+    decoding |= procedure.terms(config.stages, config.decoding)
     data = to_tree(config.data)
     return Contract(
         model=model_subject(config.model),

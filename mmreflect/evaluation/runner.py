@@ -1,27 +1,34 @@
 """Evaluating a model: every question once, every answer recorded, resumable after a kill without repeating one."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmreflect import console
 from mmreflect.answers.grade import grade, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
+from mmreflect.config import Component
+from mmreflect.evaluation.procedure import Procedure, read_rounds
 from mmreflect.files import append_jsonl, read_jsonl
 from mmreflect.records import Author, Group, Rollout, Sample, Stop
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
 from mmreflect.rollouts.actions import FIRST_TRY, Engine, Environment, Sampling
-from mmreflect.rollouts.driver import roll_out
+from mmreflect.rollouts.rounds import chosen
 from mmreflect.statistics import Rate
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found: a record per question, in order, and the ledger over all."""
+    """What an evaluation found: a record per question, in order, and the ledger over all.
+
+    Attributes:
+        procedure: what stages and a decoding did; empty where there are none.
+    """
 
     records: list[dict[str, Any]]
     ledger: Ledger
+    procedure: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -34,18 +41,22 @@ def evaluate(
     batch_size: int = 64,
     file: Path | None = None,
     label: str = "questions",
+    stages: Sequence[Component] = (),
+    decoding: Component | None = None,
 ) -> Evaluation:
     """Ask every question once and read the answers into the ledger.
 
     Args:
         file: JSONL that records are appended to batch by batch; what it already holds is not asked again.
         seed: of the draws when `sampling.temperature` is above 0, and of the confidence intervals.
+        stages, decoding: what else answers the question, see `Procedure`.
     """
+    procedure = Procedure(engine, environment, sampling, stages, decoding)
     known = {record["id"]: record for record in read_jsonl(file)} if file and file.is_file() else {}
     with console.progress_bar(label, len(samples)) as bar:
         for batch in _batches(samples, batch_size):
             if any(sample.id not in known for sample in batch):
-                groups = roll_out(engine, environment, batch, 1, sampling, seed)
+                groups = procedure(batch, 1, seed)
                 fresh = [record(group, engine) for group in groups]
                 if file:
                     append_jsonl(file, [item for item in fresh if item["id"] not in known])
@@ -56,7 +67,7 @@ def evaluate(
     if failed:
         first, count = failed[0]["facts"].get("error"), console.count(len(failed), "question")
         console.say(f"[yellow]{count} could not be asked[/]; the first: {first}")
-    return Evaluation(records, ledger([entry_of(item) for item in records], seed))
+    return Evaluation(records, ledger([entry_of(item) for item in records], seed), procedure.done(records))
 
 
 def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
@@ -65,10 +76,16 @@ def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]
 
 
 def record(group: Group, engine: Engine) -> dict[str, Any]:
-    """Return the record of a group's first rollout: the question, the answer, and its place in the ledger."""
+    """Return the record of a group's first rollout: the question, the answer, and its place in the ledger.
+
+    Where the answer took several rounds its `text` is that of the final one; all of them are in its facts.
+    """
     sample, rollout = group.sample, group.rollouts[0]
     spec = spec_of(sample.facts)
     read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine), spec)
+    final = chosen(rollout)
+    if final is not None:
+        read = read_rounds(read, rollout.facts, sample.gold, spec)
     if FIRST_TRY in rollout.probes:
         read = _with_first_try(read, rollout.probes[FIRST_TRY].text, sample.gold, spec)
     if rollout.stop is Stop.ERROR:  # it was never asked: neither right nor wrong
@@ -78,7 +95,7 @@ def record(group: Group, engine: Engine) -> dict[str, Any]:
         "question": sample.question,
         "media": [asdict(media) for media in rollout.media],
         "gold": sample.gold,
-        "text": rollout.text,
+        "text": rollout.text if final is None else final["text"],
         "stop": str(rollout.stop),
         **asdict(read),
         "segments": segments(rollout, engine),
