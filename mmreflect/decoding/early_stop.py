@@ -101,7 +101,7 @@ class EarlyStopWatch:
     def __init__(self, decoding: EarlyStop, expected: bool, said: Sequence[int]) -> None:
         options = decoding.options
         self._decoding, self._expected = decoding, expected
-        self._left = options.stop_after_expected if expected else options.stop_after
+        self._left = self._limit = options.stop_after_expected if expected else options.stop_after
         self._tail = Tail(decoding.vocabulary, options.start_tag.strip(), options.end_tag.strip())
         self._line: list[int] = []
         self._forcing: list[int] = []
@@ -122,7 +122,7 @@ class EarlyStopWatch:
         if self._decoding.options.end_tag.strip() in found:
             self._thinking, self._forcing = False, []
         elif self._decoding.options.start_tag.strip() in found:
-            self._thinking, self._line = True, []
+            self._thinking, self._line, self._left = True, [], self._limit
         if not self._thinking or self._forcing:
             return
         self._line.append(token)
