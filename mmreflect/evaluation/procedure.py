@@ -1,7 +1,8 @@
 """How a question is answered at evaluation: the environment, a decoding at every token, and stages after that.
 
 Stages run as in training, but on questions without their reference and on rollouts without a score: what says how an
-answer is to be read stays (type, options, precision, unit), all else that the dataset knows is taken away.
+answer is to be read stays (its type, which the form of the reference decides where the dataset does not say; options,
+precision, unit), all else that the dataset knows is taken away.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any
 
 from mmreflect.answers.extract import final_answer
 from mmreflect.answers.grade import grade
-from mmreflect.answers.spec import AnswerSpec
+from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import Component, to_tree
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark
@@ -266,7 +267,8 @@ def _instructed(sample: Sample, instruction: str) -> Sample:
 
 def _without_reference(sample: Sample) -> Sample:
     facts = {key: sample.facts[key] for key in READING if key in sample.facts}
-    return replace(sample, gold=None, response=None, facts=facts)
+    kind = spec_of(sample.facts).resolved(sample.gold).type
+    return replace(sample, gold=None, response=None, facts=facts | ({"answer_type": kind} if kind else {}))
 
 
 def summed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
