@@ -52,7 +52,8 @@ class Config:
 
 def inputs(config: Config) -> dict[str, str]:
     """Return marks of what the run works on, so that a retrained model or a rebuilt dataset makes another run."""
-    return {"model": model_mark(config.model.path), "data": content_mark(f"{config.data.path}/manifest.json")}
+    marks = {"model": model_mark(config.model.path), "data": content_mark(f"{config.data.path}/manifest.json")}
+    return marks | procedure.marks(config.decoding)
 
 
 def plan(config: Config) -> dict[str, str]:

@@ -95,6 +95,8 @@ def follow(watch: Watch, token_ids: Sequence[int]) -> Followed:
 class Tail:
     """The end of a growing reply as text: enough of it to see a tag that is spread over several tokens.
 
+    A tag that is one token is also known by its id, because special tokens have no text.
+
     Args:
         tags: what is looked for; at most `SPAN` tokens are read back for it.
     """
@@ -103,21 +105,24 @@ class Tail:
 
     def __init__(self, vocabulary: Vocabulary, *tags: str) -> None:
         self._vocabulary, self._tags = vocabulary, tags
+        self._whole = {tag: vocabulary.tokenize(tag) for tag in tags}
         self._ids: list[int] = []
         self._before = dict.fromkeys(tags, 0)
 
     def take(self, token: int) -> set[str]:
         """Take a token and return the tags that it completed."""
         self._ids.append(token)
-        text = self._vocabulary.detokenize(self._ids)
-        counts = {tag: text.count(tag) for tag in self._tags}
-        found = {tag for tag, count in counts.items() if count > self._before[tag]}
+        counts = self._counts()
+        found = {tag for tag in self._tags if counts[tag] > self._before[tag] or self._whole[tag] == [token]}
         if len(self._ids) > self.SPAN:
             del self._ids[0]
-            text = self._vocabulary.detokenize(self._ids)
-            counts = {tag: text.count(tag) for tag in self._tags}
+            counts = self._counts()
         self._before = counts
         return found
+
+    def _counts(self) -> dict[str, int]:
+        text = self._vocabulary.detokenize(self._ids)
+        return {tag: text.count(tag) for tag in self._tags}
 
     def has_begun(self, tag: str) -> bool:
         """Tell whether the text ends with the beginning of a tag."""

@@ -182,10 +182,17 @@ def terms(stages: Sequence[Component], decoding: Component | None) -> dict[str, 
         found["stages"] = to_tree(list(stages))
     if decoding is not None:
         found["token_level"] = to_tree(decoding)
-        files = decoding.module.files(decoding.options) if hasattr(decoding.module, "files") else []
-        if files:
-            found["files"] = {file.name: content_mark(str(file))[:16] for file in files}
+        if files := marks(decoding):
+            found["files"] = files
     return found
+
+
+def marks(decoding: Component | None) -> dict[str, str]:
+    """Return marks of the user's files that a decoding runs, by their names."""
+    files = (
+        decoding.module.files(decoding.options) if decoding is not None and hasattr(decoding.module, "files") else []
+    )
+    return {file.name: content_mark(str(file))[:16] for file in files}
 
 
 class Procedure:
@@ -290,9 +297,13 @@ def summed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if decoding:
         found["token_level"] = dict(decoding)
     if found:
-        found["rounds"] = sum(len(item["facts"].get("rounds", [None])) for item in records)
+        found["rounds"] = sum(_rounds_in(item["facts"]) for item in records)
         found["tokens"] = sum(item["tokens"] for item in records)
     return found
+
+
+def _rounds_in(facts: Mapping[str, Any]) -> int:
+    return sum(_rounds_in(item) for item in facts["rounds"]) if "rounds" in facts else 1
 
 
 def read_rounds(read: Entry, facts: Mapping[str, Any], gold: str | None, spec: AnswerSpec) -> Entry:

@@ -151,3 +151,16 @@ def test_thinking_after_the_first_candidate_is_a_reflection_too(letters: Any) ->
     decoding = truncate_reflection.create(options, letters)
     assert forced_texts(decoding, letters, "hm\nso 5\nabcd")[0] == "hm\nso 5\nab[</think>]cd"
     assert forced_texts(decoding, letters, "hm\n</think>so 5\nabcd")[0] == "hm\n</think>so 5\nabcd"
+
+
+def test_a_tag_without_text_is_known_by_its_id(words: Any) -> None:
+    """A special token, which decoding leaves out."""
+    silent = words.pieces.index("</think>")
+    shown = words.detokenize
+    words.detokenize = lambda token_ids: shown([token for token in token_ids if token != silent])
+    decoding = early_stop.create(early_stop.Config(), words)
+    assert (
+        forced_texts(decoding, words, "</think>so 5\nx")[1] == ""
+        and "[" not in forced_texts(decoding, words, "</think>so 5\nx")[0]
+    )
+    assert follow(decoding.watch("q", []), words.tokenize("so 5\n</think>so 6\nx")).facts["forced"] == 1

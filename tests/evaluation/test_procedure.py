@@ -227,6 +227,9 @@ def test_contracts_differ_by_stage_decoding_and_the_users_file(
     assert len(set(hashes)) == 4
     counted = [read_json(tmp_path / name / "result.json")["procedure"]["token_level"] for name in "cd"]
     assert [item["correction_expected"] for item in counted] == [0, 2]
+    mine.write_text("def f(question):\n    return 0.5\n")
+    code, text = run_cli("eval", config(grid, tmp_path / "d", tiny_model("qwen2_5_vl"), decoding=decoding))
+    assert code == 2 and "choose another output" in text, "an edited classifier makes another run"
 
 
 def behaving(body: Body, number: int) -> Act:

@@ -111,6 +111,7 @@ def test_stages_follow_one_another() -> None:
     (record,) = found.records
     assert (record["first"], record["final"]) == ("5", "3")
     assert found.procedure["stages"]["rethink"]["rethought"] == 2, "the loser's counts are not lost"
+    assert found.procedure["rounds"] == 4
     nested = record["facts"]["rounds"]
     assert [[item["answer"] for item in one["rounds"]] for one in nested] == [["5", "3"], ["7", "3"]]
     assert record["tokens"] == sum(item["tokens"] for one in nested for item in one["rounds"])
