@@ -13,7 +13,7 @@ LEAVES = ("data_builders", "train", "eval")
 LAYERS = [
     {"__init__", "errors", "files", "records", "config", "seeds", "console", "components"},
     {"answers", "reflection", "media", "remote", "statistics"},
-    {"tiny", "models", "data", "runs"},
+    {"tiny", "models", "data", "runs", "decoding"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
     {"rl", "evaluation", "building", "training"},
