@@ -107,6 +107,14 @@ def test_main_numbers_are_those_of_the_breakdown(rescore_cli: Cli, benchmark: st
         assert scores[name]["value"] == pytest.approx(expected, abs=0.051 if benchmark == "videomme" else 1e-9), name
 
 
+def test_mathvisions_percent(rescore_cli: Cli) -> None:
+    rows, _ = CASES["mathvision"]
+    _, summary = rescore_cli("mathvision", [{"id": str(place), **row} for place, row in enumerate(rows)])
+    assert summary["overall"] == "2/3=66.67%"
+    assert summary["rescore"]["scores"]["overall"]["value"] == pytest.approx(200 / 3)
+    assert summary["rescore"]["intervals"]["level"]["1"]["value"] == pytest.approx(200 / 3)
+
+
 def test_every_benchmark_is_covered() -> None:
     assert {*CASES, "dataset"} == set(recipes.names("benchmark"))
 
