@@ -164,7 +164,7 @@ class _Work:
     Attributes:
         question: what is asked next; None where all is known, or nothing more can be.
         attempt: how often it was asked before.
-        asked: questions so far, `done` of them read or given up.
+        asked: questions so far, those that were asked again once.
         fields: what the steps returned.
         failure: why they did not: a short reason to count, and the words.
         invalid: an unusable reply came, which the steps themselves dealt with.
