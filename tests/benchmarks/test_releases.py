@@ -321,7 +321,8 @@ for name in ("mmmu", "videomme"):
 
 def test_replicas_are_written_by_a_command(tmp_path: Path) -> None:
     script = Path(replicas.__file__)
-    done = subprocess.run([sys.executable, script, tmp_path, "chartqa", "nextgqa"], check=True, capture_output=True, text=True)  # fmt: skip
+    module = [sys.executable, "-m", "tests.benchmarks.replicas", str(tmp_path), "chartqa", "nextgqa"]
+    done = subprocess.run(module, check=True, capture_output=True, text=True, cwd=script.parents[2])
     assert done.stdout.splitlines() == [f"chartqa: {tmp_path}/chartqa", f"nextgqa: {tmp_path}/nextgqa"]
     assert (tmp_path / "nextgqa/gsub_test.json").is_file()
     failed = subprocess.run([sys.executable, script, tmp_path, "chart"], capture_output=True, text=True)
