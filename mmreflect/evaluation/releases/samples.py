@@ -37,8 +37,9 @@ def sample_of(item: Item) -> tuple[Sample, str]:
         facts["options"] = options
         named = [letter for letter, text in options.items() if text == gold]
         gold = named[0] if named and gold not in options else gold
-    elif known.get("answer_type") in TYPES:
-        facts |= {name: known[name] for name in ("answer_type", "precision", "unit") if known.get(name) is not None}
+    else:
+        facts |= {name: known[name] for name in ("precision", "unit") if known.get(name) is not None}
+        facts |= {"answer_type": known["answer_type"]} if known.get("answer_type") in TYPES else {}
     if isinstance(item.gold, list) and len(item.gold) == 2 and all(isinstance(end, int | float) for end in item.gold):
         facts |= {"answer_type": "temporal_iou", "task": "grounding", "gt_interval": list(item.gold)}
     if prefill:
