@@ -16,7 +16,7 @@ from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import Component, to_tree
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark
-from mmreflect.records import Group, Rollout, Sample
+from mmreflect.records import Group, Rollout, Sample, content_parts
 from mmreflect.reflection.ledger import Entry
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
@@ -263,13 +263,13 @@ class Procedure:
 
 
 def _instructed(sample: Sample, instruction: str) -> Sample:
-    """Return a sample whose last turn ends with an instruction."""
-    *before, last = sample.messages
-    content = last["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    return replace(
-        sample, messages=[*before, {**last, "content": [*parts, {"type": "text", "text": f"\n\n{instruction}"}]}]
-    )
+    """Return a sample whose last user turn ends with an instruction."""
+    messages = list(sample.messages)
+    users = [place for place, turn in enumerate(messages) if turn["role"] == "user"]
+    place = users[-1] if users else -1
+    parts = [*content_parts(messages[place]["content"]), {"type": "text", "text": f"\n\n{instruction}"}]
+    messages[place] = {**messages[place], "content": parts}
+    return replace(sample, messages=messages)
 
 
 def _without_reference(sample: Sample) -> Sample:

@@ -68,6 +68,15 @@ def test_an_instruction_stands_behind_the_question_and_limits_hold_for_the_first
     assert engine.requests[0].max_new_tokens == 7 and group.sample.question == "Why?"
 
 
+def test_an_instruction_stands_before_a_prefilled_reply() -> None:
+    engine = ScriptedEngine(lambda request, number: "x")
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because"}]
+    Procedure(engine, ENVIRONMENT, SAMPLING, [looking(Needs(instruction="Be honest."), [], [])])(
+        [Sample("q", turns)], 1, seed=0
+    )
+    assert "".join(chr(token) for token in engine.requests[0].prompt_ids) == "Why?\n\nBe honest.Because"
+
+
 def test_every_answer_of_a_vote_has_samples_of_its_own() -> None:
     seeds: list[int] = []
 
@@ -195,6 +204,18 @@ def test_every_recipe_runs_on_a_tiny_model(
         assert [item["name"] for item in terms["stages"]] == [item["name"] for item in tree["stages"]]
         assert set(result["procedure"]["stages"]) <= {item["name"] for item in tree["stages"]}
         assert result["procedure"]["stages"]
+
+
+def test_paths_without_a_vote_are_all_recorded(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    leap = {"name": "leap", "paths": 2, "peers": 1, "every": 4, "summary_tokens": 2}
+    keys = {"stages": [leap], "temperature": 1.0, "num_generations": 2}
+    code, text = run_cli("eval", config(grid, tmp_path / "run", tiny_model("qwen2_5_vl"), **keys))
+    assert code == 0, text
+    assert [item["draw"] for item in read_jsonl(tmp_path / "run/samples.jsonl")] == [0, 1, 0, 1]
+    code, text = run_cli("eval", config(grid, tmp_path / "odd", "tiny", **{**keys, "num_generations": 3}))
+    assert code == 2 and "leaves 2 answers to a question, and 3 is asked for" in " ".join(text.split())
 
 
 def test_a_plan_says_them(run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
