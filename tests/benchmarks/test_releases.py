@@ -296,7 +296,7 @@ def test_rows_with_a_response_are_rescored(open_replica: Open, tmp_path: Path, n
     said = {
         "nextgqa": "<answer>{0}</answer><time_interval>{1}</time_interval>",
         "safety": "I'm sorry, I can't help.",
-        "mathverse": "The answer is {0}.",
+        "mathverse": "{0}",
     }
     file, output = tmp_path / "responses.jsonl", tmp_path / "scored.jsonl"
     with open(file, "w") as opened:

@@ -62,7 +62,7 @@ class Release:
         Raises:
             UserError: a file cannot be read.
         """
-        return sum(1 for _ in self._picked(bare=True))
+        return sum(1 for _ in self.bare())
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows that are asked, in order and checked; one that has no id is numbered.
@@ -82,6 +82,14 @@ class Release:
                 f"at least one question of {self.benchmark.name}",
                 "check the path and the split",
             )
+
+    def bare(self) -> Iterator[Row]:
+        """Yield the rows that are asked, in order and without their pictures.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        return self._picked(bare=True)
 
     def _picked(self, *, bare: bool) -> Iterator[Row]:
         self.left_out.clear()

@@ -1,6 +1,8 @@
 """Which questions of a benchmark are asked."""
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -62,3 +64,8 @@ class ReleaseConfig:
     def ends(self, place: int) -> bool:
         """Tell whether no question from this place on is asked."""
         return self.limit is not None and place >= self.limit
+
+
+def cache_folder() -> Path:
+    """Return where pictures and unpacked files of releases are kept for all runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "releases"
