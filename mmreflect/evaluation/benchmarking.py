@@ -123,6 +123,7 @@ class BenchmarkRecipe:
                 label=self.benchmark.name,
                 stages=config.stages,
                 decoding=config.decoding,
+                tolerate=config.release.tolerate,
             )
         rows = rows_of(found.asked, answered.records)
         scored = score_answers(self.benchmark, config.settings, rows, answered.records, run.path, config.judge)

@@ -27,7 +27,8 @@ class ReleaseConfig:
         limit: only the first so many questions.
         shard: `2/4` asks the second of every four questions, after `limit`.
         check: `decode` opens every picture fully, and every video; `exists` only looks for the files.
-        tolerate: the largest share of questions that may be set aside; above it nothing is asked.
+        tolerate: the largest share of questions that may be set aside; above it nothing is asked. Also of answers that
+            could not be asked for; above it nothing is scored, and starting again asks for those.
     """
 
     source: str | None = None
