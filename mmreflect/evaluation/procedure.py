@@ -55,9 +55,15 @@ def check(
             "a temperature above 0",
             "set temperature=0.6, for example",
         )
-    for stage, item in zip(stages, asked, strict=True):
+    for place, (stage, item) in enumerate(zip(stages, asked, strict=True)):
         if item.max_new_tokens is None:
             continue
+        if place > 0:
+            raise UserError(
+                f"stage {stage.name!r} stands behind stage {stages[place - 1].name!r}, and works on unfinished answers",
+                f"{stage.name} as the first stage",
+                "change their order",
+            )
         if environment.name != "single_turn":
             raise UserError(
                 f"stage {stage.name!r} stops the first reply half way, and environment {environment.name!r} would take "
@@ -309,7 +315,7 @@ def _rounds_in(facts: Mapping[str, Any]) -> int:
 def read_rounds(read: Entry, facts: Mapping[str, Any], gold: str | None, spec: AnswerSpec) -> Entry:
     """Return the entry of an answer that took several rounds: its first try is the very first round's answer.
 
-    The final answer is that of the chosen round; the tokens of all rounds count.
+    The final answer is that of the chosen round; the tokens of all rounds count. Samples of a vote are no reflection.
     """
     rounds, spec = facts["rounds"], spec.resolved(gold)
     begun = first_round(rounds)
@@ -320,7 +326,7 @@ def read_rounds(read: Entry, facts: Mapping[str, Any], gold: str | None, spec: A
         final=final,
         first_correct=grade(first, gold, spec).passed,
         final_correct=grade(final, gold, spec).passed,
-        reflected=True,
+        reflected=read.reflected or any(item["stage"] != "sample" or "rounds" in item for item in rounds),
         corrective=first is not None and final is not None and grade(final, first, spec).passed is False,
         tokens=sum(int(item["tokens"]) for item in rounds),
         tokens_first=int(begun["tokens"]),

@@ -133,7 +133,11 @@ class Principles:
         probe = Probe(name, [text], max_new_tokens=options.score_tokens)
         made = tools.go_on([answer.step(probe) for answer in answers], name)
         for answer, rollout in zip(answers, made, strict=True):
-            reply = rollout.probes[name]
+            reply = rollout.probes.get(name)
+            if reply is None or reply.stop is Stop.ERROR:
+                answer.short_of = []
+                count(answer.rollout, "principles", failed=1)
+                continue
             scores = read_scores(reply.text, len(options.principles))
             answer.short_of = flagged(scores, options.threshold)
             spec = spec_of(answer.group.sample.facts)

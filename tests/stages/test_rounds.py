@@ -49,6 +49,7 @@ def test_the_answer_of_most_samples_is_kept_with_all_of_them() -> None:
     assert (record["first"], record["final"], record["text"]) == ("5", "3", answer(3))
     assert (record["first_correct"], record["final_correct"], record["corrective"]) == (False, True, True)
     assert (record["tokens"], record["tokens_first"]) == (sum(tokens), tokens[0])
+    assert record["reflected"] is False, "samples of a vote are no reflection"
     assert found.procedure["stages"]["self_consistency"] == {
         "voters": 4, "unparsed": 1, "agreeing": 2, "ties": 0, "nobody_voted": 0, "tokens": sum(tokens)
     }  # fmt: skip
@@ -88,6 +89,7 @@ def test_every_finished_answer_goes_on_from_the_same_words() -> None:
         ("answer", "5", first), ("rethink", "3", whole - first)
     ]  # fmt: skip
     assert (record["first"], record["final"], record["tokens"], record["tokens_first"]) == ("5", "3", whole, first)
+    assert record["reflected"] is True
     assert found.procedure["stages"] == {"rethink": {"rethought": 1, "tokens": whole - first}}
 
 
