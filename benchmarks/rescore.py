@@ -3,8 +3,8 @@
 The rows look like MathVista's testmini, with its shares of question types, and are drawn afresh for every round. Their
 responses are bare answers, which neither side asks a model about. Both get the same file in the same round, in turns,
 in processes that have imported everything and scored a round before. Of lmms-eval, reading is timed, its task's
-`process_results` for every row and its aggregation. Of mmreflect it is the same work (reading, the rule, the breakdown),
-and apart from that the whole command, which also checks ids and references, makes intervals for the main number and
+`process_results` for every row and its aggregation. Of mmreflect it is the same work (reading, rule, breakdown), and
+apart from that the whole command, which also checks ids and references, makes intervals for the main number and
 every group, and writes rows and summary to disk.
 
 lmms-eval needs a Python of its own: pip install lmms-eval there, and give its path.

@@ -263,9 +263,10 @@ def show_summary(benchmark: Benchmark, summary: dict[str, Any]) -> None:
     console.say(f"{benchmark.name}, rule {account['rule']}: {account['scored']:,} of {rows} scored")
     if account["label"]:
         console.say(f"{'[yellow]approximate[/]: ' if account['approximate'] else ''}{account['label']}")
-    header = ("", "value", "95 % interval", "questions", "drawn as")
-    console.show_table("main numbers", header, [_line(name, item) for name, item in account["scores"].items()])
-    console.show_table("scores, as the official script lists them", ("", "value"), list(_numbers(summary))[:_SHOWN])
+    if account["scores"]:
+        header = ("", "value", "95 % interval", "questions", "drawn as")
+        console.show_table("main numbers", header, [_line(name, item) for name, item in account["scores"].items()])
+        console.show_table("as the official script lists them", ("", "value"), list(_numbers(summary))[:_SHOWN])
     for name in (
         "empty",
         "unparsed",

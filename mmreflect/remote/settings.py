@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from mmreflect.config import config
 from mmreflect.errors import UserError
@@ -36,6 +36,10 @@ def _variable(text: str) -> str:
             "expected the name of an environment variable in capitals, such as OPENAI_API_KEY, never the key itself"
         )
     return text
+
+
+def _off(value: Any) -> Any:
+    return "off" if value is False else value  # YAML reads a bare off as false
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -89,7 +93,7 @@ class ServerConfig:
     max_cost: Positive | None = None
     price_in: Price = 0.0
     price_out: Price = 0.0
-    cache: Annotated[str, Field(min_length=1)] = "outputs/requests"
+    cache: Annotated[str, BeforeValidator(_off), Field(min_length=1)] = "outputs/requests"
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     pictures: PictureConfig = Field(default_factory=PictureConfig)
     extra: dict[str, Any] = Field(default_factory=dict)

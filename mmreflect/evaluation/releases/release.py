@@ -144,7 +144,7 @@ def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, 
     style = settings.style or benchmark.styles[0]
     if style not in benchmark.styles:
         raise unknown_name(f"style of {benchmark.name}", style, benchmark.styles)
-    path = Path(given) if given is not None and Path(given).exists() else None
+    path = _existing(given)
     other = given is not None and path is None
     split = wanted_split(source, settings.split, any_name=other)
     configs = wanted_configs(source, settings.config, split, any_name=other)
@@ -178,6 +178,11 @@ def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, 
         tuple(parts),
         beside,
     )
+
+
+def _existing(given: str | None) -> Path | None:
+    path = None if given is None else Path(given).expanduser()
+    return path.absolute() if path is not None and path.exists() else None
 
 
 def hub_name(benchmark: Benchmark, given: str | None, split: str) -> str:
@@ -258,10 +263,10 @@ def _unkeyed(table: on_hub.HubTable, bare: bool) -> Keyed:
 
 
 def _folder(given: str | None, other: Path) -> Path:
-    folder = Path(given) if given is not None else other
+    folder = Path(given).expanduser().absolute() if given is not None else other
     if not folder.is_dir():
         raise UserError(
-            f"no such folder: media={folder}", "a folder of videos, pictures or subtitles", "check the path"
+            f"no such folder: media={given or other}", "a folder of videos, pictures or subtitles", "check the path"
         )
     return folder
 
