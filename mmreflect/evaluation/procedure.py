@@ -20,7 +20,7 @@ from mmreflect.records import Group, Rollout, Sample, content_parts
 from mmreflect.reflection.ledger import Entry
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
-from mmreflect.rollouts.rounds import first_round
+from mmreflect.rollouts.rounds import first_round, noted
 from mmreflect.rollouts.tools import Tools
 from mmreflect.seeds import derive_seed
 from mmreflect.stages import Needs
@@ -55,9 +55,15 @@ def check(
             "a temperature above 0",
             "set temperature=0.6, for example",
         )
-    for stage, item in zip(stages, asked, strict=True):
+    for place, (stage, item) in enumerate(zip(stages, asked, strict=True)):
         if item.max_new_tokens is None:
             continue
+        if place > 0:
+            raise UserError(
+                f"stage {stage.name!r} stands behind stage {stages[place - 1].name!r}, and works on unfinished answers",
+                f"{stage.name} as the first stage",
+                "change their order",
+            )
         if environment.name != "single_turn":
             raise UserError(
                 f"stage {stage.name!r} stops the first reply half way, and environment {environment.name!r} would take "
@@ -288,39 +294,40 @@ def summed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     stages: dict[str, Counter[str]] = {}
     decoding: Counter[str] = Counter()
     for item in records:
-        for stage, counts in item["facts"].get("stages", {}).items():
+        for stage, counts in noted(item["facts"]).get("stages", {}).items():
             stages.setdefault(stage, Counter()).update(counts)
-        decoding.update(item["facts"].get("decoding", {}))
+        decoding.update(noted(item["facts"]).get("decoding", {}))
     found: dict[str, Any] = {}
     if stages:
         found["stages"] = {stage: dict(counts) for stage, counts in stages.items()}
     if decoding:
         found["token_level"] = dict(decoding)
     if found:
-        found["rounds"] = sum(_rounds_in(item["facts"]) for item in records)
+        found["rounds"] = sum(_rounds_in(noted(item["facts"])) for item in records)
         found["tokens"] = sum(item["tokens"] for item in records)
     return found
 
 
-def _rounds_in(facts: Mapping[str, Any]) -> int:
-    return sum(_rounds_in(item) for item in facts["rounds"]) if "rounds" in facts else 1
+def _rounds_in(kept: Mapping[str, Any]) -> int:
+    return sum(_rounds_in(item) for item in kept["rounds"]) if "rounds" in kept else 1
 
 
 def read_rounds(read: Entry, facts: Mapping[str, Any], gold: str | None, spec: AnswerSpec) -> Entry:
     """Return the entry of an answer that took several rounds: its first try is the very first round's answer.
 
-    The final answer is that of the chosen round; the tokens of all rounds count.
+    The final answer is that of the chosen round; the tokens of all rounds count. Samples of a vote are no reflection.
     """
-    rounds, spec = facts["rounds"], spec.resolved(gold)
+    kept, spec = noted(facts), spec.resolved(gold)
+    rounds = kept["rounds"]
     begun = first_round(rounds)
-    first, final = final_answer(begun["text"], spec), final_answer(rounds[facts["chosen"]]["text"], spec)
+    first, final = final_answer(begun["text"], spec), final_answer(rounds[kept["chosen"]]["text"], spec)
     return replace(
         read,
         first=first,
         final=final,
         first_correct=grade(first, gold, spec).passed,
         final_correct=grade(final, gold, spec).passed,
-        reflected=True,
+        reflected=read.reflected or any(item["stage"] != "sample" or "rounds" in item for item in rounds),
         corrective=first is not None and final is not None and grade(final, first, spec).passed is False,
         tokens=sum(int(item["tokens"]) for item in rounds),
         tokens_first=int(begun["tokens"]),

@@ -21,7 +21,7 @@ from mmreflect.answers.words import word_errors
 from mmreflect.config import config
 from mmreflect.records import Author, Group, Rollout, Stop
 from mmreflect.rollouts.actions import Continue
-from mmreflect.rollouts.rounds import count
+from mmreflect.rollouts.rounds import count, notes
 from mmreflect.rollouts.tools import Step, Tools
 from mmreflect.stages import Needs
 
@@ -224,8 +224,8 @@ def _closed(rollout: Rollout, start: int, tools: Tools) -> str:
     if CLOSE in text:
         kept = next(size for size in range(1, said + 1) if CLOSE in tools.engine.detokenize(reply[:size]))
         rollout.keep(start + kept)
-        thrown = len(reply) - kept
-        rollout.facts["discarded_tokens"] = rollout.facts.get("discarded_tokens", 0) + thrown
+        known = notes(rollout)
+        known["discarded_tokens"] = known.get("discarded_tokens", 0) + len(reply) - kept
         return text[: text.index(CLOSE)]
     rollout.keep(start + said)
     rollout.append(tools.engine.tokenize(f"\n{CLOSE}"), Author.FORCED, "summary")

@@ -132,6 +132,10 @@ REFUSED = [
         {"stages": [{"name": "leap", "every": 4}, "self_consistency"], "temperature": 1.0, "environment": "frame_select"},
         "environment 'frame_select' would take it for whole", "environment=single_turn",
     ),
+    (
+        {"stages": ["rethink", {"name": "leap", "every": 4}, "self_consistency"], "temperature": 1.0},
+        "stage 'leap' stands behind stage 'rethink', and works on unfinished answers", "change their order",
+    ),
     ({"stages": ["principles"]}, "missing key 'principles'", ""),
     ({"decoding": "early_stopp"}, "unknown decoding 'early_stopp'", "did you mean 'early_stop'"),
     ({"decoding": {"name": "early_stop", "classifier": "gone.py:f"}}, "no such file: gone.py", "check the path"),
@@ -258,6 +262,23 @@ def behaving(body: Body, number: int) -> Act:
     if "Scores?" in turn:
         return Act(completion("1: 2", tokens_out=4))
     return Act(completion("\\boxed{5}" if "Why?" in turn or len(body["messages"]) < 3 else "\\boxed{3}", tokens_out=5))
+
+
+def test_scores_that_a_server_does_not_give_are_failures_and_flag_nothing(
+    run_cli: Cli, grid: Path, tmp_path: Path
+) -> None:
+    def failing(body: Body, number: int) -> Act:
+        if "Scores?" in shown(body):
+            return Act({"error": {"message": "too large"}}, status=400)
+        return behaving(body, number)
+
+    principles = {"name": "principles", "principles": ["No guesses."], "ask_scores": "Scores?"}
+    with serving(failing) as server:
+        engine = {"name": "openai", "server": {"base_url": server.url, "model": "m", "cache": "off"}}
+        code, text = run_cli("eval", config(grid, tmp_path / "run", "tiny", engine=engine, stages=[principles]))
+    assert code == 0, text
+    assert read_json(tmp_path / "run/result.json")["procedure"]["stages"] == {"principles": {"failed": 2}}
+    assert [item["final"] for item in read_jsonl(tmp_path / "run/samples.jsonl")] == ["5", "5"]
 
 
 def test_a_server_runs_stages_of_new_turns(run_cli: Cli, grid: Path, tmp_path: Path) -> None:
