@@ -25,7 +25,8 @@ VERBS = {
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
     "ledger": "the reflection ledger of any result file: mmreflect ledger samples.jsonl output=ledger.json",
-    "view": "write the HTML page of a run: mmreflect view outputs/demo",
+    "view": "write the HTML page of a run: mmreflect view outputs/demo; or of two evaluations side by side: "
+    "mmreflect view OUTPUT OUTPUT; or of a scored file: mmreflect view OUT.jsonl",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
     "doctor": "versions, devices, decoders, and what is missing",
@@ -59,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="key=value", help="output=FILE, text=KEY, gold=KEY, cluster=KEY"
     )
     view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
-    view.add_argument("run", help="the output folder of a run")
+    view.add_argument("runs", nargs="+", metavar="run", help="a run's folder, two evaluations', or a scored file")
+    view.add_argument("overrides", nargs="*", metavar="key=value", help="output=FILE.html, pictures=N")
     chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
     chat.add_argument("model", help="a model folder or Hub name")
     chat.add_argument("picture", help="an image file")
@@ -117,9 +119,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
         ledger_file(arguments.file, arguments.overrides)
     elif verb == "view":
-        from mmreflect.report import write_page
+        from mmreflect.report import view
 
-        console.say(f"page: {write_page(arguments.run)}")
+        console.say(f"page: {view([*arguments.runs, *arguments.overrides])}")
     elif verb == "chat":
         from mmreflect.chat import chat
 
