@@ -25,6 +25,7 @@ class Album:
         most_stills: the same of pictures; None for as many as there are. They are counted in `stills_left_out`.
         side: longest side of a picture.
         once: the page stores a medium once however often it is shown, so that only the first time takes room.
+        like: another album of the same run; what it has decoded as film strips is not decoded again.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Album:
         most_stills: int | None = None,
         side: int = PICTURE_SIDE,
         once: bool = False,
+        like: "Album | None" = None,
     ) -> None:
         self._roots = [Path.cwd(), folder, *folder.parents]
         self._known: dict[tuple[Media, ...], Shown] = {}
@@ -41,6 +43,7 @@ class Album:
         self.most_strips = self._room = most_strips
         self._still_room = most_stills
         self._side, self._once = side, once
+        self._strips: dict[tuple[Media, ...], Strip] = like._strips if like else {}
         self.left_out = self.stills_left_out = 0
 
     def show(self, media: Sequence[Media], titles: Sequence[str] = ()) -> list[Shown]:
@@ -87,7 +90,11 @@ class Album:
             return Picture(name, problem=self._broken[first.path])
         found = tuple(replace(item, path=str(file)) for item in media)
         try:
-            return film_strip(found) if film else _picture(found[0], self._side)
+            if not film:
+                return _picture(found[0], self._side)
+            if media not in self._strips:
+                self._strips[media] = film_strip(found)
+            return self._strips[media]
         except UserError as error:
             problem = error.given.replace(str(file), Path(first.path).name)
             if first.kind == "video" and first.span is None:

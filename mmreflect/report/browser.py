@@ -25,9 +25,13 @@ MOST_PICTURES = 400
 _LONGEST_QUESTION = 8000
 
 
-def thumbnails(folder: Path, pictures: int = MOST_PICTURES) -> Album:
-    """Return the album of a browser: small pictures, each of them held once, and not more than `pictures`."""
-    return Album(folder, most_strips=pictures // 4, most_stills=pictures, side=THUMBNAIL_SIDE, once=True)
+def thumbnails(folder: Path, pictures: int = MOST_PICTURES, like: Album | None = None) -> Album:
+    """Return the album of a browser: small pictures, each of them held once, and not more than `pictures`.
+
+    Args:
+        like: the page's other album, whose film strips are used again.
+    """
+    return Album(folder, most_strips=pictures // 4, most_stills=pictures, side=THUMBNAIL_SIDE, once=True, like=like)
 
 
 def section(

@@ -37,12 +37,12 @@ def write_page(run_folder: str, output: Path | None = None, pictures: int | None
 
 
 def _page(run: Folder, pictures: int) -> Page:
-    home = run.path.resolve()
-    small = partial(evaluations.parts, thumbnails=thumbnails(home, pictures))
+    album = Album(run.path.resolve())
+    small = partial(evaluations.parts, thumbnails=thumbnails(run.path.resolve(), pictures, album))
     parts: dict[str, Callable[[Folder, Album], Parts]] = {
         "demo": _demo, "train": _train, "eval": small, "merge": _merge, "build": _build,
     }  # fmt: skip
-    title, subject, lead, figures, sections = parts.get(run.verb, _plain)(run, Album(home))
+    title, subject, lead, figures, sections = parts.get(run.verb, _plain)(run, album)
     shown = [section for section in [*sections, _settings(run)] if section]
     eyebrow = f"mmreflect {run.verb} {run.name} · folder {run.label}"
     return Page(eyebrow, title, subject, lead, _status(run), figures, shown, origin(run.version))
