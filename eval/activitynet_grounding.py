@@ -7,8 +7,9 @@ parser exists for text: `official` is lmms-eval's, `answer_tag` that of Time-R1.
 """
 
 from mmreflect.answers.intervals import Interval
-from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Recorded, Row, Source
-from mmreflect.evaluation.rules.spans import free_span, grounding, recalls, span_of, tagged_span
+from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Place, Recorded, Row, Source
+from mmreflect.evaluation.rules.captions import rows_of_video
+from mmreflect.evaluation.rules.spans import free_span, grounding, measures, recalls, span_of, tagged_span
 from mmreflect.records import Turn
 
 PROMPT = (
@@ -28,13 +29,9 @@ def item(row: Row, files: Files, style: str) -> Item:
     return Item(name, (turn,), list(span_of(row["timestamp"], "timestamp")), facts)
 
 
-def rows_of(tree: dict[str, dict[str, list[object]]]) -> list[Row]:
-    """Return the rows of an annotation file, a sentence each."""
-    return [
-        Row(id=f"{video}-{place}", video=video, duration=entry["duration"], timestamp=stamp, caption=sentence)
-        for video, entry in tree.items()
-        for place, (stamp, sentence) in enumerate(zip(entry["timestamps"], entry["sentences"], strict=True))
-    ]
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return the rows of a video, one for each sentence."""
+    return rows_of_video(record)
 
 
 def _gold(row: Row) -> Interval | None:
@@ -59,4 +56,7 @@ BENCHMARK = Benchmark(
     },
     breakdown=recalls,
     recorded=Recorded(key=GOLD, hidden=(None,), verdict=()),
+    cluster=("video",),
+    measures=measures(),
+    rows=rows,
 )

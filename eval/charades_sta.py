@@ -7,8 +7,9 @@ summary holds both. The misspelling in the prompt is lmms-eval's.
 """
 
 from mmreflect.answers.intervals import Interval
-from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Recorded, Row, Source
-from mmreflect.evaluation.rules.spans import free_span, grounding, recalls, span_of, tagged_span
+from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Place, Recorded, Row, Source
+from mmreflect.evaluation.rules.captions import rows_of_video
+from mmreflect.evaluation.rules.spans import free_span, grounding, measures, recalls, span_of, tagged_span
 from mmreflect.records import Turn
 
 PROMPT = (
@@ -28,6 +29,11 @@ def item(row: Row, files: Files, style: str) -> Item:
     return Item(name, (turn,), list(span_of(row["timestamp"], "timestamp")), facts)
 
 
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row of the table, or those of a video where the file maps videos to their sentences."""
+    return rows_of_video(record) if "sentences" in record else [record]
+
+
 def _gold(row: Row) -> Interval | None:
     name = next((name for name in GOLD if row.get(name) is not None), None)
     return None if name is None else span_of(row[name], name)
@@ -35,7 +41,12 @@ def _gold(row: Row) -> Interval | None:
 
 BENCHMARK = Benchmark(
     name="charades_sta",
-    source=Source("lmms-lab/charades_sta", splits=("test",), files=("Charades_v1_480",)),
+    source=Source(
+        "lmms-lab/charades_sta",
+        splits=("test",),
+        files=("Charades_v1_480",),
+        annotations={"test": ("charades_test.json", "charades_sta_test.json")},
+    ),
     columns=(Column("video", "text"), Column("caption", "text"), Column("timestamp", "any")),
     item=item,
     rules={
@@ -45,4 +56,7 @@ BENCHMARK = Benchmark(
     },
     breakdown=recalls,
     recorded=Recorded(key=GOLD, hidden=(None,), verdict=()),
+    cluster=("video",),
+    measures=measures(),
+    rows=rows,
 )

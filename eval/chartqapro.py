@@ -14,6 +14,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
     Reading,
     Recorded,
     Response,
@@ -108,4 +109,6 @@ BENCHMARK = Benchmark(
     recorded=Recorded(
         response=("response", "prediction"), key=("target", "Answer", "answer"), hidden=(None,), verdict=("score",)
     ),
+    measures={"score": Measure()},
+    groupings={"question_type": _type},
 )

@@ -13,8 +13,8 @@ from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
 from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions
-from mmreflect.evaluation.settings import AskingConfig, check_sampling, decoding_line, decoding_terms
-from mmreflect.evaluation.speaking import Speaker, check_speaker, speaker_mark
+from mmreflect.evaluation.settings import AskingConfig, asking_marks, check_asking, decoding_lines, decoding_terms, who
+from mmreflect.evaluation.speaking import Speaker
 from mmreflect.files import content_mark
 
 if TYPE_CHECKING:
@@ -30,18 +30,16 @@ class Config(AskingConfig):
 
 def inputs(config: Config) -> dict[str, str]:
     """Return marks of what the run works on, so that a retrained model or a rebuilt dataset makes another run."""
-    data = content_mark(f"{config.data.path}/manifest.json")
-    return {"model": speaker_mark(config.engine, config.model), "data": data}
+    return {**asking_marks(config), "data": content_mark(f"{config.data.path}/manifest.json")}
 
 
 def plan(config: Config) -> dict[str, str]:
     """Say what will be asked of which model."""
-    check_sampling(config)
-    check_speaker(config.engine, config.model)
+    check_asking(config)
     return {
-        "model": _who(config),
+        "model": who(config),
         "data": f"{config.data.path} ({config.data.split}), {count_samples(config.data):,} questions",
-        "decoding": decoding_line(config),
+        **decoding_lines(config),
     }
 
 
@@ -66,8 +64,10 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
             seed=config.seed,
             batch_size=config.batch_size,
             file=run.path / "samples.jsonl",
+            stages=config.stages,
+            decoding=config.decoding,
         )
-    show_ledger(f"{_who(config)} on {config.data.path}", {config.data.split: found.ledger})
+    show_ledger(f"{who(config)} on {config.data.path}", {config.data.split: found.ledger})
     if read := videos_read():
         console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
     result: dict[str, Any] = {"ledger": found.ledger.to_json()}
@@ -75,11 +75,8 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         verdicts = ((record["id"], record["final_correct"]) for record in found.records)
         result["pass_at_k"] = pass_at_k_of(verdicts, config.num_generations, config.seed)
         show_pass_at_k(result["pass_at_k"])
+    result |= {"procedure": found.procedure} if found.procedure else {}
     return {**result, "contract": _contract(config, len(samples), speaker).to_json()}
-
-
-def _who(config: Config) -> str:
-    return config.model.path if config.model else f"engine {config.engine.name}"
 
 
 def _contract(config: Config, questions: int, speaker: Speaker) -> Contract:

@@ -3,8 +3,8 @@ r"""EMMA (arXiv 2501.05444): 2,788 questions of maths, physics, chemistry and co
 mmreflect eval rescore emma responses=FILE.jsonl output=OUT.jsonl
 
 Scored as the repository's "fast" mode does it. Two of its traps are kept: a response that is a number as a whole is
-taken before any box, and "answer: 3.5" is cut at the dot. The other official mode asks GPT-4o; a recorded `judgement`
-("Correct" or anything else) is scored by rule=llm.
+taken before any box, and "answer: 3.5" is cut at the dot. The other official mode asks GPT-4o: rule=llm scores its
+`judgement` ("Correct" or anything else), recorded or asked for (judge.base_url=URL judge.model=NAME).
 """
 
 import re
@@ -25,10 +25,11 @@ from mmreflect.evaluation.benchmark import (
     Scored,
     Source,
 )
+from mmreflect.evaluation.judge import Case, Judge, Question, Steps, word_of
 from mmreflect.evaluation.rules.latex import same_value
 from mmreflect.evaluation.rules.marks import interleaved
 from mmreflect.evaluation.rules.number_words import number_in_words
-from mmreflect.evaluation.rules.tables import MISSING, cell, cells, field_of, groups
+from mmreflect.evaluation.rules.tables import MISSING, cell, cells, field_of, groups, labels
 from mmreflect.evaluation.rules.verdicts import LETTERS, choice_spec, lettered, strict
 from mmreflect.records import Turn
 
@@ -41,16 +42,29 @@ STRATEGIES = {
     "direct": "Please ensure that your output only contains the final answer without any additional content "
     "(such as intermediate reasoning steps).",
 }
+JUDGE = """\
+You are given the response of a model to a question, and the correct answer. Find the final answer of the response and
+compare it with the correct one. Another way to write the same letter, option, number or expression is the same answer.
+Do not solve the question. Reply with one word: Correct or Incorrect.
+
+Response:
+{response}
+
+Correct answer:
+{answer}
+
+Verdict: """
 _FLAGS = ("final answer is", "correct answer is", "answer should be", "answer is", "answer:")
 _TEXT = re.compile(r"\\text{(.*?)}")
 
 
 def prompt(row: Row, style: str) -> str:
     """Return the official prompt, with `<image_1>` where a picture stands."""
+    context = row["context"] or ""
     if _is_choice(row):
         options = "".join(f"{letter}: {text}\n" for letter, text in lettered(row["options"]).items())
-        return f"{row['context']}\n\n{row['question']}\n\n{options}\n\n{MULTIPLE_CHOICE}{STRATEGIES[style]}"
-    return f"{row['context']}\n \n {row['question']}\n\n{OPEN}{STRATEGIES[style]}"
+        return f"{context}\n\n{row['question']}\n\n{options}\n\n{MULTIPLE_CHOICE}{STRATEGIES[style]}"
+    return f"{context}\n \n {row['question']}\n\n{OPEN}{STRATEGIES[style]}"
 
 
 def item(row: Row, files: Files, style: str) -> Item:
@@ -138,13 +152,34 @@ def official(row: Row, response: Response) -> Reading:
 
 
 def llm(row: Row, response: Response) -> Reading:
-    """The repository's other mode: what GPT-4o said of the response, as recorded."""
+    """The repository's other mode: what a judge said of the response; an empty one is wrong unasked."""
+    if row.get("judgement") is None and not response.final.strip():
+        return Reading(None, False, parsed=False, how="empty response")
     judgement = str(row["judgement"]).strip()
     return Reading(extract(response.final), judgement == "Correct", how="recorded judgement")
 
 
+def ask(cases: Sequence[Case]) -> Steps:
+    """Ask whether a response gives the reference, or the text of that option."""
+    [case] = cases
+    references = _references(case.row)
+    if case.row.get("judgement") is not None or references is None or not case.response.final.strip():
+        return [{}]
+    prompt = JUDGE.format(response=case.response.final, answer=" or ".join(dict.fromkeys(references)))
+    said = yield Question(prompt, word_of({"correct": "Correct", "incorrect": "Incorrect"}))
+    return [{"judgement": said}]
+
+
 def _spec(row: Row) -> AnswerSpec:
     return choice_spec(lettered(row["options"] or [])) if _is_choice(row) else AnswerSpec()
+
+
+def _parts(categories: Any) -> Any:
+    return [part.strip() for part in categories.split(";")] if isinstance(categories, str) else categories
+
+
+def _task(row: Row) -> str | None:
+    return None if row.get("task") in (None, "") else f"{row.get('subject')}_{row['task']}"
 
 
 def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
@@ -188,4 +223,11 @@ BENCHMARK = Benchmark(
     recorded=Recorded(id=("id", "pid")),
     facets=FACETS,
     styles=("cot", "direct"),
+    judge=Judge({"judge": JUDGE}, {"llm": ask}),
+    groupings={
+        "subject": labels("subject"),
+        "type": lambda row: None if row.get("type") is None else str(row["type"]).lower(),
+        "category": lambda row: _parts(row.get("category")),
+        "task": _task,
+    },
 )

@@ -5,6 +5,7 @@ mmreflect eval rescore longvideobench responses=FILE.jsonl output=OUT.jsonl [fal
 Where no letter can be read the rule guesses among the options; here that is wrong unless fallback=random, and counted.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,11 +44,12 @@ def item(row: Row, files: Files, style: str) -> Item:
     options = "".join(f"\n{letter}. {text}" for letter, text in options_of(row).items())
     video = files.video(str(row["video_path"]))
     shift = float(row.get("starting_timestamp_for_subtitles") or 0.0)
-    lines = [
-        Subtitle(line.start - shift, line.end - shift, line.text) for line in files.subtitles(str(row["subtitle_path"]))
-    ]
-    times = frame_times(float(row["duration"]), *files.length(video), files.max_frames)
-    content = interleave(video, times, lines if style == "interleaved" else [])
+    said = files.subtitles(str(row["subtitle_path"])) if style == "interleaved" else ()
+    duration = float(row["duration"])
+    ends = [duration if math.isinf(line.end) else line.end - shift for line in said]  # a null end is the video's
+    lines = [Subtitle(line.start - shift, end, line.text) for line, end in zip(said, ends, strict=True)]
+    times = frame_times(duration, *files.length(video), files.max_frames)
+    content = interleave(video, times, lines)
     turn = Turn("user", [*content, f"Question: {row['question']}{options}\n{SUFFIX}"])
     return Item(name, (turn,), gold_letter(row), {"id": name, **{key: row.get(key) for key in ("video_id", *FACETS)}})
 
@@ -110,6 +112,7 @@ BENCHMARK = Benchmark(
         splits=("validation", "test"),
         hidden=("test",),
         files=("videos", "subtitles"),
+        annotations={"validation": ("lvb_val.json",), "test": ("lvb_test_wo_gt.json",)},
     ),
     columns=(
         Column("id", "text"),
@@ -132,4 +135,5 @@ BENCHMARK = Benchmark(
     recorded=Recorded(key=("correct_choice", "answer"), hidden=(None, "", -1, "@")),
     facets=FACETS,
     styles=("interleaved", "frames"),
+    cluster=("video_id", "video_path"),
 )

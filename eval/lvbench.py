@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Recorded, Row, Scored, Source
+from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Place, Recorded, Row, Scored, Source
 from mmreflect.evaluation.rules.letters import lvbench_letter, shared_letter
 from mmreflect.evaluation.rules.tables import mean, means
 from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, strict
@@ -31,6 +31,14 @@ def item(row: Row, files: Files, style: str) -> Item:
     return Item(name, (turn,), row["answer"], {"uid": name, **{key: row.get(key) for key in names}})
 
 
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return the rows of a video: the official file has a line for each video, with its questions in a list."""
+    if "qa" not in record:
+        return [Row({**record, "uid": str(record["uid"])})]
+    video = {"key": record["key"], "type": record.get("type"), "video_path": f"{record['key']}.mp4"}
+    return [Row({**video, **asked, "uid": str(asked["uid"])}) for asked in map(Row, record["qa"])]
+
+
 def _gold(row: Row) -> str | None:
     return None if row.get("answer") in (None, "") else str(row["answer"])
 
@@ -44,7 +52,12 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     name="lvbench",
-    source=Source("lmms-eval/LVBench", splits=("train",), files=("videos",)),
+    source=Source(
+        "lmms-eval/LVBench",
+        splits=("train",),
+        files=("videos", "video"),
+        annotations={"train": ("video_info.meta.jsonl", "data/video_info.meta.jsonl")},
+    ),
     columns=(
         Column("uid", "text"),
         Column("video_path", "text"),
@@ -61,4 +74,6 @@ BENCHMARK = Benchmark(
     breakdown=breakdown,
     recorded=Recorded(id=("id", "uid")),
     facets=("question_type",),
+    cluster=("video_path", "key"),
+    rows=rows,
 )

@@ -3,7 +3,8 @@
 mmreflect eval rescore mathverse responses=FILE.jsonl output=OUT.jsonl
 
 Official scoring asks an LLM twice: for the bare answer (`extraction`), and whether it is right (`judgement`, 0 or 1).
-What a row has of these is taken; a rule stands in for the rest, and the summary says so.
+What a row has of these is taken; for the rest a model is asked (judge.base_url=URL judge.model=NAME), or a rule stands
+in, and the summary says so. The script can cut responses to their last 30 words first; they are left whole here.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -24,6 +27,7 @@ from mmreflect.evaluation.benchmark import (
     Scored,
     Source,
 )
+from mmreflect.evaluation.judge import Case, Judge, Question, Steps, after_label, word_of
 from mmreflect.evaluation.rules.tables import cells, groups, mean
 from mmreflect.evaluation.rules.verdicts import strict
 from mmreflect.records import Turn
@@ -41,6 +45,80 @@ PREFIXES = {
     "value, e.g., 1, 2.5, 300, at the end.\nQuestion: ",
 }
 
+EXTRACT = """\
+You are given the response of a model to a question of mathematics. Copy the short answer that it gives: a letter, a
+number, a formula, an interval. Write nothing else, and do not correct it. Where the response gives no answer, write
+null. These are examples.
+
+Model response: The two triangles are similar, so x / 6 = 4 / 3 and x is 8. This is option D.
+Extracted answer: D
+
+Model response: The graph lies above the axis from -1 up to and including 3, hence the solution is (-1, 3].
+Extracted answer: (-1, 3]
+
+Model response: Sorry, I cannot see the figure well enough to tell what the angle is.
+Extracted answer: null
+
+Model response: By Pythagoras the mast is sqrt(13^2 - 5^2) = 12 m high.
+Extracted answer: 12 m
+
+Model response: The parabola opens upwards and touches the axis at 2, which gives y = (x - 2)^2.
+Extracted answer: y = (x - 2)^2
+
+Model response: The area of the sector is 60/360 of the circle's: 6\\pi.
+Extracted answer: 6\\pi
+
+Model response: {response}
+Extracted answer: """
+JUDGE = """\
+You are given a question of mathematics, its correct answer, and the answer of a model. Decide whether the model's
+answer means the same. Reply with 1 where it does and with 0 where it does not, and with nothing else.
+- Intervals and sets must be the same, with the same ends open and closed.
+- In a multiple-choice question the letter of an option and its value stand for each other.
+- In an open question the same quantity in another unit, or without its unit, is the same answer.
+- null is no answer, and is wrong.
+These are examples.
+
+Question: What is the length of AB?
+Choices:
+A: 4
+B: 5
+C: 6
+D: 7
+Correct answer: B
+Model answer: 5
+Judgement: 1
+
+Question: For which x is the function positive?
+Correct answer: (-1, 3)
+Model answer: (-1, 3]
+Judgement: 0
+
+Question: How high is the tower?
+Correct answer: 1.5 km
+Model answer: 1500 m
+Judgement: 1
+
+Question: Find the measure of angle ACB.
+Choices:
+A: 35
+B: 40
+C: 50
+D: 55
+Correct answer: C
+Model answer: null
+Judgement: 0
+
+Question: What is the slope of the line?
+Correct answer: \\frac{{3}}{{4}}
+Model answer: 4/3
+Judgement: 0
+
+Question: {question}
+Correct answer: {answer}
+Model answer: {extraction}
+Judgement: """
+
 
 def item(row: Row, files: Files, style: str) -> Item:
     """Make a question from the release's ready prompt; the text-only version has no picture."""
@@ -54,6 +132,11 @@ def item(row: Row, files: Files, style: str) -> Item:
     names = ("problem_index", "problem_version", "question_type", "question_for_eval", "metadata")
     facts = {"sample_index": name, **{key: row.get(key) for key in names}}
     return Item(name, (Turn("user", [*shown, prompt]),), row["answer"], facts)
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row; the text-only version has no picture, or an empty one."""
+    return [Row({**record, "image": record.get("image") or None})]
 
 
 def _spec(row: Row) -> AnswerSpec:
@@ -78,9 +161,37 @@ def official(row: Row, response: Response) -> Reading:
         if str(row["judgement"]) not in ("0", "1", "False", "True"):
             raise BadField(f"judgement is {row['judgement']!r}, neither 0 nor 1")
         return Reading(extracted, str(row["judgement"]) in ("1", "True"), how="recorded judgement")
+    if row.get("extraction") is None and not response.final.strip():
+        return Reading(None, False, parsed=False, how="empty response")
     verdict = grade(extracted, _gold(row), _spec(row)).correct
     how = f"{how}, judged by rule"
     return Reading(extracted, verdict, parsed=extracted is not None, how=how, approximate=True)
+
+
+def extract(cases: Sequence[Case]) -> Steps:
+    """Ask for the bare answer of a response that has none recorded; an empty one has none."""
+    [case] = cases
+    if case.row.get("extraction") is not None or not case.response.final.strip():
+        return [{}]
+    found = yield Question(EXTRACT.format(response=case.response.final), after_label("Extracted answer:"))
+    return [{"extraction": found}]
+
+
+def extract_and_judge(cases: Sequence[Case]) -> Steps:
+    """Ask for the bare answer, then whether it is right; "null" is wrong unasked, as the rubric says."""
+    [case] = cases
+    row = case.row
+    if row.get("judgement") is not None or (row.get("extraction") is None and not case.response.final.strip()):
+        return [{}]
+    question = row.get("question_for_eval") or row["question"]  # of Vision Only the text is in the picture alone
+    found = dict((yield from extract(cases))[0])
+    if (gold := _gold(row)) is None:
+        return [found]
+    extracted = str(found.get("extraction", row.get("extraction")))
+    if extracted.lower() == "null":
+        return [{**found, "judgement": 0}]
+    prompt = JUDGE.format(question=question, answer=gold, extraction=extracted)
+    return [{**found, "judgement": (yield Question(prompt, word_of({"0": 0, "1": 1})))}]
 
 
 def quick_match(row: Row, response: Response) -> Reading:
@@ -109,7 +220,10 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 BENCHMARK = Benchmark(
     name="mathverse",
     source=Source(
-        "AI4Math/MathVerse", splits=("testmini", "testmini_text_only"), configs=("testmini", "testmini_text_only")
+        "AI4Math/MathVerse",
+        splits=("testmini", "testmini_text_only"),
+        configs=("testmini", "testmini_text_only"),
+        headline=("testmini",),
     ),
     columns=(
         Column("sample_index", "text"),
@@ -121,6 +235,7 @@ BENCHMARK = Benchmark(
         Column("metadata", "mapping"),
         Column("query_wo", "text"),
         Column("query_cot", "text"),
+        Column("image", "picture", null=True),
     ),
     item=item,
     rules={"official": official, "quick_match": quick_match, "strict": strict(_spec, _gold)},
@@ -133,4 +248,11 @@ BENCHMARK = Benchmark(
     facets=FACETS,
     styles=("query_wo", "query_cot"),
     approximate="answers were extracted or judged by rule where the official protocol asks an LLM",
+    judge=Judge({"extract": EXTRACT, "judge": JUDGE}, {"official": extract_and_judge, "quick_match": extract}, depth=2),
+    cluster=("problem_index",),
+    each=Measure(),
+    measures={
+        "accuracy": Measure(lambda item: item.value if item.row.get("problem_version") in IMAGE_VERSIONS else None)
+    },
+    rows=rows,
 )

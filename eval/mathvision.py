@@ -17,6 +17,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
     Reading,
     Recorded,
     Response,
@@ -241,4 +242,5 @@ BENCHMARK = Benchmark(
     breakdown=breakdown,
     recorded=Recorded(id=("id",)),
     facets=("level", "subject"),
+    measures={"overall": Measure(scale=100)},
 )

@@ -2,9 +2,9 @@
 
 mmreflect eval rescore mathvista responses=FILE.jsonl output=OUT.jsonl
 
-The official extractor is an LLM: where a row has its output (`extraction`), that is scored; where it has none, a rule
-takes its place, and the summary says so. A recorded `prediction` of 2023 may differ: decimals for integers were refused
-then and are truncated now.
+The official extractor is an LLM: where a row has its output (`extraction`), that is scored; where it has none, one is
+asked (judge.base_url=URL judge.model=NAME), or a rule takes its place, and the summary says so. A recorded `prediction`
+of 2023 may differ: decimals for integers were refused then and are truncated now.
 """
 
 import ast
@@ -29,6 +29,7 @@ from mmreflect.evaluation.benchmark import (
     Scored,
     Source,
 )
+from mmreflect.evaluation.judge import Case, Judge, Question, Steps, after_label
 from mmreflect.evaluation.rules.edits import nearest_text
 from mmreflect.evaluation.rules.letters import vlmevalkit_letter
 from mmreflect.evaluation.rules.tables import cell, cells
@@ -51,6 +52,58 @@ HINTS = {
     "[1.2, 1.3, 1.4], at the end.",
 }
 BY_RULE = "extracted by rule"
+EXTRACT = """\
+You are given a question with a hint about the form of its answer, and the response of a model to it. Copy the answer
+that the response gives, in the form that the hint asks for, and write nothing else. Do not solve the question and do
+not correct the response. These are examples.
+
+Hint: Please answer the question requiring an integer answer and provide the final value, e.g., 1, 2, 3, at the end.
+Question: How many of the boats have a red sail?
+
+Model response: There are five boats. Two of them have white sails, so three boats have a red sail.
+
+Extracted answer: 3
+
+Hint: Please answer the question requiring a floating-point number with one decimal place and provide the final value, \
+e.g., 1.2, 1.3, 1.4, at the end.
+Question: What share of the tank is filled?
+
+Model response: The water stands at 14 of 20 marks, which is a share of 0.7 of the tank.
+
+Extracted answer: 0.7
+
+Hint: Please answer the question requiring a floating-point number with two decimal places and provide the final \
+value, e.g., 1.23, 1.34, 1.45, at the end.
+Question: How much do a pen and a ruler cost together? (Unit: $)
+
+Model response: The pen costs $0.85 and the ruler $1.60. Together they cost $0.85 + $1.60 = $2.45.
+
+Extracted answer: 2.45
+
+Hint: Please answer the question requiring a Python list as an answer and provide the final list, e.g., [1, 2, 3], \
+[1.2, 1.3, 1.4], at the end.
+Question: Between which two years did sales fall fastest?
+
+Model response: The steepest fall of the line lies between 2012 and 2013.
+
+Extracted answer: [2012, 2013]
+
+Hint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end.
+Question: Which angle is the largest?
+Choices:
+(A) the one at P
+(B) the one at Q
+(C) the one at R
+
+Model response: The side opposite to Q is the longest one, therefore the angle at Q is the largest.
+
+Extracted answer: B
+
+{query}
+
+Model response: {response}
+
+Extracted answer: """
 _BRACKETED = re.compile(r"\(([a-zA-Z])\)")
 _QUICK = re.compile(r'The answer is "(.*)"\.')
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d+)?")
@@ -80,11 +133,18 @@ def item(row: Row, files: Files, style: str) -> Item:
     return Item(name, (turn,), row["answer"] or None, {"pid": name, **{key: row.get(key) for key in names}})
 
 
-def extraction(row: Row, response: Response) -> tuple[Any, str]:
-    """Return what is normalised, and where it came from: the recorded extraction, the response itself, or `BY_RULE`."""
+def _text(row: Row, response: Response) -> str:
+    return str(row.get("execution") or "") if row.get("response_is_code") else response.final
+
+
+def settled(row: Row, response: Response) -> tuple[Any, str] | None:
+    """Return what is normalised where no model is needed, and where it came from; None where the official code asks.
+
+    The official code's quick mode, a pattern in the place of the model, is off by default and is not followed here.
+    """
     if row.get("extraction") is not None:
         return row["extraction"], "recorded extraction"
-    text = str(row.get("execution") or "") if row.get("response_is_code") else response.final
+    text = _text(row, response)
     if not text:
         return "", "empty response"
     if row["question_type"] == "multi_choice" and text in _choices(row):
@@ -95,9 +155,28 @@ def extraction(row: Row, response: Response) -> tuple[Any, str]:
                 return str(read(text)), "the response itself"
             except ValueError:
                 pass
+    return None
+
+
+def extraction(row: Row, response: Response) -> tuple[Any, str]:
+    """Return what is normalised, and where it came from: as `settled`, or `BY_RULE`."""
+    if (found := settled(row, response)) is not None:
+        return found
+    text = _text(row, response)
     if quick := _QUICK.search(text):
         return quick[1], BY_RULE
     return by_rule(row, text), BY_RULE
+
+
+def extract(cases: Sequence[Case]) -> Steps:
+    """Ask for the answer of a response, where the official code does."""
+    [case] = cases
+    if settled(case.row, case.response) is not None:
+        return [{}]
+    asked = case.row.get("query") or query(case.row)
+    prompt = EXTRACT.format(query=asked, response=_text(case.row, case.response))
+    found = yield Question(prompt, after_label("Extracted answer:"))
+    return [{"extraction": found}]
 
 
 def by_rule(row: Row, text: str) -> str:
@@ -155,7 +234,9 @@ def _option(text: str, choices: Sequence[str]) -> str:
     if bracketed := _BRACKETED.search(text):
         text = bracketed[1].upper()
     options = lettered(choices)
-    return options[text] if text in options else nearest_text(text, choices)
+    if text in options:
+        return options[text]
+    return text if text in choices else nearest_text(text, choices)
 
 
 def _decimals(precision: Any) -> int:
@@ -172,7 +253,7 @@ def _reading(prediction: str | None, row: Row, extracted: Any, how: str, *, blan
         parsed=prediction is not None,
         how=how,
         approximate=how == BY_RULE,
-        extra={"extraction": extracted},
+        extra={"extraction_by_rule" if how == BY_RULE else "extraction": extracted},
     )
 
 
@@ -263,4 +344,7 @@ BENCHMARK = Benchmark(
     recorded=Recorded(id=("id", "pid"), extraction=("extraction",), verdict=("true_false", "correct")),
     facets=FACETS,
     approximate="answers without a recorded extraction were extracted by rule; the official extractor is an LLM",
+    judge=Judge(
+        {"extract": EXTRACT}, dict.fromkeys(("official", "official_ignore_empty", "lmms_eval", "vlmevalkit"), extract)
+    ),
 )

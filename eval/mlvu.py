@@ -6,10 +6,22 @@ M-Avg is the mean over the tasks, whatever their sizes. The two generation tasks
 and are no part of it. lmms-eval reads A to D alone, also in the test set with its six options.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Row, Scored, Source
+from mmreflect.evaluation.benchmark import (
+    Benchmark,
+    Column,
+    Files,
+    Item,
+    LeftOutError,
+    Measure,
+    Place,
+    Row,
+    Scored,
+    Source,
+)
 from mmreflect.evaluation.rules.letters import mlvu_letter, shared_letter
 from mmreflect.evaluation.rules.tables import groups, percent
 from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, letter_of, lettered, strict
@@ -20,8 +32,10 @@ SYSTEM = (
     "that accurately addresses the question."
 )
 PREFILL = "Best Option: ("
+OPEN = "an open question, which only a judge can score"
 TASKS = {"findNeedle": "needle", "topicReasoning": "topic_reasoning", "anomalyReco": "anomaly_reco"}
 """The releases' further names of a task."""
+_OPTION = re.compile(r"^\([A-F]\)", re.MULTILINE)
 
 
 def item(row: Row, files: Files, style: str) -> Item:
@@ -36,6 +50,25 @@ def item(row: Row, files: Files, style: str) -> Item:
     )
     facts = {"id": name, "video": row["video"], "task_type": task_of(row), "candidates": row["candidates"]}
     return Item(name, turns, gold_letter(row), facts)
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row of an annotation file; lmms-eval's table has its options in the question.
+
+    Raises:
+        LeftOutError: it belongs to one of the two generation tasks.
+    """
+    if "video_name" in record:
+        asked, *options = _OPTION.split(record["question"])
+        found = {
+            "video": record["video_name"],
+            "question": asked.strip(),
+            "candidates": [text.strip() for text in options],
+        }
+        return [Row({**record, **found, "question_type": record["task_type"]})]
+    if not record.get("candidates"):
+        raise LeftOutError(OPEN)
+    return [Row({"answer": None, **record})]
 
 
 def gold_letter(row: Row) -> str | None:
@@ -67,13 +100,22 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     name="mlvu",
-    source=Source("MLVU/MVLU", splits=("dev", "test"), files=("json", "video")),
+    source=Source(
+        "MLVU/MVLU",
+        splits=("dev", "test"),
+        files=("video", "MLVU/video"),
+        hubs={"test": "MLVU/MLVU_Test"},
+        annotations={
+            "dev": ("json/*.json", "MLVU/json/*.json"),
+            "test": ("test_mcq*.json", "test-ground-truth/test_mcq*.json"),
+        },
+    ),
     columns=(
         Column("video", "text"),
         Column("duration", "number"),
         Column("question", "text"),
         Column("candidates", "list"),
-        Column("answer", "text"),
+        Column("answer", "text", null=True),
         Column("question_type", "text"),
     ),
     item=item,
@@ -85,4 +127,8 @@ BENCHMARK = Benchmark(
         ),
     },
     breakdown=breakdown,
+    cluster=("video", "video_name"),
+    measures={"M_Avg": Measure(over=task_of, scale=100), "micro": Measure(scale=100)},
+    groupings={"task": task_of},
+    rows=rows,
 )

@@ -15,6 +15,7 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
     Reading,
     Recorded,
     Response,
@@ -25,7 +26,7 @@ from mmreflect.evaluation.benchmark import (
 from mmreflect.evaluation.rules.letters import shared_letter
 from mmreflect.evaluation.rules.marks import interleaved
 from mmreflect.evaluation.rules.mmmu import gold_answers, mmmu_letter, open_answers, open_correct, options_of
-from mmreflect.evaluation.rules.tables import groups, mean
+from mmreflect.evaluation.rules.tables import groups, labels, mean
 from mmreflect.evaluation.rules.verdicts import strict
 from mmreflect.records import Turn
 
@@ -114,6 +115,16 @@ def _one(row: Row) -> str | None:
     return None if gold is None else str(gold[0] if isinstance(gold, list) else gold)
 
 
+def _subject(row: Row) -> str | None:
+    return None if (subject := subject_of(row)) is None else subject.replace(" ", "_")
+
+
+def discipline_of(row: Row) -> str | None:
+    """Return the discipline of a row's subject; None where either is unknown."""
+    subject = _subject(row)
+    return next((name for name, members in DISCIPLINES.items() if subject in members), None)
+
+
 def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
     """Return per subject and per discipline, weighted by their numbers, and overall: the layout of the official log."""
     subjects: dict[str, list[Scored]] = {}
@@ -158,4 +169,6 @@ BENCHMARK = Benchmark(
     breakdown=breakdown,
     recorded=Recorded(id=("id",), hidden=(None, "", "?")),
     facets=("question_type",),
+    measures={"Overall": Measure()},
+    groupings={"discipline": discipline_of, "subject": _subject, "question_type": labels("question_type")},
 )

@@ -15,6 +15,8 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -25,7 +27,7 @@ from mmreflect.evaluation.benchmark import (
 from mmreflect.evaluation.rules.letters import shared_letter
 from mmreflect.evaluation.rules.marks import interleaved
 from mmreflect.evaluation.rules.mmmu import mmmu_pro_letter, options_of
-from mmreflect.evaluation.rules.tables import cell, cells, groups, mean
+from mmreflect.evaluation.rules.tables import cell, cells, groups, labels, mean
 from mmreflect.evaluation.rules.verdicts import choice_spec, strict
 from mmreflect.records import Turn
 
@@ -56,6 +58,12 @@ def item(row: Row, files: Files, style: str) -> Item:
         content = [files.picture(row["image"], name), PROMPTS["vision", style]]
     facts = {"id": name, **{key: row.get(key) for key in ("options", "subject", "topic_difficulty", "setting")}}
     return Item(name, (Turn("user", content),), row["answer"], facts)
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row with its configuration, which its id begins with: the configurations share their ids."""
+    setting = place.config or record["setting"]
+    return [Row({**record, "id": f"{setting}: {record['id']}", "setting": setting})]
 
 
 def _gold(row: Row) -> str | None:
@@ -89,7 +97,10 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 BENCHMARK = Benchmark(
     name="mmmu_pro",
     source=Source(
-        "MMMU/MMMU_Pro", splits=("test",), configs=("standard (10 options)", "vision", "standard (4 options)")
+        "MMMU/MMMU_Pro",
+        splits=("test",),
+        configs=("standard (10 options)", "vision", "standard (4 options)"),
+        headline=HEADLINE,
     ),
     columns=(
         Column("id", "text"),
@@ -107,4 +118,6 @@ BENCHMARK = Benchmark(
     recorded=Recorded(id=("id",), hidden=(None, "", "?")),
     facets=FACETS,
     styles=("cot", "direct"),
+    measures={"overall": Measure(), "headline": Measure(over=labels("setting"), groups=HEADLINE)},
+    rows=rows,
 )

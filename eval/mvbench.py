@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmreflect.evaluation.benchmark import (
+    BadField,
     Benchmark,
     Column,
     Files,
     Item,
+    Measure,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -31,12 +34,29 @@ SYSTEM = (
     "objects, and the action and pose of persons. Based on your observations, select the best option that accurately "
     "addresses the question.\n"
 )
-TASKS = (
-    *("action_sequence", "action_prediction", "action_antonym", "fine_grained_action", "unexpected_action"),
-    *("object_existence", "object_interaction", "object_shuffle", "moving_direction", "action_localization"),
-    *("scene_transition", "action_count", "moving_count", "moving_attribute", "state_change", "fine_grained_pose"),
-    *("character_order", "egocentric_navigation", "episodic_reasoning", "counterfactual_inference"),
-)
+TASKS = {
+    "action_sequence": "star/Charades_v1_480",
+    "action_prediction": "star/Charades_v1_480",
+    "action_antonym": "ssv2_video",
+    "fine_grained_action": "Moments_in_Time_Raw/videos",
+    "unexpected_action": "FunQA_test/test",
+    "object_existence": "clevrer/video_validation",
+    "object_interaction": "star/Charades_v1_480",
+    "object_shuffle": "perception/videos",
+    "moving_direction": "clevrer/video_validation",
+    "action_localization": "sta/sta_video",
+    "scene_transition": "scene_qa/video",
+    "action_count": "perception/videos",
+    "moving_count": "clevrer/video_validation",
+    "moving_attribute": "clevrer/video_validation",
+    "state_change": "perception/videos",
+    "fine_grained_pose": "nturgbd",
+    "character_order": "perception/videos",
+    "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": "tvqa/frames_fps3_hq",
+    "counterfactual_inference": "clevrer/video_validation",
+}
+"""The tasks, and the folder of each one's clips: some clips have the same name in two folders."""
 
 
 def item(row: Row, files: Files, style: str) -> Item:
@@ -47,8 +67,16 @@ def item(row: Row, files: Files, style: str) -> Item:
         video = Media("video", video.path, span=(float(row["start"]), float(row["end"])), frames=video.frames)
     options = "\n".join(f"({letter}) {text}" for letter, text in lettered(row["candidates"]).items())
     text = f"Question: {row['question']}\nOptions:\n{options}\nOnly give the best option."
-    facts = {"id": name, "task": row.get("task"), "candidates": row["candidates"]}
+    facts = {"id": name, "video": row["video"], "task": row.get("task"), "candidates": row["candidates"]}
     return Item(name, (Turn("system", [SYSTEM]), Turn("user", [video, text])), gold_letter(row), facts)
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row with its task, and with its clip's folder."""
+    task = place.config or record["task"]
+    if task not in TASKS:
+        raise BadField(f"task is {task!r}, none of {', '.join(TASKS)}")
+    return [Row({**record, "task": task, "video": f"{TASKS[task]}/{record['video']}"})]
 
 
 def gold_letter(row: Row) -> str | None:
@@ -66,8 +94,18 @@ def vlmevalkit(row: Row, response: Response) -> Reading:
     return Reading(word or None, word.replace(".", "") in token or token in word, parsed=bool(word))
 
 
+def _if_answered(item: Scored) -> float | None:
+    said = item.row.get("response", item.row.get("prediction", " "))
+    return None if said in ("", None) else item.value
+
+
 def _answered(rows: Sequence[Scored]) -> list[Scored]:
-    return [item for item in rows if item.row.get("response", item.row.get("prediction", " ")) not in ("", None)]
+    return [item for item in rows if _if_answered(item) is not None]
+
+
+def _task(row: Row) -> str | None:
+    name = row.get("task") if row.get("task") is not None else row.get("task_type")
+    return None if name is None else str(name)
 
 
 def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
@@ -85,7 +123,14 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     name="mvbench",
-    source=Source("OpenGVLab/MVBench", splits=("train",), configs=TASKS, files=("video",)),
+    source=Source(
+        "OpenGVLab/MVBench",
+        splits=("train",),
+        configs=tuple(TASKS),
+        files=("video",),
+        annotations={"train": ("json/{config}.json",)},
+        frames_fps=3.0,
+    ),
     columns=(
         Column("video", "text"),
         Column("question", "text"),
@@ -103,4 +148,11 @@ BENCHMARK = Benchmark(
     },
     breakdown=breakdown,
     recorded=Recorded(),
+    cluster=("video",),
+    measures={
+        "average": Measure(_if_answered, over=_task, scale=100),
+        "micro": Measure(_if_answered, scale=100),
+    },
+    groupings={"task": _task},
+    rows=rows,
 )

@@ -17,6 +17,8 @@ from mmreflect.evaluation.benchmark import (
     Column,
     Files,
     Item,
+    Measure,
+    Place,
     Reading,
     Recorded,
     Response,
@@ -26,6 +28,7 @@ from mmreflect.evaluation.benchmark import (
 )
 from mmreflect.evaluation.rules.letters import shared_letter
 from mmreflect.evaluation.rules.spans import answer_tag_span, hull_iou, iop, lmms_span, span_of
+from mmreflect.evaluation.rules.tables import labels
 from mmreflect.evaluation.rules.verdicts import letter_of, lettered
 from mmreflect.records import Turn
 
@@ -46,6 +49,13 @@ def item(row: Row, files: Files, style: str) -> Item:
     facts = {key: row.get(key) for key in ("video_id", "qid", "type", "gt_spans", *OPTIONS)}
     turn = Turn("user", [files.video(str(row["video_id"])), text])
     return Item(name, (turn,), letter_of(row["answer"], options), facts)
+
+
+def rows(record: Row, place: Place) -> list[Row]:
+    """Return a row with its gold spans, which `gsub_SPLIT.json` maps videos and their questions to."""
+    video, number = str(record["video_id"]), str(record["qid"])
+    spans = place.beside.get(video, {}).get("location", {}).get(number)
+    return [Row({**record, "video_id": video, "qid": number, "gt_spans": spans})]
 
 
 def _span(row: Row, response: Response) -> Interval | None:
@@ -97,7 +107,13 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     name="nextgqa",
-    source=Source("", splits=("test", "val"), files=("test.csv", "gsub_test.json", "videos")),
+    source=Source(
+        "",
+        splits=("test", "val"),
+        files=("test.csv", "gsub_test.json", "videos"),
+        annotations={"*": ("{split}.csv", "nextgqa/{split}.csv", "datasets/nextgqa/{split}.csv")},
+        beside="gsub_{split}.json",
+    ),
     columns=(
         Column("video_id", "text"),
         Column("qid", "text"),
@@ -110,4 +126,13 @@ BENCHMARK = Benchmark(
     rules={"official": official},
     breakdown=breakdown,
     recorded=Recorded(extraction=("pred_span",), key=("gt_spans",), hidden=(None,), verdict=()),
+    cluster=("video_id",),
+    measures={
+        "Acc@GQA": Measure(lambda item: float(bool(item.reading.correct)), scale=100),
+        "Acc@QA": Measure(lambda item: float(item.reading.extra["qa_correct"]), scale=100),
+        "mIoU": Measure(lambda item: item.reading.extra["tIoU"], scale=100),
+        "mIoP": Measure(lambda item: item.reading.extra["tIoP"], scale=100),
+    },
+    groupings={"type": labels("type")},
+    rows=rows,
 )

@@ -10,7 +10,7 @@ both denominators, and `strict` is the rule to trust.
 from collections.abc import Sequence
 from typing import Any
 
-from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Recorded, Row, Scored, Source
+from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Measure, Recorded, Row, Scored, Source
 from mmreflect.evaluation.rules.letters import shared_letter, videomme_letter, videomme_letter_vlmevalkit
 from mmreflect.evaluation.rules.tables import correct, groups
 from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, strict
@@ -114,7 +114,9 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     name="videomme",
-    source=Source("lmms-lab/Video-MME", splits=("test",), configs=("videomme",), files=("data", "subtitle")),
+    source=Source(
+        "lmms-lab/Video-MME", splits=("test",), configs=("videomme",), files=("data", "videos_chunked", "subtitle")
+    ),
     columns=(
         Column("videoID", "text"),
         Column("question_id", "text"),
@@ -134,4 +136,9 @@ BENCHMARK = Benchmark(
     recorded=Recorded(id=("id", "question_id")),
     facets=FACETS,
     styles=("without_subtitles", "with_subtitles"),
+    cluster=("videoID", "video_id"),
+    measures={
+        "acc_official": Measure(lambda item: item.value if item.reading.prediction else None, scale=100),
+        "acc_over_total": Measure(scale=100),
+    },
 )

@@ -20,7 +20,7 @@ VERBS = {
     "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml",
     "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH; or score recorded responses: "
     "mmreflect eval rescore BENCHMARK responses=FILE.jsonl output=OUT.jsonl [rule=official]; or compare two results: "
-    "mmreflect eval compare OUTPUT OUTPUT",
+    "mmreflect eval compare OUTPUT OUTPUT; or put shards together: mmreflect eval merge OUT SHARD SHARD ...",
     "check": "render and measure every sample of a training config: mmreflect check configs/train/grpo.yaml",
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
@@ -94,10 +94,12 @@ def _run(arguments: argparse.Namespace) -> None:
         _rescore(arguments.overrides)
     elif verb == "eval" and arguments.config == "compare":
         _compare(arguments.overrides)
+    elif verb == "eval" and arguments.config == "merge":
+        _merge(arguments.overrides)
     elif verb in ("build", "train", "merge", "eval"):
-        from mmreflect.launch import prepare
+        from mmreflect.launch import prepare_call
 
-        job = prepare(verb, arguments.config, arguments.overrides)
+        job = prepare_call(verb, arguments.config, arguments.overrides)
         if arguments.plan:
             console.show_plan(job.plan())
         else:
@@ -160,6 +162,16 @@ def _compare(words: Sequence[str]) -> None:
     if len(folders) != 2:
         raise UserError(f"{len(folders)} results are named", "two output folders of mmreflect eval", "name both")
     compare(folders[0], folders[1], [word for word in words if "=" in word])
+
+
+def _merge(words: Sequence[str]) -> None:
+    from mmreflect import recipes
+    from mmreflect.evaluation.shards import merge_shards, shard_names
+
+    if strange := [word for word in words if "=" in word]:
+        raise UserError(f"cannot use {strange[0]!r} here", "OUT and the folders of all shards", "remove it")
+    leaf = recipes.load("benchmark", shard_names(words[1:]))
+    merge_shards(leaf.BENCHMARK, words[0], words[1:])
 
 
 def _list_recipes() -> None:

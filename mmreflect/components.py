@@ -26,6 +26,7 @@ KINDS = {
     "engine": "mmreflect.rollouts.engines",
     "merge": "mmreflect.merge.methods",
     "layout": "mmreflect.layouts",
+    "decoding": "mmreflect.decoding",
 }
 
 
@@ -53,16 +54,23 @@ def _user_reward(name: str) -> ModuleType:
     """Return a module with the interface of a reward around a user's function."""
     path, _, function_name = name.rpartition(":")
     user = importlib.import_module("mmreflect.rewards.user")
-    function = _function(Path(path), function_name)
+    function = user_function(name)
     module = ModuleType(f"mmreflect_user_reward_{Path(path).stem}_{function_name}")
     module.Config = user.Config  # type: ignore[attr-defined]
     module.create = lambda options: user.wrap(function, name, options.arguments)  # type: ignore[attr-defined]
     return module
 
 
-def _function(path: Path, name: str) -> Callable[..., Any]:
-    if not path.is_file():
-        raise UserError(f"no such file: {path}", "path.py:function", "check the path")
+def user_function(given: str) -> Callable[..., Any]:
+    """Return a function of the user's, given as `path.py:function`.
+
+    Raises:
+        UserError: there is no such file, or no such function in it; the nearest one is named.
+    """
+    file, _, name = given.rpartition(":")
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"no such file: {file or given}", "path.py:function", "check the path")
     stable = f"mmreflect_user_{path.stem}"
     spec = importlib.util.spec_from_file_location(stable, path)
     assert spec is not None and spec.loader is not None
@@ -87,6 +95,7 @@ AdvantageOption = Annotated[Component, _option("advantage")]
 SelectionOption = Annotated[Component, _option("selection")]
 EngineOption = Annotated[Component, _option("engine")]
 LayoutOption = Annotated[Component, _option("layout")]
+DecodingOption = Annotated[Component, _option("decoding")]
 
 
 def default(kind: str, name: str) -> Component:

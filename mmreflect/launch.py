@@ -10,6 +10,7 @@ from mmreflect import components, console, recipes
 from mmreflect.config import Tree, apply_overrides, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
+from mmreflect.suites import Suite, prepare_suite
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -71,7 +72,19 @@ class Job:
 
 
 def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
-    """Read and check a configuration without importing anything heavy.
+    """Read and check a configuration of one run.
+
+    Raises:
+        UserError: anything that can be known to be wrong before the run starts; or it names several benchmarks.
+    """
+    made = prepare_call(verb, source, overrides)
+    if isinstance(made, Suite):
+        raise UserError(f"{len(made.jobs)} benchmarks are named", "one", "name one of them")
+    return made
+
+
+def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job | Suite:
+    """Read and check a configuration without importing anything heavy; one of several benchmarks is a suite.
 
     Raises:
         UserError: anything that can be known to be wrong before the run starts.
@@ -82,6 +95,17 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
     tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else _plain(source)
     tree = apply_overrides(tree, overrides)
     spec = VERBS[verb]
+    name = tree.pop(spec.key, None)
+    if verb == "eval" and isinstance(name, str) and "," in name:
+        name = [part.strip() for part in name.split(",")]
+    if verb == "eval" and isinstance(name, list):
+        return prepare_suite(verb, name, tree, where, lambda own: _prepared(verb, own, where))
+    return _prepared(verb, {spec.key: name, **tree}, where)
+
+
+def _prepared(verb: str, tree: Tree, where: str) -> Job:
+    """Check one configuration."""
+    spec, tree = VERBS[verb], dict(tree)
     name = tree.pop(spec.key, None)
     if not isinstance(name, str):
         raise _missing_recipe(verb, spec, where, tree)
@@ -104,7 +128,7 @@ def _recipe(spec: _Verb, name: str) -> Any:
 
 def start(verb: str, source: Source, overrides: Sequence[str] = ()) -> Run:
     """Check, print the plan, and run."""
-    return prepare(verb, source, overrides).run()
+    return prepare_call(verb, source, overrides).run()
 
 
 def _plain(value: Any) -> Any:

@@ -13,12 +13,12 @@ LEAVES = ("data_builders", "train", "eval")
 LAYERS = [
     {"__init__", "errors", "files", "records", "config", "seeds", "console", "components"},
     {"answers", "reflection", "media", "remote", "statistics"},
-    {"tiny", "models", "data", "runs"},
+    {"tiny", "models", "data", "runs", "decoding"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
     {"rl", "evaluation", "building", "training"},
     {"report"},
-    {"recipes", "launch", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
+    {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
 ]
 """Each may use its own layer and those before it."""
 

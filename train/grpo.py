@@ -153,6 +153,12 @@ def _check_signals(config: Config) -> None:
             "name a reward of this run",
         )
     for stage in config.rollout.stages:
+        if getattr(stage.module, "EVALUATION_ONLY", False):
+            raise UserError(
+                f"stage {stage.name!r} is for evaluation: what it leaves is no group to learn from",
+                "a stage of training, such as forced_rethinking",
+                "remove it from rollout.stages",
+            )
         fraction, group = getattr(stage.options, "fraction", 1.0), config.trainer.get("num_generations", 8)
         if int(fraction * group) < 1:
             raise UserError(

@@ -70,7 +70,7 @@ class Renderer:
     ) -> None:
         self.tokenizer, self.processor = tokenizer, processor
         self.pixels = Pixels(processor, frames)
-        self._images_kwargs = {
+        self.image_limits = {
             key: value for key, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if value is not None
         }
         controls = [token for token in tokenizer.all_special_tokens if token.startswith("<|")]
@@ -164,7 +164,7 @@ class Renderer:
             clips = [clip for item in chunk if isinstance(clip := loaded[item], Clip)]
             call: dict[str, Any] = {"text": [_place(item.kind) for item in chunk]}
             if images:
-                call |= {"images": images, "images_kwargs": self._images_kwargs}
+                call |= {"images": images, "images_kwargs": self._image_sizes()}
             if clips:
                 call |= self._video_call(clips)
             batch = self.processor(**call, return_tensors=None)
@@ -176,6 +176,15 @@ class Renderer:
                 self._remember(item, tensors)
             found |= features if keep else {}
         return found
+
+    def _image_sizes(self) -> dict[str, Any]:
+        """Return the limits per picture in the processor's own words, in which each needs the other one."""
+        if not self.image_limits:
+            return {}
+        own = self.processor.image_processor.size
+        least = self.image_limits.get("min_pixels", own["shortest_edge"])
+        most = self.image_limits.get("max_pixels", own["longest_edge"])
+        return {"size": {"shortest_edge": min(least, most), "longest_edge": most}}
 
     def _video_call(self, clips: list[Clip]) -> dict[str, Any]:
         """Give the processor the frames as we chose and sized them, with their times: it does neither itself."""

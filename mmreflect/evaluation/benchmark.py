@@ -281,8 +281,9 @@ class Benchmark:
         cluster: the field, by its names in order of preference, of what questions share (a video, a problem): such
             questions are not independent, and intervals draw them together. Empty where they share nothing.
         measures: the main numbers, with the value that the breakdown gives them; each gets an interval.
-        groupings: further labels of a row, or other ones than its field for a facet, by name: each group gets an
-            interval of the first measure's value. A row may have one label, several, or none (None).
+        each: what the interval of every group is of; None: the first of the main numbers.
+        groupings: the labels of a row by the names of the groupings, where they are others than its facets' fields:
+            one, several in a list, or None.
         rows: makes the rows, which have `columns`, of a record of the release where that is no row itself; raises
             `LeftOutError` for a record that is no question. A row without an id is numbered.
     """
@@ -300,6 +301,7 @@ class Benchmark:
     judge: "Judge | None" = None
     cluster: tuple[str, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": Measure()})
+    each: Measure | None = None
     groupings: Mapping[str, Callable[[Row], Any]] = field(default_factory=dict)
     rows: Callable[[Row, Place], Iterable[Row]] | None = None
 

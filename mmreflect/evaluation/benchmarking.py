@@ -1,13 +1,15 @@
 """Asking a model the questions of a benchmark: what a run of `mmreflect eval` is where `benchmark` names one.
 
 samples.jsonl     every answer with its place in the ledger, appended while the run goes on
-scored.jsonl      the release's rows with response, prediction and verdict; `mmreflect eval rescore` reads it too
+responses.jsonl   the release's rows with the responses, and what a judge said: `mmreflect eval rescore` reads it
+scored.jsonl      the same with prediction and verdict
 summary.json      the scores in the layout of the official score file
 set_aside.jsonl   questions that cannot be shown, with the reason
 submission.json   predictions by question, in the place of scores, where a split's answers are not published
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +26,9 @@ from mmreflect.evaluation.judging import judge_of, judge_terms
 from mmreflect.evaluation.releases import Question, Release, ReleaseConfig, open_release, questions
 from mmreflect.evaluation.rescore import FALLBACKS, Settings
 from mmreflect.evaluation.rules.verdicts import Strict
-from mmreflect.evaluation.settings import AskingConfig, check_sampling, decoding_line, decoding_terms
-from mmreflect.evaluation.speaking import Speaker, check_speaker, speaker_mark
-from mmreflect.media.reader import ReaderConfig, use_reader
+from mmreflect.evaluation.settings import AskingConfig, asking_marks, check_asking, decoding_lines, decoding_terms, who
+from mmreflect.evaluation.speaking import Speaker
+from mmreflect.media.reader import ReaderConfig, default_reader, use_reader
 from mmreflect.records import Count, FrameSampling, Sample
 from mmreflect.remote.settings import ServerConfig
 
@@ -74,12 +76,11 @@ class BenchmarkRecipe:
 
     def inputs(self, config: BenchmarkConfig) -> dict[str, str]:
         """Return marks of what the run works on, so that another model or release makes another run."""
-        return {"model": speaker_mark(config.engine, config.model), "release": self._release(config).mark}
+        return {**asking_marks(config), "release": self._release(config).mark}
 
     def plan(self, config: BenchmarkConfig) -> dict[str, str]:
         """Say what will be asked of which model, and how it will be scored; check all that can be checked before."""
-        check_sampling(config)
-        check_speaker(config.engine, config.model)
+        check_asking(config)
         if config.rule not in self.benchmark.rules:
             raise unknown_name(f"rule of {self.benchmark.name}", config.rule, list(self.benchmark.rules))
         if config.fallback not in FALLBACKS:
@@ -91,10 +92,10 @@ class BenchmarkRecipe:
         shard = f", shard {config.release.shard}" if config.release.shard else ""
         by = f", judged by {config.judge.model}" if config.judge else ""
         return {
-            "model": config.model.path if config.model else f"engine {config.engine.name}",
+            "model": who(config),
             "release": f"{release.where}: {release.count():,} questions{shard}{hidden if release.hidden else ''}",
             "prompt": f"{release.style}, environment {config.environment.name}",
-            "decoding": decoding_line(config),
+            **decoding_lines(config),
             "scoring": f"rule {config.rule}{by}",
         }
 
@@ -106,6 +107,7 @@ class BenchmarkRecipe:
         from mmreflect.rollouts.actions import generation_round
 
         release = self._release(config)
+        read = Counter(default_reader().counts)
         found = questions(release, report=run.path / "set_aside.jsonl")
         samples = [asked_sample(self.benchmark, question, prefilled(config)) for question in found.asked]
         texts = (sample.question for sample in samples)
@@ -121,6 +123,8 @@ class BenchmarkRecipe:
                 batch_size=config.batch_size,
                 file=run.path / "samples.jsonl",
                 label=self.benchmark.name,
+                stages=config.stages,
+                decoding=config.decoding,
             )
         rows = rows_of(found.asked, answered.records)
         scored = score_answers(self.benchmark, config.settings, rows, answered.records, run.path, config.judge)
@@ -131,7 +135,8 @@ class BenchmarkRecipe:
             console.say(f"[yellow]left out[/]: the words that {self.benchmark.name} puts in the model's mouth")
         counts = {"set_aside": len(found.aside), **({"left_out": found.left_out} if found.left_out else {})}
         scored["counts"] = counts | scored["counts"]
-        return {**scored, **_videos(), "contract": self._terms(config, release, answered.records, speaker, prefill)}
+        scored |= {"procedure": answered.procedure} if answered.procedure else {}
+        return {**scored, **_videos(read), "contract": self._terms(config, release, answered.records, speaker, prefill)}
 
     def _release(self, config: BenchmarkConfig) -> Release:
         use_reader(config.reader)
@@ -216,10 +221,9 @@ def question_terms(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"questions": len(asked), "asked": hash_of([list(item) for item in asked])}
 
 
-def _videos() -> dict[str, Any]:
-    from mmreflect.training.session import videos_read
-
-    read = videos_read()
-    if read:
-        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
-    return read
+def _videos(before: Counter[str]) -> dict[str, Any]:
+    """Return and say what this run read of videos; the reader counts for the whole process."""
+    counts = dict(sorted((Counter(default_reader().counts) - before).items()))
+    if counts:
+        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+    return {"videos": counts} if counts else {}

@@ -12,9 +12,10 @@ from mmreflect import console
 from mmreflect.config import settings_of
 from mmreflect.errors import UserError
 from mmreflect.evaluation.contract import differences
-from mmreflect.evaluation.runner import entry_of
+from mmreflect.evaluation.runner import ledger_of
+from mmreflect.evaluation.scoring import cluster_of
 from mmreflect.files import read_json, read_jsonl, write_json
-from mmreflect.reflection.ledger import Ledger, ledger
+from mmreflect.reflection.ledger import Ledger
 from mmreflect.statistics import Difference, Rate, paired
 
 KEYS = ("anyway", "output", "cluster")
@@ -22,11 +23,20 @@ KEYS = ("anyway", "output", "cluster")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished evaluation: its records by question, and the contract it kept (None in results of older versions)."""
+    """A finished evaluation.
+
+    Attributes:
+        records: the answers to each question, in the order of their draws.
+        values: what each question is worth: the mean over its answers; None where one of them could not be graded.
+        contract: the terms it kept; None in results of older versions.
+        clusters: what each question shares with others by its benchmark's own fields; None where they share nothing.
+    """
 
     path: Path
-    records: dict[str, dict[str, Any]]
+    records: dict[str, list[dict[str, Any]]]
+    values: dict[str, float | None]
     contract: dict[str, Any] | None
+    clusters: dict[str, str] | None = None
 
 
 def read_result(folder: str) -> Result:
@@ -41,8 +51,25 @@ def read_result(folder: str) -> Result:
         raise UserError(f"{folder} holds no answers", "the output folder of mmreflect eval", "check the path")
     if not result.is_file():
         raise UserError(f"the evaluation in {folder} is not finished", "a finished one", "start it again; it goes on")
-    records = {str(row["id"]): row for row in read_jsonl(samples)}
-    return Result(path, records, read_json(result).get("contract"))
+    records: dict[str, list[dict[str, Any]]] = {}
+    for row in read_jsonl(samples):
+        records.setdefault(str(row["id"]), []).append(row)
+    scored = path / "scored.jsonl"
+    verdicts: dict[str, list[float | None]] = {}
+    for row in read_jsonl(scored if scored.is_file() else samples):
+        verdicts.setdefault(str(row["id"]), []).append(value_of(row))
+    values = {name: _mean(verdicts.get(name, []), len(rows)) for name, rows in records.items()}
+    found = read_json(result)
+    clusters = None
+    if found.get("cluster") and scored.is_file():
+        clusters = {str(row["id"]): cluster_of(found["cluster"], row) for row in read_jsonl(scored)}
+    return Result(path, records, values, found.get("contract"), clusters)
+
+
+def _mean(values: Sequence[float | None], expected: int) -> float | None:
+    """Return the mean of all answers to a question; None where one has no verdict, or was not even asked for."""
+    graded = [value for value in values if value is not None]
+    return sum(graded) / expected if len(graded) == expected else None
 
 
 def compare(left: str, right: str, settings: Sequence[str]) -> dict[str, Any]:
@@ -50,7 +77,7 @@ def compare(left: str, right: str, settings: Sequence[str]) -> dict[str, Any]:
 
     Args:
         settings: `anyway=true` ranks results of different contracts; `cluster=KEY`: the fact that questions share
-            (`video`, `problem_index`), for the intervals; `output=FILE`: also written there as JSON.
+            (`video`, `problem_index`), for the intervals (a benchmark knows its own); `output=FILE`: written.
 
     Raises:
         UserError: a result is missing, none of the questions is in both, or the contracts differ: the terms are named.
@@ -72,12 +99,12 @@ def compare(left: str, right: str, settings: Sequence[str]) -> dict[str, Any]:
         raise UserError(
             f"{left} and {right} share no question", "two evaluations of the same questions", "check the two paths"
         )
-    clusters = [_cluster(first.records[name], given["cluster"]) for name in shared] if "cluster" in given else None
-    values = [[value_of(item.records[name]) for name in shared] for item in (first, second)]
+    clusters = _clusters(first, shared, given.get("cluster"))
+    values = [[item.values[name] for name in shared] for item in (first, second)]
     known = [place for place in range(len(shared)) if None not in (values[0][place], values[1][place])]
     before, after = ([float(side[place] or 0.0) for place in known] for side in values)
     difference = paired(before, after, clusters=None if clusters is None else [clusters[place] for place in known])
-    ledgers = [_ledger([item.records[name] for name in shared], clusters) for item in (first, second)]
+    ledgers = [_ledger(item, shared, clusters) for item in (first, second)]
     found = {
         "left": left,
         "right": right,
@@ -107,9 +134,17 @@ def _differing(one: Result, two: Result) -> list[str]:
 
 
 def value_of(record: dict[str, Any]) -> float | None:
-    """Return what a record is worth: its benchmark's score, or whether its final answer is right; None: not graded."""
-    value = record["score"] if "score" in record else record.get("final_correct")
+    """Return what an answer is worth: its benchmark's score or verdict, or the verifier's; None: not graded."""
+    key = next((name for name in ("score", "correct") if name in record), "final_correct")
+    value = record.get(key)
     return None if value is None else float(value)
+
+
+def _clusters(result: Result, shared: Sequence[str], key: str | None) -> list[str] | None:
+    """Return what the questions share: a fact of theirs that was named, else their benchmark's own fields."""
+    if key is not None:
+        return [_cluster(result.records[name][0], key) for name in shared]
+    return None if result.clusters is None else [result.clusters.get(name, name) for name in shared]
 
 
 def _cluster(record: dict[str, Any], key: str) -> str:
@@ -119,11 +154,14 @@ def _cluster(record: dict[str, Any], key: str) -> str:
     return str(facts[key])
 
 
-def _ledger(records: list[dict[str, Any]], clusters: Sequence[str] | None) -> Ledger | None:
-    """Return the ledger of some records; None where a benchmark's records have no first and final answers."""
-    if any("first_correct" not in record for record in records):
+def _ledger(result: Result, shared: Sequence[str], clusters: Sequence[str] | None) -> Ledger | None:
+    """Return the ledger of the shared questions; None where the records have no first and final answers."""
+    chosen = [(record, place) for place, name in enumerate(shared) for record in result.records[name]]
+    if any("first_correct" not in record for record, _ in chosen):
         return None
-    return ledger([entry_of(record) for record in records], clusters=clusters)
+    return ledger_of(
+        [record for record, _ in chosen], clusters=[clusters[place] for _, place in chosen] if clusters else None
+    )
 
 
 def _show(left: str, right: str, found: Difference, ledgers: Sequence[Ledger | None], whole: dict[str, Any]) -> None:

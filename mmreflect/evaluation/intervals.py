@@ -3,6 +3,7 @@
 Percentile bootstraps as in `statistics`; questions that share what `Benchmark.cluster` names are drawn together.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmreflect.evaluation.benchmark import Benchmark, Measure, Row, Scored
-from mmreflect.evaluation.rules.tables import MISSING, field_of
+from mmreflect.evaluation.rules.tables import MISSING, field_of, labels
 from mmreflect.statistics import RESAMPLES, draws
 
 Values = npt.NDArray[np.float64]
@@ -42,34 +43,29 @@ def intervals(
 
     Returns:
         name -> {value, low, high, n, clusters}, without the numbers that these rows do not give; and
-        facet -> label -> {value, low, high, n}, the values those of the first main number.
+        facet -> label -> {value, low, high, n}.
     """
     if not rows:
         return {}, {}
     sums = _Sums(_clusters(benchmark, rows))
     mains = {name: _columns(sums, measure, rows) for name, measure in benchmark.measures.items()}
-    first = next(iter(benchmark.measures.values()))
+    each = benchmark.each or next(iter(benchmark.measures.values()))
+    values = _values(each, rows)
     grouped = {
-        facet: {label: sums.add(members, first) for label, members in _members(rows, labels).items()}
-        for facet, labels in _groupings(benchmark).items()
+        facet: {label: sums.add(places, values) for label, places in _members(rows, read).items()}
+        for facet, read in _groupings(benchmark).items()
     }
     sums.draw()
-    scores = {
-        name: asdict(sums.interval(columns, benchmark.measures[name].scale))
-        for name, columns in mains.items()
-        if columns
-    }
+    scores = {name: sums.interval(mains[name], item.scale) for name, item in benchmark.measures.items() if mains[name]}
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for facet, columns_of in grouped.items():
-        made = {
-            label: sums.interval([column], first.scale) for label, column in columns_of.items() if column is not None
-        }
+    for facet, columns in grouped.items():
+        made = {label: sums.interval([column], each.scale) for label, column in columns.items() if column is not None}
         if made:
             found[facet] = {
                 label: {"value": item.value, "low": item.low, "high": item.high, "n": item.n}
                 for label, item in made.items()
             }
-    return scores, found
+    return {name: asdict(item) for name, item in scores.items()}, found
 
 
 def rows_without_cluster(benchmark: Benchmark, rows: Sequence[Scored]) -> int:
@@ -97,30 +93,30 @@ class _Sums:
         self._tops: list[Values] = []
         self._bottoms: list[Values] = []
 
-    def add(self, members: Sequence[tuple[int, Scored]], measure: Measure) -> int | None:
-        """Take up the mean of a measure's value over some rows, and return its place; None where none has the value."""
-        values = [(place, value) for place, item in members if (value := measure.value(item)) is not None]
-        if not values:
+    def add(self, places: Sequence[int], values: Values) -> int | None:
+        """Take up the mean of the values at some places, and return its column; None where none has a value."""
+        chosen = np.array(places, dtype=np.int64)
+        chosen = chosen[~np.isnan(values[chosen])]
+        if not len(chosen):
             return None
-        places = self._clusters[[place for place, _ in values]]
-        self._tops.append(np.bincount(places, [value for _, value in values], self._count))
-        self._bottoms.append(np.bincount(places, minlength=self._count).astype(float))
+        members = self._clusters[chosen]
+        self._tops.append(np.bincount(members, values[chosen], self._count).astype(float))
+        self._bottoms.append(np.bincount(members, minlength=self._count).astype(float))
         return len(self._tops) - 1
 
     def draw(self) -> None:
         """Resample all means."""
-        tops, bottoms = np.array(self._tops).T, np.array(self._bottoms).T
-        drawn = draws(self._count, 0)
-        blocks = [drawn[start : start + _BLOCK].astype(float) for start in range(0, RESAMPLES, _BLOCK)]
-        self._drawn = [np.concatenate([block @ sums for block in blocks]) for sums in (tops, bottoms)]
+        sums, drawn = np.array([*self._tops, *self._bottoms]).T, draws(self._count, 0)
+        blocks = [drawn[start : start + _BLOCK].astype(float) @ sums for start in range(0, RESAMPLES, _BLOCK)]
+        self._drawn = np.concatenate(blocks).T.copy()
 
     def interval(self, columns: Sequence[int], scale: float) -> Interval:
         """Return the interval of the unweighted mean of some means; resamples that lack one of them are left out."""
-        tops, bottoms = self._drawn
-        whole = (bottoms[:, columns] > 0).all(axis=1)
-        means = (tops[whole][:, columns] / bottoms[whole][:, columns]).mean(axis=1)
-        value = float(np.mean([self._tops[place].sum() / self._bottoms[place].sum() for place in columns]))
-        held = np.array([self._bottoms[place] for place in columns]).sum(axis=0)
+        tops, bottoms = self._drawn[columns], self._drawn[[len(self._tops) + column for column in columns]]
+        whole = (bottoms > 0).all(axis=0)
+        means = (tops[:, whole] / bottoms[:, whole]).mean(axis=0)
+        value = float(np.mean([self._tops[column].sum() / self._bottoms[column].sum() for column in columns]))
+        held = np.array([self._bottoms[column] for column in columns]).sum(axis=0)
         n, clusters = int(held.sum()), int((held > 0).sum())
         if clusters < 2 or not len(means):
             return Interval(scale * value, None, None, n, clusters)
@@ -128,33 +124,34 @@ class _Sums:
         return Interval(scale * value, scale * float(low), scale * float(high), n, clusters)
 
 
+def _values(measure: Measure, rows: Sequence[Scored]) -> Values:
+    """Return what each row adds; not a number where it is no part of the measure."""
+    found = (measure.value(item) for item in rows)
+    return np.array([math.nan if value is None else value for value in found], dtype=float)
+
+
 def _columns(sums: _Sums, measure: Measure, rows: Sequence[Scored]) -> list[int]:
     """Take up the means that a main number is the mean of; none where these rows do not give it."""
-    everything = list(enumerate(rows))
-    parts = {"": everything} if measure.over is None else _members(rows, measure.over)
+    parts = {"": list(range(len(rows)))} if measure.over is None else _members(rows, measure.over)
     if any(name not in parts for name in measure.groups):
         return []
+    values = _values(measure, rows)
     kept = measure.groups or tuple(parts)
-    return [column for name in kept if (column := sums.add(parts[name], measure)) is not None]
+    return [column for name in kept if (column := sums.add(parts[name], values)) is not None]
 
 
 def _groupings(benchmark: Benchmark) -> dict[str, Callable[[Row], Any]]:
-    """Return what labels a row has, by the facets' last names."""
-    made = {path.rpartition(".")[2]: _field(path) for path in benchmark.facets}
-    return {**made, **benchmark.groupings}
+    """Return what labels a row has, by name: of a facet with dots, the last."""
+    return dict(benchmark.groupings) or {path.rpartition(".")[2]: labels(path) for path in benchmark.facets}
 
 
-def _field(path: str) -> Callable[[Row], Any]:
-    return lambda row: None if (value := field_of(row, path)) is MISSING else value
-
-
-def _members(rows: Sequence[Scored], labels: Callable[[Row], Any]) -> dict[str, list[tuple[int, Scored]]]:
-    """Return the rows of each label with their places; a row stands in the group of each of its labels."""
-    found: dict[str, list[tuple[int, Scored]]] = {}
+def _members(rows: Sequence[Scored], read: Callable[[Row], Any]) -> dict[str, list[int]]:
+    """Return the places of the rows of each label; a row stands in the group of each of its labels."""
+    found: dict[str, list[int]] = {}
     for place, item in enumerate(rows):
-        given = labels(item.row)
+        given = read(item.row)
         for label in given if isinstance(given, list | tuple) else [] if given is None else [given]:
-            found.setdefault(str(label), []).append((place, item))
+            found.setdefault(str(label), []).append(place)
     return found
 
 

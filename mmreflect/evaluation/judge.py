@@ -5,6 +5,7 @@ receive what was read of the reply, and return fields for the rows, which the ru
 function of rows alone, whoever has judged them. The prompts are ours, written after the described protocols.
 """
 
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ ERROR = "judge_error"
 """The field of a row that the judge could not be asked about, or gave no usable reply on: why. It is not graded."""
 MARK = "judged_by"
 """The field of a row that a model was asked about: which model, with which prompt."""
+
+_MARKS = "\"'`*.()[]: \n"
+_LABEL = re.compile(r"^[a-z]+\**:")
 
 
 class UnusableReplyError(Exception):
@@ -87,8 +91,22 @@ class Judge:
         return hash_of(dict(self.prompts))
 
 
+def after_label(label: str) -> Callable[[str], str]:
+    """Return the reader of a reply of free text, which may repeat the label that the prompt ends with."""
+
+    def read(text: str) -> str:
+        bare = text.strip().removeprefix(label).strip()
+        if not bare:
+            raise ValueError("the reply is empty")
+        return bare
+
+    return read
+
+
 def word_of(words: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Return the reader of a reply that is, or begins with, one of these words; case and marks around it are ignored.
+    """Return the reader of a reply that is, or begins with, one of these words.
+
+    Case, marks around it, and a label before it ("Verdict: ") are ignored.
 
     Args:
         words: each in small letters, with what it stands for; of two that fit the longer one counts.
@@ -96,7 +114,7 @@ def word_of(words: Mapping[str, Any]) -> Callable[[str], Any]:
     ordered = sorted(words, key=len, reverse=True)
 
     def read(text: str) -> Any:
-        bare = text.strip().strip("\"'`*.()[]: \n").lower()
+        bare = _LABEL.sub("", text.strip().strip(_MARKS).lower()).lstrip(_MARKS)
         for word in ordered:
             if bare.startswith(word) and not bare[len(word) : len(word) + 1].isalnum():
                 return words[word]

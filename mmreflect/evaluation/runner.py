@@ -1,19 +1,21 @@
 """Evaluating a model: every question asked, every answer recorded, resumable after a kill without repeating one."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmreflect import console
 from mmreflect.answers.grade import grade, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
+from mmreflect.config import Component
+from mmreflect.evaluation.procedure import Procedure, read_rounds
 from mmreflect.files import append_jsonl, read_jsonl, write_jsonl
 from mmreflect.media.images import picture_pixels
 from mmreflect.records import Author, Group, Rollout, Sample, Stop, content_parts
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
 from mmreflect.rollouts.actions import FIRST_TRY, Engine, Environment, Sampling
-from mmreflect.rollouts.driver import roll_out
+from mmreflect.rollouts.rounds import chosen
 from mmreflect.statistics import Rate
 
 _CLIP_TOKENS = 1 << 14
@@ -21,10 +23,15 @@ _CLIP_TOKENS = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found: a record per answer, in the order of the questions, and the ledger over all."""
+    """What an evaluation found: a record per answer, in the order of the questions, and the ledger over all.
+
+    Attributes:
+        procedure: what stages and a decoding did; empty where there are none.
+    """
 
     records: list[dict[str, Any]]
     ledger: Ledger
+    procedure: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -38,6 +45,8 @@ def evaluate(
     batch_size: int = 64,
     file: Path | None = None,
     label: str = "questions",
+    stages: Sequence[Component] = (),
+    decoding: Component | None = None,
 ) -> Evaluation:
     """Ask every question `n` times and read the answers into the ledger.
 
@@ -49,13 +58,15 @@ def evaluate(
         file: JSONL that records are appended to batch by batch, put into the order of the questions at the end; what it
             already holds is not asked again.
         seed: of the draws when `sampling.temperature` is above 0, and of the confidence intervals.
+        stages, decoding: what else answers the question, see `Procedure`.
     """
+    procedure = Procedure(engine, environment, sampling, stages, decoding)
     known = {key_of(item): item for item in read_jsonl(file)} if file and file.is_file() else {}
     wanted = [(sample.id, draw) for sample in samples for draw in range(n)]
     with console.progress_bar(label, len(wanted)) as bar:
         for batch in _batches(longest_first(samples), max(1, batch_size // n)):
             if any((sample.id, draw) not in known for sample in batch for draw in range(n)):
-                groups = roll_out(engine, environment, batch, n, sampling, seed)
+                groups = procedure(batch, n, seed)
                 asked = [record(group, engine, draw) for group in groups for draw in range(n)]
                 fresh = {key_of(item): item for item in asked if key_of(item) not in known}
                 if file:
@@ -69,7 +80,7 @@ def evaluate(
     if failed:
         first, count = failed[0]["facts"].get("error"), console.count(len(failed), "answer")
         console.say(f"[yellow]{count} could not be asked for[/]; the first: {first}")
-    return Evaluation(records, ledger_of(records, seed))
+    return Evaluation(records, ledger_of(records, seed), procedure.done(records))
 
 
 def key_of(record: dict[str, Any]) -> tuple[str, int]:
@@ -106,10 +117,16 @@ def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]
 
 
 def record(group: Group, engine: Engine, draw: int = 0) -> dict[str, Any]:
-    """Return the record of one of a group's rollouts: the question, the answer, and its place in the ledger."""
+    """Return the record of one of a group's rollouts: the question, the answer, and its place in the ledger.
+
+    Where the answer took several rounds its `text` is that of the final one; all of them are in its facts.
+    """
     sample, rollout = group.sample, group.rollouts[draw]
     spec = spec_of(sample.facts)
     read = entry(rollout.text, sample.gold, len(rollout.token_ids), prefix_lengths(rollout, engine), spec)
+    final = chosen(rollout)
+    if final is not None:
+        read = read_rounds(read, rollout.facts, sample.gold, spec)
     if FIRST_TRY in rollout.probes:
         read = _with_first_try(read, rollout.probes[FIRST_TRY].text, sample.gold, spec)
     if rollout.stop is Stop.ERROR:  # it was never asked: neither right nor wrong
@@ -120,7 +137,7 @@ def record(group: Group, engine: Engine, draw: int = 0) -> dict[str, Any]:
         "question": sample.question,
         "media": [asdict(media) for media in rollout.media],
         "gold": sample.gold,
-        "text": rollout.text,
+        "text": rollout.text if final is None else final["text"],
         "stop": str(rollout.stop),
         **asdict(read),
         "segments": segments(rollout, engine),

@@ -4,9 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mmreflect.components import EngineOption, EnvironmentOption, default
+from mmreflect.components import DecodingOption, EngineOption, EnvironmentOption, StageOption, default
 from mmreflect.config import config
 from mmreflect.errors import UserError
+from mmreflect.evaluation import procedure
+from mmreflect.evaluation.speaking import check_speaker, speaker_mark
 from mmreflect.models import ModelOption
 from mmreflect.records import Count
 from mmreflect.rollouts.actions import Sampling
@@ -20,7 +22,9 @@ class AskingConfig:
         model: None where the engine speaks with one behind a server.
         temperature: 0 is greedy.
         max_new_tokens: limit of one reply; `budget`: of a whole answer, with everything that an environment shows in
-            between; None is `max_new_tokens`.
+            between; None is `max_new_tokens`, and each further round of a stage may be as long.
+        stages: what follows on the answers, in order: rethink, self_consistency, leap, reflect_vote, principles.
+        decoding: what has a say in every token: cyclic_reflex, early_stop, truncate_reflection; None: nothing.
         num_generations: answers per question, for pass@k; more than one needs a temperature above 0.
         batch_size: answers that are asked for and written together.
     """
@@ -29,6 +33,8 @@ class AskingConfig:
     model: ModelOption | None = None
     environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
     engine: EngineOption = Field(default_factory=lambda: default("engine", "transformers"))
+    stages: list[StageOption] = Field(default_factory=list)
+    decoding: DecodingOption | None = None
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0
@@ -44,12 +50,17 @@ class AskingConfig:
         return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens, self.budget)
 
 
-def check_sampling(asked: AskingConfig) -> None:
-    """Check the settings of decoding against each other.
+def check_asking(asked: AskingConfig) -> None:
+    """Check what can be known before anything is loaded: model, engine, and the settings of decoding.
 
     Raises:
-        UserError: several greedy answers are asked for, which would all be the same.
+        UserError: the model or the engine cannot be used, or lacks what the stages need; or several greedy answers are
+            asked for, which would all be the same.
     """
+    check_speaker(asked.engine, asked.model)
+    procedure.check(
+        asked.engine, asked.environment, asked.stages, asked.decoding, asked.temperature, asked.max_new_tokens
+    )
     if asked.num_generations > 1 and asked.temperature == 0:
         raise UserError(
             f"num_generations={asked.num_generations} with temperature=0: all answers to a question would be the same",
@@ -58,12 +69,23 @@ def check_sampling(asked: AskingConfig) -> None:
         )
 
 
-def decoding_line(asked: AskingConfig) -> str:
+def asking_marks(asked: AskingConfig) -> dict[str, str]:
+    """Return marks of who answers and by which files, so that a retrained model makes another run."""
+    return {"model": speaker_mark(asked.engine, asked.model), **procedure.marks(asked.decoding)}
+
+
+def who(asked: AskingConfig) -> str:
+    """Say who is asked."""
+    return asked.model.path if asked.model else f"engine {asked.engine.name}"
+
+
+def decoding_lines(asked: AskingConfig) -> dict[str, str]:
     """Say in a plan how the model will speak."""
     greedy = asked.temperature == 0
     drawn = "greedy" if greedy else f"temperature {asked.temperature:g}, top_p {asked.top_p:g}"
     each = f", {asked.num_generations} answers each" if asked.num_generations > 1 else ""
-    return f"{drawn}, at most {asked.max_new_tokens:,} new tokens{each}"
+    line = f"{drawn}, at most {asked.max_new_tokens:,} new tokens{each}"
+    return {"decoding": line, **procedure.plan_lines(asked.stages, asked.decoding)}
 
 
 def decoding_terms(asked: AskingConfig) -> dict[str, Any]:
@@ -76,4 +98,5 @@ def decoding_terms(asked: AskingConfig) -> dict[str, Any]:
     }
     if asked.temperature:
         terms |= {"top_p": asked.top_p, "top_k": asked.top_k, "seed": asked.seed}
-    return terms | ({"num_generations": asked.num_generations} if asked.num_generations > 1 else {})
+    terms |= {"num_generations": asked.num_generations} if asked.num_generations > 1 else {}
+    return terms | procedure.terms(asked.stages, asked.decoding)

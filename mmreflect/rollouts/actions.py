@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
-from mmreflect.records import Media, Reply, Sample, Turn
+from mmreflect.decoding import Decoding
+from mmreflect.records import Author, Media, Reply, Sample, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Observe:
     Attributes:
         afresh: forget everything so far: what follows is said with nothing but `history` and this turn in view.
         history: turns before this one (a system turn, earlier turns); only in the first `Observe` or one `afresh`.
+        begin: words that are put in the model's mouth as the beginning of its reply.
     """
 
     content: Sequence[str | Media]
@@ -34,6 +36,7 @@ class Observe:
     role: str = "user"
     history: Sequence[Turn] = ()
     afresh: bool = False
+    begin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,13 @@ class Continue:
     Attributes:
         text: the words, tokenised on their own and spliced in token space.
         keep: how many tokens of the last reply are kept; None keeps all but its end token.
+        author: `ENVIRONMENT` for words that are somebody else's, shown in the middle of a reply.
     """
 
     text: str
     stage: str
     keep: int | None = None
+    author: Author = Author.FORCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class Sampling:
         max_new_tokens: limit of one reply.
         budget: limit of a whole rollout, inserted tokens included; None is `max_new_tokens`.
         max_turns: replies of one rollout at most, for environments that would never stop.
+        decoding: what watches every reply but those on the side; only for engines with the capability.
     """
 
     temperature: float = 1.0
@@ -111,6 +117,7 @@ class Sampling:
     max_new_tokens: int = 256
     budget: int | None = None
     max_turns: int = 32
+    decoding: Decoding | None = None
 
     @property
     def total(self) -> int:
@@ -127,6 +134,8 @@ class Request:
         token_ids: what has been said and shown since.
         media: every medium in both, in token order.
         seed: of this reply alone, so that it does not depend on what else is in the batch.
+        question: the sample's, for a decoding.
+        turn: how many of the last `token_ids` the turn holds already, where a reply goes on; for a decoding.
     """
 
     sample_id: str
@@ -135,13 +144,21 @@ class Request:
     media: Sequence[Media]
     max_new_tokens: int
     seed: int
+    question: str = ""
+    turn: int = 0
+
+    @property
+    def said(self) -> Sequence[int]:
+        """What the turn holds already."""
+        return self.token_ids[len(self.token_ids) - self.turn :]
 
 
 class Engine(Protocol):
     """Something that speaks in tokens.
 
     Capabilities: `tokens` (ids in, ids out), `continue` (goes on from the middle of a reply), `media` (pictures and
-    video), `policy` (what speaks is the model that is trained). Each engine's module names its own as `CAPABILITIES`.
+    video), `policy` (what speaks is the model that is trained), `decoding` (obeys `Sampling.decoding`). Each engine's
+    module names its own as `CAPABILITIES`.
     `end_ids` all end a turn; `end_id` is the one that the chat template writes.
     """
 

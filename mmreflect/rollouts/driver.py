@@ -6,8 +6,10 @@ for the model are answered together, round by round, until none is left.
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, TypeVar
 
+from mmreflect.decoding import follow
 from mmreflect.errors import UserError
 from mmreflect.records import Author, Group, Media, Reply, Restart, Rollout, Sample, Stop, Turn
 from mmreflect.rollouts.actions import (
@@ -36,6 +38,7 @@ class Episode:
         self.context = Context(python_rng(seed, "environment"), progress)
         self.rollout: Rollout | None = None
         self.error: str | None = None
+        self.reply_start: int | None = None
         self.refused: UserError | None = None
         self.pending: Action | None = self._guarded(lambda: self._begin(environment))
         self.opening = self.pending
@@ -124,20 +127,34 @@ class Driver:
         self._ask_aside(asides)
         asked = [episode for episode in waiting if episode not in asides and _shown(episode, self._apply)]
         requests = [self._request(episode) for episode in asked]
-        for episode, reply in zip(asked, self.engine.generate(requests, self.sampling), strict=True):
+        replies = self.engine.generate(requests, self.sampling)
+        for episode, request, reply in zip(asked, requests, replies, strict=True):
             rollout, action = _rollout(episode), episode.pending
             assert isinstance(action, Observe | Continue)
-            rollout.append(reply.token_ids, Author.MODEL, action.stage)
+            episode.reply_start = len(rollout.token_ids)
+            self._append(rollout, request, reply, action.stage)
             rollout.stop = reply.stop
             episode.answer(reply)
         return [episode for episode in episodes if episode.pending is not None]
+
+    def _append(self, rollout: Rollout, request: Request, reply: Reply, stage: str) -> None:
+        """Write a reply; what a decoding did in it is read off by following it again."""
+        if self.sampling.decoding is None:
+            rollout.append(reply.token_ids, Author.MODEL, stage)
+            return
+        followed = follow(self.sampling.decoding.watch(request.question, request.said), reply.token_ids)
+        for forced, places in groupby(range(len(reply.token_ids)), key=lambda place: followed.forced[place]):
+            tokens = [reply.token_ids[place] for place in places]
+            rollout.append(tokens, Author.FORCED if forced else Author.MODEL, stage)
+        known = rollout.facts.get("decoding", {})
+        rollout.facts["decoding"] = {name: known.get(name, 0) + count for name, count in followed.facts.items()}
 
     def _ask_aside(self, episodes: Sequence[Episode]) -> None:
         """Ask the probes greedily; their rollouts stay as they are."""
         made = [(episode, _shown(episode, self._aside)) for episode in episodes]
         episodes = [episode for episode, request in made if request is not None]
         requests = [request for _, request in made if request is not None]
-        greedy = replace(self.sampling, temperature=0.0)
+        greedy = replace(self.sampling, temperature=0.0, decoding=None)
         for episode, reply in zip(episodes, self.engine.generate(requests, greedy), strict=True):
             assert isinstance(episode.pending, Probe)
             _rollout(episode).probes[episode.pending.name] = reply
@@ -161,13 +178,14 @@ class Driver:
         rollout, action = _rollout(episode), episode.pending
         assert isinstance(action, Observe | Continue)
         inserted: list[int] = []
+        begin: list[int] = []
         media: list[Media] = []
         author = Author.FORCED
         length = len(rollout.token_ids)
         restart: Restart | None = None
         if isinstance(action, Continue):
-            inserted = self.engine.tokenize(action.text)
-            length = _kept(rollout, action.keep, self.engine.end_ids)
+            inserted, author = self.engine.tokenize(action.text), action.author
+            length = _kept(rollout, action.keep, self.engine.end_ids, episode.reply_start)
         elif action is not episode.opening:
             author = Author.ENVIRONMENT
             turn = Turn(action.role, action.content)
@@ -177,11 +195,14 @@ class Driver:
                 media = media_of([*action.history, turn])
             else:
                 inserted, media = self._turn_ids(rollout, turn), media_of([turn])
-        if length + len(inserted) >= self.sampling.total:
+        if isinstance(action, Observe) and action.begin:
+            begin = self.engine.tokenize(action.begin)
+        if length + len(inserted) + len(begin) >= self.sampling.total:
             rollout.stop, episode.pending = Stop.BUDGET, None
             return False
         rollout.keep(length)
         rollout.append(inserted, author, action.stage)
+        rollout.append(begin, Author.FORCED, action.stage)
         rollout.media.extend(media)
         rollout.restarts += [restart] if restart else []
         return True
@@ -198,7 +219,11 @@ class Driver:
         limit = min(self.sampling.max_new_tokens, room)
         seed = derive_seed(episode.seed, "reply", episode.turn)
         view = rollout.stretches()[-1]
-        return Request(episode.sample.id, view.prompt_ids, rollout.token_ids[view.start :], view.media, limit, seed)
+        request = Request(episode.sample.id, view.prompt_ids, rollout.token_ids[view.start :], view.media, limit, seed)
+        if self.sampling.decoding is None:
+            return request
+        turn = len(rollout.token_ids) - _turn_start(rollout, view.start, self.engine.end_ids)
+        return replace(request, question=episode.sample.question, turn=turn)
 
     def finish(self, episodes: Sequence[Episode]) -> list[Rollout]:
         """Decode the finished rollouts."""
@@ -264,14 +289,30 @@ def _rollout(episode: Episode) -> Rollout:
     return episode.rollout
 
 
-def _kept(rollout: Rollout, keep: int | None, end_ids: frozenset[int]) -> int:
-    """Return how many tokens stay: the kept part of the last reply, never its end token."""
+def _turn_start(rollout: Rollout, start: int, end_ids: frozenset[int]) -> int:
+    """Return where the turn that is spoken began: after the last turn that was shown, or where the stretch began.
+
+    What was shown in the middle of a turn begins after no end token and holds none.
+    """
+    for span in reversed(rollout.spans):
+        shown = rollout.token_ids[max(span.start - 1, start) : span.end]
+        if span.end > start and span.author is Author.ENVIRONMENT and any(token in end_ids for token in shown):
+            return span.end
+    return start
+
+
+def _kept(rollout: Rollout, keep: int | None, end_ids: frozenset[int], reply_start: int | None) -> int:
+    """Return how many tokens stay: the kept part of the last reply, never its end token.
+
+    Args:
+        reply_start: where the last reply began; None: with the last span.
+    """
     ended = bool(rollout.token_ids) and rollout.token_ids[-1] in end_ids
     without_end = len(rollout.token_ids) - ended
     if keep is None:
         return without_end
     start = rollout.spans[-1].start if rollout.spans else 0
-    return min(start + keep, without_end)
+    return min((start if reply_start is None else reply_start) + keep, without_end)
 
 
 def roll_out(
@@ -311,21 +352,40 @@ def resume(
 
     A rollout whose budget leaves no room comes back unchanged but for `stop`, which says so.
     """
+    samples = [Sample(rollout.sample_id, []) for rollout in rollouts]
+    seeds = [derive_seed(seed, rollout.sample_id, place) for place, rollout in enumerate(rollouts)]
+    return go_on(engine, samples, rollouts, actions, sampling, seeds)
+
+
+def go_on(
+    engine: Engine,
+    samples: Sequence[Sample],
+    rollouts: Sequence[Rollout],
+    actions: Sequence[Action],
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> list[Rollout]:
+    """Let finished rollouts go on with one more action each; copies come back, as `resume` describes.
+
+    A probe's reply is found in the copy's `probes`.
+
+    Args:
+        samples: of the rollouts, for what goes by their questions.
+        seeds: one per rollout.
+    """
     driver = Driver(engine, sampling)
     episodes = []
-    for place, (rollout, action) in enumerate(zip(rollouts, actions, strict=True)):
-        episode = Episode(
-            Sample(rollout.sample_id, []), _one_action(action), derive_seed(seed, rollout.sample_id, place)
-        )
+    for sample, rollout, action, seed in zip(samples, rollouts, actions, seeds, strict=True):
+        episode = Episode(sample, _one_action(action), seed)
+        episode.opening = None  # the action is one more, not the first
         episode.rollout = Rollout.from_json(rollout.to_json())
         episode.rollout.score = None
-        episode.pending = action
         episodes.append(episode)
     driver.step(episodes)
     return driver.finish(episodes)
 
 
-def _one_action(action: Continue) -> Environment:
+def _one_action(action: Action) -> Environment:
     def environment(sample: Sample, context: Context) -> Generator[Action, Reply, dict[str, Any]]:
         yield action
         return {}

@@ -40,7 +40,7 @@ def play(environment: Environment, sample: Sample, answer: Callable[[Action], st
         while True:
             if not isinstance(action, Observe | Probe):
                 raise TypeError(f"{type(action).__name__} has no place in a transcript")
-            text = answer(action)
+            text = (action.begin if isinstance(action, Observe) else "") + answer(action)
             reply = Turn("assistant", [text])
             if isinstance(action, Observe):
                 if action.afresh or not transcript.conversations:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import replicas
 
 from mmreflect import recipes
 from mmreflect.cli import main
 from mmreflect.evaluation.benchmark import Reading, Response, Row
+from mmreflect.evaluation.releases import Release, ReleaseConfig, open_release
 from mmreflect.evaluation.rescore import response_of
 from mmreflect.records import Media
 
@@ -66,3 +68,31 @@ class Shelf:
 @pytest.fixture
 def shelf() -> type[Shelf]:
     return Shelf
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Miniature releases of all benchmarks, in folders of their own."""
+    folder = tmp_path_factory.mktemp("releases")
+    replicas.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def release_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("release_cache")
+
+
+@pytest.fixture
+def open_replica(releases: Path, release_cache: Path) -> Callable[..., Release]:
+    """Open a replica by its folder's name, with four frames a video."""
+
+    def opened(name: str, **settings: Any) -> Release:
+        known = recipes.names("benchmark")
+        benchmark = name if name in known else name.rpartition("_")[0]
+        leaf = recipes.load("benchmark", benchmark).BENCHMARK
+        return open_release(
+            leaf, ReleaseConfig(**{"source": str(releases / name), **settings}), cache=release_cache, max_frames=4
+        )
+
+    return opened

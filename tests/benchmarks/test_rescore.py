@@ -190,7 +190,7 @@ assert main(["eval", "rescore", "mmmu_pro", {responses!r}, "output={tmp_path / "
 
 def test_every_benchmark_states_an_official_rule_and_its_release() -> None:
     leaves = {name: recipes.load("benchmark", name) for name in recipes.names("benchmark") if name != "dataset"}
-    assert len(leaves) == 19
+    assert len(leaves) == 20
     for name, leaf in leaves.items():
         benchmark = leaf.BENCHMARK
         assert isinstance(benchmark, Benchmark) and benchmark.name == name

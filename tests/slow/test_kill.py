@@ -146,3 +146,29 @@ def test_grpo_with_replay_and_forced_rethinking(cold_start: Path, tmp_path: Path
 
 
 pytestmark = pytest.mark.slow
+
+
+def test_a_benchmark(cold_start: Path, tmp_path: Path) -> None:
+    """Killed between batches and while scoring: no question is asked twice, and every file ends the same."""
+    script = Path(__file__).parent.parent / "benchmarks/replicas.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "releases"), "mathvista"], check=True)
+    tree = {
+        "benchmark": "mathvista", "output": "x", "model": str(cold_start / "sft/model"), "release": {"source": str(tmp_path / "releases/mathvista")},
+        "max_new_tokens": 48, "batch_size": 2, "num_generations": 2, "temperature": 1.0,
+    }  # fmt: skip
+    file = write(tmp_path / "eval.json", tree)
+    run_whole("eval", file, tmp_path / "whole")
+    assert run_with_kills("eval", file, tmp_path / "cut", "samples.jsonl", 1, random.Random(3)) == 1
+    kept = (tmp_path / "whole/samples.jsonl").read_bytes()
+    for place, cut in enumerate((200, len(kept) // 2, len(kept) - 3)):  # a kill in the middle of a line
+        folder = tmp_path / f"cut{place}"
+        folder.mkdir()
+        for name in ("config.yaml", "run.json"):
+            text = (tmp_path / "whole" / name).read_text()
+            (folder / name).write_text(text.replace(str(tmp_path / "whole"), str(folder)))
+        (folder / "samples.jsonl").write_bytes(kept[:cut])
+        run_whole("eval", file, folder)
+        assert content(folder) == content(tmp_path / "whole") | {"run.json": content(folder)["run.json"]}
+    assert content(tmp_path / "whole") == content(tmp_path / "cut")
+    results = [json.loads((tmp_path / name / "result.json").read_text()) | {"seconds": 0} for name in ("whole", "cut")]
+    assert results[0] == results[1]

@@ -64,14 +64,21 @@ def _unpack(parts: Sequence[Path], target: Path, below: Path) -> None:
         else:
             with io.BufferedReader(_Joined(parts)) as file, tarfile.open(fileobj=file, mode="r|*") as packed:
                 packed.extractall(inside, filter="data")
-        if not target.is_dir():
-            os.replace(partial, target)
+        _settle(partial, target)
     except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise UserError(
             f"the archive cannot be unpacked: {parts[0]} ({error})", "a whole zip or tar file", "download it again"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _settle(partial: Path, target: Path) -> None:
+    try:
+        os.replace(partial, target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster
+            raise
 
 
 class _Joined(io.RawIOBase):

@@ -1,7 +1,7 @@
 """Releases on the Hub: tables through `datasets`, pictures left as bytes; other files as they are."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import Source
 from mmreflect.files import content_mark
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])")
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -35,18 +35,18 @@ class HubTable:
         content = commits or {content_mark(name) for name in sorted(files)} or {table._fingerprint}
         self.mark = f"{hub}@{'+'.join(sorted(content))}"
 
-    def records(self, without: Collection[str]) -> Iterator[dict[str, Any]]:
-        """Yield the rows in order as plain values, a picture as `{bytes, path}`."""
-        kept = [name for name in self._table.column_names if name not in without]
+    def records(self, *, bare: bool) -> Iterator[dict[str, Any]]:
+        """Yield the rows in order as plain values, a picture as `{bytes, path}`, or without pictures if `bare`."""
+        kept = [name for name, kind in self._table.features.items() if not (bare and "Image(" in repr(kind))]
         yield from self._table.select_columns(kept)
 
 
 def _undecoded(feature: Any) -> Any:
-    """Return a feature with its pictures left as bytes, whichever way they are nested in lists."""
+    """Return a feature with its pictures and videos left as bytes, however they are nested in lists."""
     import datasets
 
-    if isinstance(feature, datasets.Image):
-        return datasets.Image(decode=False)
+    if isinstance(feature, datasets.Image | datasets.Video):
+        return type(feature)(decode=False)
     if isinstance(feature, datasets.List):
         return datasets.List(_undecoded(feature.feature), length=feature.length)
     return feature

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.evaluation.benchmark import Source
-from mmreflect.evaluation.releases.tables import is_table
+from mmreflect.evaluation.releases.tables import SUFFIXES, is_table
 
 _OF_CONFIG = (
     *("{config}/{split}-*", "{config}/{split}.*", "{config}/{split}/*", "{config}/data/{split}-*", "{config}/data-*"),
@@ -78,7 +78,10 @@ def _alone(folder: Path, source: Source, split: str) -> tuple[Path, ...]:
 
 
 def _matching(folder: Path, pattern: str) -> tuple[Path, ...]:
-    return tuple(sorted(path for path in folder.glob(pattern) if is_table(path)))
+    """Return the tables of one type: some releases hold the same rows as parquet and as JSON."""
+    found = sorted(path for path in folder.glob(pattern) if is_table(path))
+    kinds = [kind for kind in SUFFIXES if any(path.suffix == kind for path in found)]
+    return tuple(path for path in found if path.suffix == kinds[0])
 
 
 def _known_splits(folder: Path, source: Source) -> Iterator[str]:

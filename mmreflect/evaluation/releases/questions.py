@@ -1,9 +1,10 @@
 """Rows of a release as questions: an item to score, a sample to ask, and the row that scoring needs."""
 
-import datetime
-import math
+import functools
+import itertools
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from mmreflect import console
 from mmreflect.data.loading import Quarantined
 from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import BadField, Column, Item, MissingField, Row
-from mmreflect.evaluation.releases.release import Release, name_of
-from mmreflect.files import to_json, write_jsonl
-from mmreflect.records import Media, Message, Sample, Turn
+from mmreflect.evaluation.releases.release import Release, id_of
+from mmreflect.evaluation.releases.samples import NOTHING, plain, sample_of
+from mmreflect.files import write_jsonl
+from mmreflect.records import Sample
 
+BATCH_ROWS = 64
+"""Rows that are in memory with their pictures at once."""
 _FIRST = 3
-_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +74,15 @@ def questions(release: Release, report: Path | None = None) -> Questions:
     asked: list[Question] = []
     aside: list[Quarantined] = []
     seen: Counter[str] = Counter()
-    for row in release.rows():
-        name = name_of(release.benchmark, row)
-        try:
-            found = question_of(release, row)
-        except (UserError, BadField) as error:
-            reason = error.given if isinstance(error, UserError) else str(error)
-            aside.append(Quarantined(name.partition(" ")[2].strip("'"), reason))
-            continue
-        except MissingField as error:
-            aside.append(Quarantined(name.partition(" ")[2].strip("'"), f"no {' or '.join(map(repr, error.names))}"))
-            continue
-        seen[found.id] += 1
-        asked.append(found)
+    rows = release.rows()
+    with ThreadPoolExecutor() as pool:
+        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            for found in pool.map(functools.partial(_tried, release), batch):
+                if isinstance(found, Quarantined):
+                    aside.append(found)
+                else:
+                    seen[found.id] += 1
+                    asked.append(found)
     if twice := [name for name, number in seen.items() if number > 1]:
         listed = ", ".join(map(repr, twice[:_FIRST]))
         raise UserError(
@@ -95,6 +94,19 @@ def questions(release: Release, report: Path | None = None) -> Questions:
     return Questions(asked, aside, dict(release.left_out))
 
 
+def _tried(release: Release, row: Row) -> Question | Quarantined:
+    try:
+        return question_of(release, row)
+    except (UserError, BadField, MissingField) as error:
+        return Quarantined(id_of(release.benchmark, row), _reason(error))
+
+
+def _reason(error: UserError | BadField | MissingField) -> str:
+    if isinstance(error, MissingField):
+        return f"no {' or '.join(map(repr, error.names))}"
+    return error.given if isinstance(error, UserError) else str(error)
+
+
 def question_of(release: Release, row: Row) -> Question:
     """Return the question of one row.
 
@@ -103,63 +115,15 @@ def question_of(release: Release, row: Row) -> Question:
         BadField, MissingField: the row holds what the benchmark never has, or lacks what its prompt needs.
     """
     item = release.benchmark.item(row, release.files, release.style)
-    turns, prefill = split_prefill(item.turns)
-    facts = {key: value for key, value in plain(item.facts).items() if value is not None}
-    if prefill:
-        facts["prefill"] = prefill
-    messages, media = messages_of(turns)
-    gold = item.gold if isinstance(item.gold, str) or item.gold is None else to_json(plain(item.gold))
-    sample = Sample(item.id, messages, media, gold, facts=facts)
+    sample, prefill = sample_of(item)
     return Question(item.id, item, sample, plain_row(row, release.benchmark.columns, item.id), prefill)
-
-
-def split_prefill(turns: Sequence[Turn]) -> tuple[Sequence[Turn], str]:
-    """Return the turns without an assistant's turn at their end, and its text."""
-    *before, last = turns
-    if last.role != "assistant":
-        return turns, ""
-    return before, "".join(part for part in last.content if isinstance(part, str))
-
-
-def messages_of(turns: Sequence[Turn]) -> tuple[list[Message], list[Media]]:
-    """Return turns as messages, with their media in the order of the placeholders."""
-    media = [part for turn in turns for part in turn.content if isinstance(part, Media)]
-    messages = [
-        {
-            "role": turn.role,
-            "content": [
-                {"type": part.kind} if isinstance(part, Media) else {"type": "text", "text": part}
-                for part in turn.content
-            ],
-        }
-        for turn in turns
-    ]
-    return messages, media
 
 
 def plain_row(row: Row, columns: Sequence[Column], name: str) -> dict[str, Any]:
     """Return a row as plain JSON values, without pictures, under its question's id."""
     pictures = {column.name for column in columns if column.kind == "picture"}
     made = {key: plain(value) for key, value in row.items() if key not in pictures}
-    return {"id": name} | {key: value for key, value in made.items() if value is not _NOTHING and key != "id"}
-
-
-def plain(value: Any) -> Any:
-    """Return a value in the form that JSON has; NaN and infinity become None, and bytes and pictures are left out."""
-    if isinstance(value, dict):
-        if isinstance(value.get("bytes"), bytes):
-            return _NOTHING
-        pairs = {str(key): plain(item) for key, item in value.items()}
-        return {key: item for key, item in pairs.items() if item is not _NOTHING}
-    if isinstance(value, list | tuple):
-        return [item for item in map(plain, value) if item is not _NOTHING]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    return _NOTHING
+    return {"id": name} | {key: value for key, value in made.items() if value is not NOTHING and key != "id"}
 
 
 def _tell(release: Release, asked: Sequence[Question], aside: Sequence[Quarantined], report: Path | None) -> None:

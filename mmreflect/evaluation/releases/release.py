@@ -4,13 +4,14 @@ import functools
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmreflect.errors import UserError, unknown_name
-from mmreflect.evaluation.benchmark import Benchmark, LeftOutError, Place, Row, check_row
+from mmreflect import console
+from mmreflect.errors import UserError, nearest, unknown_name
+from mmreflect.evaluation.benchmark import BadField, Benchmark, LeftOutError, MissingField, Place, Row, check_row
 from mmreflect.evaluation.releases import hub as on_hub
 from mmreflect.evaluation.releases.layout import PartFiles, find_parts, wanted_configs, wanted_split
 from mmreflect.evaluation.releases.settings import ReleaseConfig
@@ -20,11 +21,11 @@ from mmreflect.evaluation.releases.tables import Keyed, read_records, read_tree
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One configuration and split: `read` yields its records with their keys, without the columns that it is given."""
+    """One configuration and split: `read` yields its records with their keys, without columns of bytes if so told."""
 
     config: str
     split: str
-    read: Callable[[Collection[str]], Keyed]
+    read: Callable[[bool], Keyed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,7 @@ class Release:
         Raises:
             UserError: a file cannot be read.
         """
-        pictures = {column.name for column in self.benchmark.columns if column.kind == "picture"}
-        return sum(1 for _ in self._picked(pictures))
+        return sum(1 for _ in self._picked(bare=True))
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows that are asked, in order and checked; one that has no id is numbered.
@@ -71,9 +71,9 @@ class Release:
             UserError: a file cannot be read, there are no rows at all, or one lacks a column or holds another type.
         """
         empty = True
-        for row in self._picked(()):
+        for row in self._picked(bare=False):
             empty = False
-            check_row(row, self.benchmark.columns, f"{self.where}, {name_of(self.benchmark, row)}")
+            check_row(row, self.benchmark.columns, f"{self.where}, row {id_of(self.benchmark, row)!r}")
             yield row
         if empty:
             part = self.settings.shard is not None
@@ -83,21 +83,23 @@ class Release:
                 "check the path and the split",
             )
 
-    def _picked(self, without: Collection[str]) -> Iterator[Row]:
+    def _picked(self, *, bare: bool) -> Iterator[Row]:
         self.left_out.clear()
-        for place, row in enumerate(self._all(without)):
+        for place, row in enumerate(self._all(bare)):
             if self.settings.ends(place):
                 return
             if self.settings.picks(place):
                 yield row
 
-    def _all(self, without: Collection[str]) -> Iterator[Row]:
+    def _all(self, bare: bool) -> Iterator[Row]:
+        names = {"id", *self.benchmark.recorded.id}
+        has_ids = any(column.name in names for column in self.benchmark.columns)
         for part in self.parts:
             numbers = itertools.count()
-            for number, (key, record) in enumerate(part.read(without)):
+            for number, (key, record) in enumerate(part.read(bare)):
                 place = Place(part.config, part.split, key, number, self.beside)
                 for row in self._made(record, place):
-                    if not any(row.get(name) is not None for name in ("id", *self.benchmark.recorded.id)):
+                    if not has_ids and all(row.get(name) is None for name in names):
                         row["id"] = f"{part.config or part.split}-{next(numbers)}"
                     yield row
 
@@ -106,16 +108,22 @@ class Release:
         if self.benchmark.rows is None:
             yield row
             return
+        where = f"{self.where}, record {place.number + 1}{f' of {place.config!r}' if place.config else ''}"
         try:
             yield from self.benchmark.rows(row, place)
         except LeftOutError as error:
             self.left_out[str(error)] += 1
+        except BadField as error:
+            raise UserError(f"{where}: {error}", f"a record of {self.benchmark.name}", "correct it") from None
+        except MissingField as error:
+            close = nearest(error.names[0], list(row))
+            do = f"did you mean {error.names[0]!r} where it says {close!r}?" if close else f"it has {', '.join(row)}"
+            raise UserError(f"{where}: no {error.names[0]!r}", f"a record of {self.benchmark.name}", do) from None
 
 
-def name_of(benchmark: Benchmark, row: Row) -> str:
-    """Return what a row is called in messages."""
-    key = next((key for key in (*benchmark.recorded.id, "id") if row.get(key) is not None), "id")
-    return f"{key} {row.get(key)!r}"
+def id_of(benchmark: Benchmark, row: Row) -> str:
+    """Return what a row is called, by the first of its ids."""
+    return str(next((row[key] for key in (*benchmark.recorded.id, "id") if row.get(key) is not None), "?"))
 
 
 def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, max_frames: int) -> Release:
@@ -146,7 +154,7 @@ def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, 
         ReleaseFiles, cache=cache, max_frames=max_frames, frames_fps=source.frames_fps, check=settings.check
     )
     if path is not None:
-        opened = _open_local(benchmark, settings, path, split, configs)
+        opened = _open_local(benchmark, path, split, configs)
         media = functools.partial(_folder, settings.media, path if path.is_dir() else path.parent)
         where = str(path)
     else:
@@ -193,9 +201,7 @@ def hub_name(benchmark: Benchmark, given: str | None, split: str) -> str:
 Opened = tuple[list[Part], str, Any]
 
 
-def _open_local(
-    benchmark: Benchmark, settings: ReleaseConfig, path: Path, split: str, configs: Sequence[str]
-) -> Opened:
+def _open_local(benchmark: Benchmark, path: Path, split: str, configs: Sequence[str]) -> Opened:
     if path.is_file():
         one = configs[0] if len(configs) == 1 else ""
         found = [PartFiles(one, split, (path,))]
@@ -207,9 +213,9 @@ def _open_local(
     return parts, _digest([*files, *([beside] if beside else [])]), read_tree(beside) if beside else None
 
 
-def _read(files: Sequence[Path], benchmark: Benchmark, without: Collection[str]) -> Keyed:
+def _read(files: Sequence[Path], benchmark: Benchmark, bare: bool) -> Keyed:
     for file in files:
-        yield from read_records(file, benchmark.columns, without)
+        yield from read_records(file, benchmark.columns, bare=bare)
 
 
 def _beside(benchmark: Benchmark, folder: Path, split: str) -> Path | None:
@@ -239,15 +245,16 @@ def _open_hub(benchmark: Benchmark, settings: ReleaseConfig, name: str, split: s
     if own:
         patterns = [pattern.format(config=config, split=split) for pattern in own for config in configs or ("",)]
         folder = on_hub.download_files(name, settings.revision, patterns)
-        parts, mark, beside = _open_local(benchmark, settings, folder, split, configs)
-        return parts, f"hub:{name} {mark}", beside
+        if any(path.is_file() for pattern in patterns for path in folder.glob(pattern)):
+            parts, mark, beside = _open_local(benchmark, folder, split, configs)
+            return parts, f"hub:{name} {mark}", beside
     tables = [(config, on_hub.HubTable(name, config, split, settings.revision)) for config in configs or ("",)]
     parts = [Part(config, split, functools.partial(_unkeyed, table)) for config, table in tables]
     return parts, "hub:" + " ".join(dict.fromkeys(table.mark for _, table in tables)), None
 
 
-def _unkeyed(table: on_hub.HubTable, without: Collection[str]) -> Keyed:
-    return (("", record) for record in table.records(without))
+def _unkeyed(table: on_hub.HubTable, bare: bool) -> Keyed:
+    return (("", record) for record in table.records(bare=bare))
 
 
 def _folder(given: str | None, other: Path) -> Path:
@@ -262,4 +269,5 @@ def _folder(given: str | None, other: Path) -> Path:
 def _hub_media(benchmark: Benchmark, settings: ReleaseConfig, name: str) -> Path:
     if settings.media is not None:
         return _folder(settings.media, Path())
+    console.say(f"downloading the media of {name}, unless they are in the Hub's cache")
     return on_hub.download_files(name, settings.revision, on_hub.media_patterns(benchmark.source))

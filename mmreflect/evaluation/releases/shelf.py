@@ -1,7 +1,9 @@
 """The media that the rows of a release name: found whatever the folders, unpacked once, and known to be readable."""
 
+import filecmp
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -42,6 +44,8 @@ class ReleaseFiles:
     ) -> None:
         self.max_frames = max_frames
         self._media, self._cache, self._fps, self._check = media, cache, frames_fps, check
+        self._lock = threading.RLock()
+        self._indexes: dict[tuple[tuple[str, ...], bool], dict[str, list[Path]]] = {}
         self._good: set[str] = set()
         self._bad: dict[str, UserError] = {}
 
@@ -64,7 +68,8 @@ class ReleaseFiles:
         if path.is_dir():
             if self._fps is None:
                 raise UserError(f"video {name!r} is a folder of frames, and the release states no rate: {path}")
-            path = joined_frames(path, self._fps, self._cache / "films")
+            with self._lock:
+                path = joined_frames(path, self._fps, self._cache / "films")
         self._open(path, _open_video)
         return Media("video", str(path))
 
@@ -78,14 +83,14 @@ class ReleaseFiles:
     def subtitles(self, name: str) -> Sequence[Subtitle]:
         """Return the lines of a subtitle file.
 
-        A name without suffix is a video's, which may have none, as long as any other has some.
+        A name without suffix is a video's, which may have none, as long as any other has some in SRT.
         """
+        named = PurePosixPath(name).suffix.lower() in SUBTITLES
+        kinds = SUBTITLES if named else (".srt",)
         try:
-            path = self._find(name, SUBTITLES, "subtitle file")
-        except FileNotFoundError:
-            raise
+            path = self._find(name, kinds, "subtitle file")
         except UserError:
-            if Path(name).suffix.lower() in SUBTITLES or not self._index(SUBTITLES):
+            if named or not any(self._index(kinds, packed) for packed in (False, True)):
                 raise
             return ()
         return read_subtitles(path)
@@ -111,12 +116,12 @@ class ReleaseFiles:
         if exact.is_file() or (exact.is_dir() and what == "video" and _frames_in(exact)):
             return exact
         stem = asked.name[: -len(asked.suffix)] if asked.suffix.lower() in suffixes else asked.name
-        found = self._index(suffixes).get(stem, [])
+        found = self._index(suffixes, packed=False).get(stem) or self._index(suffixes, packed=True).get(stem, [])
         ranks = [(_common_end(path.parts[:-1], asked.parts[:-1]), path.name == asked.name) for path in found]
         best = [path for path, rank in zip(found, ranks, strict=True) if rank == max(ranks)]
         if not best:
             raise UserError(f"no such {what}: {name} (in {self._root})", "an existing file")
-        if len(best) > 1:
+        if any(not _same(best[0], path) for path in best[1:]):
             several = ", ".join(map(str, best[:_SHOWN]))
             raise UserError(f"{what} {name!r} stands for {len(best)} files: {several}", "one file")
         return best[0]
@@ -125,25 +130,30 @@ class ReleaseFiles:
     def _root(self) -> Path:
         return self._media()
 
-    @functools.cached_property
-    def _roots(self) -> list[Path]:
-        """The folder of the media, and that of its unpacked archives."""
-        packed = archives_in(self._root)
-        return [self._root, *(unpacked(packed, self._root, self._cache / "unpacked") if packed else [])]
+    def _index(self, suffixes: tuple[str, ...], packed: bool) -> dict[str, list[Path]]:
+        """Return all files of these types by their stems; folders of frames count as videos.
 
-    @functools.cached_property
-    def _indexes(self) -> dict[tuple[str, ...], dict[str, list[Path]]]:
-        return {}
+        Args:
+            packed: those in archives, which are unpacked for it, in place of those beside them.
+        """
+        with self._lock:
+            if (suffixes, packed) not in self._indexes:
+                made: dict[str, list[Path]] = {}
+                for root in self._unpacked() if packed else [self._root]:
+                    for path in _walk(root, suffixes):
+                        made.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
+                self._indexes[suffixes, packed] = made
+            return self._indexes[suffixes, packed]
 
-    def _index(self, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-        """Return all files of these types by their stems; folders of frames count as videos."""
-        if suffixes not in self._indexes:
-            made: dict[str, list[Path]] = {}
-            for root in self._roots:
-                for path in _walk(root, suffixes):
-                    made.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
-            self._indexes[suffixes] = made
-        return self._indexes[suffixes]
+    def _unpacked(self) -> list[Path]:
+        """Return the folders of unpacked archives; one that is broken is tried once, not for every question."""
+        if "unpacked" in self._bad:
+            raise self._bad["unpacked"]
+        try:
+            return unpacked(archives_in(self._root), self._root, self._cache / "unpacked")
+        except UserError as error:
+            self._bad["unpacked"] = error
+            raise
 
     def _open(self, path: Path, opened: Callable[[Path], Any]) -> None:
         """Look into a file once.
@@ -162,6 +172,11 @@ class ReleaseFiles:
             self._bad[name] = error
             raise
         self._good.add(name)
+
+
+def _same(left: Path, right: Path) -> bool:
+    """Tell whether two files are copies of each other."""
+    return left.is_file() and right.is_file() and filecmp.cmp(left, right, shallow=False)
 
 
 def _open_video(path: Path) -> None:

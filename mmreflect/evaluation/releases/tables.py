@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ def is_table(path: Path) -> bool:
     return path.suffix in _READERS and path.name not in _WRITTEN_BY_DATASETS and path.is_file()
 
 
-def read_records(path: Path, columns: Sequence[Column], without: Collection[str] = ()) -> Keyed:
+def read_records(path: Path, columns: Sequence[Column], *, bare: bool = False) -> Keyed:
     """Yield the records of a file with their keys; only the entries of a JSON mapping have one.
 
     Args:
         columns: the kinds that cells of TSV and CSV files, which are text, are read as.
-        without: columns of parquet and arrow files that are not read.
+        bare: leave out the columns of parquet and arrow files that hold bytes.
 
     Raises:
         UserError: the file cannot be read, or holds something else than rows.
@@ -43,7 +43,7 @@ def read_records(path: Path, columns: Sequence[Column], without: Collection[str]
         raise UserError(
             f"{path} is no table that can be read", f"a file of type {known}", "convert it, or name another"
         )
-    for key, record in _READERS[path.suffix](path, columns, without):
+    for key, record in _READERS[path.suffix](path, columns, bare):
         yield key, {name: _known(value) for name, value in record.items()}
 
 
@@ -56,20 +56,20 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} cannot be read ({error})", f"a whole {path.suffix} file", "download it again")
 
 
-def _parquet(path: Path, columns: Sequence[Column], without: Collection[str]) -> Keyed:
+def _parquet(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 
     try:
         with pyarrow.parquet.ParquetFile(path) as table:
-            names = [name for name in table.schema_arrow.names if name not in without]
+            names = _names(table.schema_arrow, bare)
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=names):
                 yield from (("", record) for record in batch.to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
 
 
-def _arrow(path: Path, columns: Sequence[Column], without: Collection[str]) -> Keyed:
+def _arrow(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
     """Read what `save_to_disk` writes: a stream of batches; files of the other arrow form are read as well."""
     import pyarrow
 
@@ -81,14 +81,19 @@ def _arrow(path: Path, columns: Sequence[Column], without: Collection[str]) -> K
                 opened = pyarrow.ipc.open_file(source)
                 batches = (opened.get_batch(place) for place in range(opened.num_record_batches))
             for whole in batches:
-                kept = whole.select([name for name in whole.schema.names if name not in without])
+                kept = whole.select(_names(whole.schema, bare))
                 for start in range(0, kept.num_rows, BATCH_ROWS):
                     yield from (("", record) for record in kept.slice(start, BATCH_ROWS).to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
 
 
-def _jsonl(path: Path, columns: Sequence[Column], without: Collection[str]) -> Keyed:
+def _names(schema: Any, bare: bool) -> list[str]:
+    """Return the columns that are read; the text of a type names the bytes in it, however deep."""
+    return [field.name for field in schema if not (bare and "binary" in str(field.type))]
+
+
+def _jsonl(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
     return (("", record) for record in read_rows(path))
 
 
@@ -104,7 +109,7 @@ def read_tree(path: Path) -> Any:
         raise _unreadable(path, error) from None
 
 
-def _json(path: Path, columns: Sequence[Column], without: Collection[str]) -> Keyed:
+def _json(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
     """Read a list of rows, a mapping from key to row, or a mapping in which one key holds the list."""
     tree = read_tree(path)
     if isinstance(tree, dict):
@@ -121,7 +126,7 @@ def _all_rows(values: Any) -> bool:
     return all(isinstance(value, dict) for value in values)
 
 
-def _tsv(path: Path, columns: Sequence[Column], without: Collection[str]) -> Keyed:
+def _tsv(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
     """Read VLMEvalKit's form, in which a row may name another one's `index` in place of the same picture."""
     records = list(_separated(path, "\t", columns))
     pictures = {record.get("index"): record.get("image") for record in records}
@@ -131,7 +136,7 @@ def _tsv(path: Path, columns: Sequence[Column], without: Collection[str]) -> Key
         yield "", record
 
 
-def _csv(path: Path, columns: Sequence[Column], without: Collection[str]) -> Keyed:
+def _csv(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
     return (("", record) for record in _separated(path, ",", columns))
 
 
@@ -184,7 +189,9 @@ _KINDS: Mapping[str, Callable[[str], Any]] = {
     "list": _literal,
     "mapping": _literal,
 }
-_READERS: Mapping[str, Callable[[Path, Sequence[Column], Collection[str]], Keyed]] = {
+SUFFIXES = (".parquet", ".arrow", ".jsonl", ".json", ".tsv", ".csv")
+"""The types of files with rows; where several hold the same rows, the first keeps the most of their types."""
+_READERS: Mapping[str, Callable[[Path, Sequence[Column], bool], Keyed]] = {
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".jsonl": _jsonl,

@@ -4,13 +4,14 @@ Times are in seconds. A prediction that cannot be read scores 0 and stays in the
 """
 
 import ast
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmreflect.answers.intervals import Interval
-from mmreflect.evaluation.benchmark import BadField, Reading, Response, Row, Rule, Scored
+from mmreflect.evaluation.benchmark import BadField, Measure, Reading, Response, Row, Rule, Scored
 
 _EXAMPLE = "a specific example is : 20.8 - 30.0 seconds"
 _KEYWORDS = ("start", "end", "happen")
@@ -136,6 +137,16 @@ def grounding(read: Callable[[Response], Interval | None], gold: Callable[[Row],
         return Reading(list(span) if span else None, score=score, parsed=span is not None, extra={"iou": ious})
 
     return rule
+
+
+def measures() -> dict[str, Measure]:
+    """Return mIoU and the recalls of the rule that was chosen, in percent."""
+    shares = {f"R1@{level}": functools.partial(_reaches, level) for level in RECALLS}
+    return {"mIoU": Measure(scale=100), **{name: Measure(value, scale=100) for name, value in shares.items()}}
+
+
+def _reaches(level: float, item: Scored) -> float:
+    return float(item.value >= level)
 
 
 def recalls(rows: Sequence[Scored]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Breaking scores down: groups by a field, and the cells that official score files hold."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmreflect.evaluation.benchmark import Row, Scored
@@ -13,13 +13,19 @@ def field_of(row: Row, path: str) -> Any:
 
     "metadata.task" also finds a `task` beside: some result files are flat.
     """
+    if "." not in path:
+        return row.get(path, MISSING)
     value: Any = row
     for name in path.split("."):
         if not isinstance(value, dict) or name not in value:
-            last = path.rpartition(".")[2]
-            return dict.get(row, last, MISSING) if "." in path else MISSING
+            return row.get(path.rpartition(".")[2], MISSING)
         value = value[name]
     return value
+
+
+def labels(path: str) -> Callable[[Row], Any]:
+    """Return what reads a field as the labels of a row; None where the row has none."""
+    return lambda row: None if (value := field_of(row, path)) is MISSING else value
 
 
 def groups(rows: Sequence[Scored], path: str, split: str = "") -> dict[str, list[Scored]]:

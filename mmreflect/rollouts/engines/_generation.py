@@ -25,6 +25,7 @@ from mmreflect.models import Loaded, end_token_ids, visual_token_ids
 from mmreflect.records import Media, Reply, Stop, Turn
 from mmreflect.rollouts.actions import Request, Sampling
 from mmreflect.rollouts.engines._vision import VisionCache, takes_embeddings
+from mmreflect.rollouts.engines._watching import Watching
 from mmreflect.rollouts.engines.transformers import CAPABILITIES
 from mmreflect.rollouts.transcript import messages_of
 
@@ -131,7 +132,7 @@ class TransformersEngine:
             bos_token_id=None,
             disable_compile=True,
         )
-        processors = self._processors([request.seed for request in requests], sampling, ids_BT.shape[1], limit)
+        processors = self._processors(requests, sampling, ids_BT.shape[1], limit)
         output_BT = self.model.generate(**inputs, generation_config=settings, logits_processor=processors)
         fresh = output_BT[:, ids_BT.shape[1] :].tolist()
         return [self._reply(ids, request.max_new_tokens) for ids, request in zip(fresh, requests, strict=True)]
@@ -142,10 +143,13 @@ class TransformersEngine:
             return self._vision.inputs(self.model, [item for request in requests for item in request.media])
         return self.renderer.model_inputs(rows, [request.media for request in requests], self.model.device)
 
-    def _processors(self, seeds: list[int], sampling: Sampling, prompt: int, limit: int) -> LogitsProcessorList:
+    def _processors(self, requests: list[Request], sampling: Sampling, prompt: int, limit: int) -> LogitsProcessorList:
         steps: list[LogitsProcessor] = []
         if self._suppressed:
             steps.append(SuppressTokensLogitsProcessor(self._suppressed, device=self.model.device))
+        if sampling.decoding is not None:
+            watches = [sampling.decoding.watch(request.question, request.said) for request in requests]
+            steps.append(Watching(watches, prompt, self.end_ids))
         if sampling.temperature > 0:
             if sampling.temperature != 1:
                 steps.append(TemperatureLogitsWarper(sampling.temperature))
@@ -153,7 +157,7 @@ class TransformersEngine:
                 steps.append(TopKLogitsWarper(sampling.top_k))
             if sampling.top_p < 1:
                 steps.append(TopPLogitsWarper(sampling.top_p))
-            steps.append(SeededDraw(seeds, prompt, limit))
+            steps.append(SeededDraw([request.seed for request in requests], prompt, limit))
         return LogitsProcessorList(steps)
 
     def _reply(self, ids: list[int], limit: int) -> Reply:

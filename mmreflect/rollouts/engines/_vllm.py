@@ -291,7 +291,7 @@ class Colocated:
         for item in prompt.media:
             data.setdefault(item.kind, []).append(loaded[item])
         if "image" in data:
-            options |= self.renderer._images_kwargs
+            options |= self.renderer.image_limits
         if "video" in data:
             options["do_sample_frames"] = False
             options |= self._frame_rate(prompt, data["video"])

@@ -1,7 +1,7 @@
 """An engine that says what it is told: for tests of environments, stages and rewards without a model.
 
 In YAML: `engine: {name: scripted, replies: replies.jsonl}` with rows `{"sample_id": ..., "replies": ["...", ...]}`;
-the n-th request about a sample gets its n-th reply, round and round.
+the n-th request about a sample gets its n-th reply, round and round. A row of sample `*` stands for all others.
 """
 
 from collections import defaultdict
@@ -15,6 +15,7 @@ from mmreflect.errors import UserError
 from mmreflect.records import Reply, Stop, Turn
 from mmreflect.rollouts.actions import Request, Sampling
 
+OTHERS = "*"
 CAPABILITIES = frozenset({"tokens", "continue", "media"})
 
 
@@ -85,11 +86,13 @@ def create(options: Config, loaded: Any = None, renderer: Any = None) -> Scripte
     script = {str(row["sample_id"]): list(row["replies"]) for row in read_rows(Path(options.replies))}
 
     def say(request: Request, asked: int) -> str:
-        if request.sample_id not in script:
+        if request.sample_id not in script and OTHERS not in script:
             raise UserError(
-                f"{options.replies} has no replies for sample {request.sample_id!r}", "a row per sample", "add it"
+                f"{options.replies} has no replies for sample {request.sample_id!r}",
+                f"a row per sample, or one of {OTHERS!r}",
+                "add it",
             )
-        said = script[request.sample_id]
+        said = script.get(request.sample_id) or script[OTHERS]
         return str(said[asked % len(said)])
 
     return ScriptedEngine(say)

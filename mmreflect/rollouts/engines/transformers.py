@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mmreflect.rollouts.engines._generation import TransformersEngine
 
 
-CAPABILITIES = frozenset({"tokens", "continue", "media", "policy"})
+CAPABILITIES = frozenset({"tokens", "continue", "media", "policy", "decoding"})
 
 
 @config
