@@ -190,7 +190,9 @@ def groups_section(scoring: Scoring) -> Section | None:
     )
     if single:
         block.notes.append(f"One label alone, and so no groups: {', '.join(single)}.")
-    return plots_section("groups", "Group by group", [block, PlotBlock("The same as tables", tables=tables, folded=True)])
+    return plots_section(
+        "groups", "Group by group", [block, PlotBlock("The same as tables", tables=tables, folded=True)]
+    )
 
 
 def _measured(label: str, item: Mapping[str, Any], scale: float) -> Measured:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mmreflect.evaluation.compare import value_of
 from mmreflect.records import Stop
 from mmreflect.report.album import Album
 from mmreflect.report.data import Answer
@@ -20,7 +21,6 @@ from mmreflect.report.scored import (
     by_key,
     judged,
     notes_of,
-    value_of,
     verdict_of,
 )  # fmt: skip
 from mmreflect.report.text import TRANSITIONS, Chip, Segment, Tone, blocks, transition_of, verdict_chip

@@ -1,11 +1,13 @@
 """How a benchmark's answers were scored: the verdicts answer by answer, and the account of the whole scoring."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from mmreflect.evaluation.compare import value_of
+from mmreflect.evaluation.exchange.finished import labels_of
 from mmreflect.files import read_json
 from mmreflect.report.data import Folder, named, rows_of
 
@@ -37,20 +39,16 @@ class Scoring:
     def scale(self) -> float:
         """100 where the main numbers are in percent, else 1; the account does not say, so the rows must."""
         first: dict[str, Any] = next(iter(self.account.get("scores", {}).values()), {})
-        values = [value for row in self.rows if (value := value_of(row)) is not None]
+        values = [value for row in self.rows if (value := value_of(dict(row))) is not None]
         whole = fmean(values) if values else 0.0
         number = abs(first.get("value") or 0.0)
         return 100.0 if number > 1 or (whole and number / whole > 50) else 1.0
 
     def labels(self, row: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Return the labels of a row for every facet that can be read off the rows themselves."""
+        """Return the labels of a row for every facet that can be read off the rows themselves, and chosen from."""
         groups: dict[str, dict[str, Any]] = self.account.get("intervals", {})
-        found = {}
-        for facet, known in groups.items():
-            labels = [label for value in _values(row, facet) if (label := str(value)) in known]
-            if labels and len(known) <= _MOST_LABELS:
-                found[facet] = labels
-        return found
+        found = labels_of(row, self.account)
+        return {facet: labels for facet, labels in found.items() if 1 < len(groups[facet]) <= _MOST_LABELS}
 
 
 def scoring_of(run: Folder) -> Scoring | None:
@@ -80,17 +78,11 @@ def by_key(rows: Sequence[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
     return {(str(row["id"]), int(row.get("draw") or 0)): row for row in rows}
 
 
-def value_of(row: Mapping[str, Any]) -> float | None:
-    """Return what a scored row is worth, as the benchmark's means count it; None where it was not graded."""
-    value = row["score"] if row.get("score") is not None else row.get("correct")
-    return None if value is None else float(value)
-
-
 def verdict_of(row: Mapping[str, Any]) -> Verdict:
     """Say in a word how a row was graded; a score between 0 and 1 is partly right unless there is a verdict too."""
     if row.get("correct") is not None:
         return "right" if row["correct"] else "wrong"
-    value = value_of(row)
+    value = value_of(dict(row))
     if value is None:
         return "not graded"
     return "right" if value >= 1 else "wrong" if value <= 0 else "partly right"
@@ -123,11 +115,3 @@ def judged(row: Mapping[str, Any]) -> list[str]:
 def _short(value: object, most: int = 400) -> str:
     text = str(value)
     return text if len(text) <= most else f"{text[:most]} [... {len(text) - most:,} more characters]"
-
-
-def _values(row: Mapping[str, Any], name: str) -> Iterator[Any]:
-    """Yield a field's values wherever it stands: in the row, or one level below; a list gives each of its own."""
-    for level in (row, *(item for item in row.values() if isinstance(item, dict))):
-        if level.get(name) is not None:
-            yield from level[name] if isinstance(level[name], list | tuple) else [level[name]]
-            return
