@@ -25,7 +25,9 @@ VERBS = {
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
     "ledger": "the reflection ledger of any result file: mmreflect ledger samples.jsonl output=ledger.json",
-    "view": "write the HTML page of a run: mmreflect view outputs/demo",
+    "view": "write the HTML page of a run: mmreflect view outputs/demo; or of two evaluations side by side: "
+    "mmreflect view OUTPUT OUTPUT; or of a scored file: mmreflect view OUT.jsonl",
+    "export": "write a result in another tool's layout: mmreflect export OUTPUT format=lmms_eval output=FOLDER",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
     "doctor": "versions, devices, decoders, and what is missing",
@@ -59,7 +61,14 @@ def _parser() -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="key=value", help="output=FILE, text=KEY, gold=KEY, cluster=KEY"
     )
     view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
-    view.add_argument("run", help="the output folder of a run")
+    view.add_argument(
+        "words", nargs="+", metavar="run", help="a run's folder, two evaluations', or a scored file; output=, pictures="
+    )
+    export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
+    export.add_argument("folder", help="the output folder of mmreflect eval")
+    export.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="format=lmms_eval or vlmevalkit, output=, name=, model="
+    )
     chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
     chat.add_argument("model", help="a model folder or Hub name")
     chat.add_argument("picture", help="an image file")
@@ -119,9 +128,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
         ledger_file(arguments.file, arguments.overrides)
     elif verb == "view":
-        from mmreflect.report import write_page
+        from mmreflect.report import view
 
-        console.say(f"page: {write_page(arguments.run)}")
+        console.say(f"page: {view(arguments.words)}")
+    elif verb == "export":
+        _export(arguments.folder, arguments.overrides)
     elif verb == "chat":
         from mmreflect.chat import chat
 
@@ -170,6 +181,13 @@ def _merge(words: Sequence[str]) -> None:
         raise UserError(f"cannot use {strange[0]!r} here", "OUT and the folders of all shards", "remove it")
     leaf = recipes.load("benchmark", shard_names(words[1:]))
     merge_shards(leaf.BENCHMARK, words[0], words[1:])
+
+
+def _export(folder: str, words: Sequence[str]) -> None:
+    """Export what the folder holds; what that is decides which settings there are."""
+    from mmreflect.evaluation.exchange import export_result
+
+    export_result(folder, words)
 
 
 def _list_recipes() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmreflect.errors import UserError
 from mmreflect.media.images import load_media_image
 from mmreflect.records import Media
-from mmreflect.report.pictures import Picture, Shown, Strip, encode
+from mmreflect.report.pictures import PICTURE_SIDE, Picture, Shown, Strip, encode
 from mmreflect.report.strips import film_strip, still_remark
 
 MOST_STRIPS = 160
@@ -22,14 +22,29 @@ class Album:
         folder: the run's folder. A relative path is tried from the current folder, then from the run's folder and
             those above it, then with its leading folders left out: a moved run finds its pictures.
         most_strips: film strips that the page may hold; later ones are named only, and counted in `left_out`.
+        most_stills: the same of pictures; None for as many as there are. They are counted in `stills_left_out`.
+        side: longest side of a picture.
+        once: the page stores a medium once however often it is shown, so that only the first time takes room.
+        like: another album of the same run; what it has decoded as film strips is not decoded again.
     """
 
-    def __init__(self, folder: Path, most_strips: int = MOST_STRIPS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        most_strips: int = MOST_STRIPS,
+        most_stills: int | None = None,
+        side: int = PICTURE_SIDE,
+        once: bool = False,
+        like: "Album | None" = None,
+    ) -> None:
         self._roots = [Path.cwd(), folder, *folder.parents]
         self._known: dict[tuple[Media, ...], Shown] = {}
         self._broken: dict[str, str] = {}
         self.most_strips = self._room = most_strips
-        self.left_out = 0
+        self._still_room = most_stills
+        self._side, self._once = side, once
+        self._strips: dict[tuple[Media, ...], Strip] = like._strips if like else {}
+        self.left_out = self.stills_left_out = 0
 
     def show(self, media: Sequence[Media], titles: Sequence[str] = ()) -> list[Shown]:
         """Return media as pictures and film strips in their order.
@@ -48,14 +63,21 @@ class Album:
         return shown
 
     def _shown(self, media: tuple[Media, ...]) -> Shown:
+        if self._once and media in self._known:
+            return self._known[media]
         film = media[0].kind == "video" or len(media) > 1
         if film and not self._room:
             self.left_out += 1
             return Picture(_name(media[0]), problem="video left out, the page holds enough film strips")
+        if not film and self._still_room == 0:
+            self.stills_left_out += 1
+            return Picture(_name(media[0]), problem="picture left out, the page holds enough pictures")
         if media not in self._known:
             self._known[media] = self._load(media, film)
         found = self._known[media]
         self._room -= isinstance(found, Strip)
+        if self._still_room is not None:
+            self._still_room -= isinstance(found, Picture) and bool(found.source)
         return found
 
     def _load(self, media: tuple[Media, ...], film: bool) -> Shown:
@@ -68,7 +90,11 @@ class Album:
             return Picture(name, problem=self._broken[first.path])
         found = tuple(replace(item, path=str(file)) for item in media)
         try:
-            return film_strip(found) if film else _picture(found[0])
+            if not film:
+                return _picture(found[0], self._side)
+            if media not in self._strips:
+                self._strips[media] = film_strip(found)
+            return self._strips[media]
         except UserError as error:
             problem = error.given.replace(str(file), Path(first.path).name)
             if first.kind == "video" and first.span is None:
@@ -101,6 +127,6 @@ def _name(media: Media) -> str:
     return f"{name}, {media.span[0]:g} to {media.span[1]:g} s" if media.span else name
 
 
-def _picture(media: Media) -> Picture:
+def _picture(media: Media, side: int) -> Picture:
     remark = still_remark(media) if media.at is not None else ""
-    return encode(load_media_image(media), Path(media.path).name, remark)
+    return encode(load_media_image(media), Path(media.path).name, remark, side)

@@ -59,7 +59,7 @@ def read_folder(path: Path) -> Folder:
         UserError: the folder holds no run, or a file of it cannot be read.
     """
     run = run_at(path)
-    with _named(path / "run.json"):
+    with named(path / "run.json"):
         mark = read_json(path / "run.json")
         versions = {"mmreflect": mark.get("mmreflect", ""), **mark.get("versions", {})}
         version = ", ".join(f"{name} {number}" for name, number in versions.items())
@@ -68,10 +68,10 @@ def read_folder(path: Path) -> Folder:
     text = config_file.read_text() if config_file.is_file() else ""
     result: dict[str, Any] | None = None
     if result_file.is_file():
-        with _named(result_file):
+        with named(result_file):
             result = read_json(result_file)
     steps, missing = _steps(path, config) if run.verb == "demo" else ([], [])
-    return Folder(path, run.verb, run.name, version, config, text, result, _rows(path / "log.jsonl"), steps, missing)
+    return Folder(path, run.verb, run.name, version, config, text, result, rows_of(path / "log.jsonl"), steps, missing)
 
 
 def _steps(path: Path, config: Tree) -> tuple[list[Folder], list[str]]:
@@ -82,7 +82,7 @@ def _steps(path: Path, config: Tree) -> tuple[list[Folder], list[str]]:
     return [read_folder(path / name) for name in [*known, *others]], [name for name in order if name not in found]
 
 
-class _named:
+class named:
     """Turns a broken file's error into one that names the file."""
 
     def __init__(self, file: Path) -> None:
@@ -100,10 +100,15 @@ class _named:
             ) from None
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of a run, none where there is no such file.
+
+    Raises:
+        UserError: a line cannot be read.
+    """
     if not file.is_file():
         return []
-    with _named(file):
+    with named(file):
         return list(read_jsonl(file))
 
 
@@ -132,6 +137,9 @@ class Answer:
         media: everything that was shown, in order.
         choice: None where the environment asked for no part of a video.
         probes: answers to questions on the side, by name.
+        draw: which of the question's answers it is.
+        text: what the model said.
+        known: what is known about the question beside its reference.
     """
 
     id: str
@@ -143,21 +151,24 @@ class Answer:
     segments: list[Segment]
     choice: Choice | None = None
     probes: dict[str, str] = field(default_factory=dict)
+    draw: int = 0
+    text: str = ""
+    known: dict[str, Any] = field(default_factory=dict)
 
 
 def ledger_of(run: Folder) -> Ledger | None:
     """Return the ledger of a finished evaluation."""
     if not run.result or "ledger" not in run.result:
         return None
-    with _named(run.path / "result.json"):
+    with named(run.path / "result.json"):
         return ledger_from_json(run.result["ledger"])
 
 
 def answers_of(run: Folder) -> list[Answer]:
     """Return the answers of an evaluation, in the order in which they were asked."""
     file = run.path / "samples.jsonl"
-    with _named(file):
-        return [_answer(row) for row in _rows(file)]
+    with named(file):
+        return [_answer(row) for row in rows_of(file)]
 
 
 def _answer(row: dict[str, Any]) -> Answer:
@@ -174,6 +185,9 @@ def _answer(row: dict[str, Any]) -> Answer:
         segments,
         _choice(row.get("facts"), row.get("sample_facts") or {}, media),
         row.get("probes") or {},
+        int(row.get("draw") or 0),
+        row.get("text") or "",
+        row.get("sample_facts") or {},
     )
 
 
@@ -232,7 +246,7 @@ def rounds_of(run: Folder) -> list[tuple[int, list[KeptGroup]]]:
     """Return the kept groups of a training run by step."""
     found = []
     for file in sorted(run.path.glob("rollouts/step-*.json")):
-        with _named(file):
+        with named(file):
             found.append((int(file.stem.removeprefix("step-")), [_group(row) for row in read_json(file)]))
     return found
 
@@ -272,7 +286,7 @@ def merge_of(run: Folder) -> MergeReport | None:
     file = run.path / "merge_report.json"
     if not file.is_file():
         return None
-    with _named(file):
+    with named(file):
         data = read_json(file)
         tensors = data["tensors"]
         return MergeReport(data["layers"], str(data["prior"]), tensors["merged"], tensors["copied"], data["warnings"])
@@ -304,18 +318,18 @@ def dataset_of(run: Folder, preview: int) -> DatasetView:
     file = run.path / "manifest.json"
     complete = file.is_file()
     if complete:
-        with _named(file):
-            named = {
+        with named(file):
+            files = {
                 name: [shard["file"] for shard in item["shards"]] for name, item in read_json(file)["splits"].items()
             }
     else:
         folders = [
             item for item in sorted(run.path.iterdir()) if item.is_dir() and item.name not in ("media", "rejects")
         ]
-        named = {item.name: [f"{item.name}/{shard.name}" for shard in sorted(item.glob("*.jsonl"))] for item in folders}
-    splits = [_split(run.path, name, shards, preview) for name, shards in named.items() if shards]
+        files = {item.name: [f"{item.name}/{shard.name}" for shard in sorted(item.glob("*.jsonl"))] for item in folders}
+    splits = [_split(run.path, name, shards, preview) for name, shards in files.items() if shards]
     reasons = Counter(
-        str(row.get("reason", "")) for shard in sorted(run.path.glob("rejects/*.jsonl")) for row in _rows(shard)
+        str(row.get("reason", "")) for shard in sorted(run.path.glob("rejects/*.jsonl")) for row in rows_of(shard)
     )
     return DatasetView(splits, sorted(reasons.items(), key=lambda item: (-item[1], item[0])), complete)
 
@@ -338,7 +352,7 @@ def _split(folder: Path, name: str, shards: list[str], preview: int) -> Split:
 def _first_rows(folder: Path, shards: list[str]) -> Iterator[dict[str, Any]]:
     left = SHARE_ROWS
     for shard in shards:
-        with _named(folder / shard):
+        with named(folder / shard):
             for row in read_jsonl(folder / shard):
                 if left == 0:
                     return

@@ -44,10 +44,10 @@ def samples(stages: Sequence[Stage], album: Album) -> Section | None:
         examples = []
         for source, place in picks:
             shown = source.answers[place]
-            question = _question(shown)
-            pictures = album.show(question, _titles(shown))
+            question = question_media(shown)
+            pictures = album.show(question, titles_of(shown))
             replies = [
-                _answer_reply(stage.label if len(stages) > 1 else "", known[shown.id], question, album)
+                answer_reply(stage.label if len(stages) > 1 else "", known[shown.id], question, album)
                 for stage, known in by_stage
                 if shown.id in known
             ]
@@ -59,7 +59,7 @@ def samples(stages: Sequence[Stage], album: Album) -> Section | None:
         )
     notes = [
         "Not hand-picked: for each outcome the first questions in which it occurs, in the order of the evaluation.",
-        *_left_out(album, left_out),
+        *left_out_notes(album, left_out),
     ]
     return Section("samples", "Samples", "gallery", Gallery(notes, [_outcome_table(stages)], groups))
 
@@ -89,23 +89,25 @@ def _count(stage: Stage, outcome: Outcome) -> int:
     )
 
 
-def _question(answer: Answer | KeptRollout) -> list[Media]:
+def question_media(answer: Answer | KeptRollout) -> list[Media]:
     """Return the media of an answer that its question showed."""
     return answer.media[: opening(answer.media, answer.segments, answer.choice is not None)]
 
 
-def _titles(answer: Answer | KeptRollout) -> list[str]:
+def titles_of(answer: Answer | KeptRollout) -> list[str]:
+    """Return what each of an answer's media is called; most have no name."""
     return titles(answer.media, answer.choice is not None)
 
 
 def _later(answer: Answer | KeptRollout, question: Sequence[Media], album: Album) -> list[Block]:
     """Return an answer's blocks with the media that the question above it does not show."""
-    names = _titles(answer)
+    names = titles_of(answer)
     start = len(question) if answer.media[: len(question)] == list(question) else 0
     return with_media(answer.segments, answer.media[start:], names[start:], album)
 
 
-def _answer_reply(label: str, answer: Answer, question: Sequence[Media], album: Album) -> Reply:
+def answer_reply(label: str, answer: Answer, question: Sequence[Media], album: Album) -> Reply:
+    """Return an answer as it is shown, with the media that its question does not show."""
     known = answer.entry
     chips = verdicts(known.first, known.final, known.first_correct, known.final_correct, answer.stop)
     remark = f"{known.tokens_first:,} tokens to the first answer, {known.tokens - known.tokens_first:,} after it"
@@ -132,7 +134,7 @@ def _probes(answer: Answer | KeptRollout) -> list[str]:
     return [f"asked on the side, {name}: {text.strip() or 'no reply'}" for name, text in answer.probes.items()]
 
 
-def _left_out(album: Album, before: int) -> list[str]:
+def left_out_notes(album: Album, before: int) -> list[str]:
     """Say how many videos a section names only, because the page would become too large."""
     count = album.left_out - before
     if not count:
@@ -161,7 +163,7 @@ def rounds(run: Folder, album: Album) -> Section | None:
         notes.append(
             f"{len(shown)} of {len(found)} kept steps are shown, evenly spread; all are in {run.label}/rollouts."
         )
-    notes += _left_out(album, left_out)
+    notes += left_out_notes(album, left_out)
     return Section(
         f"rollouts-{run.label}",
         f"Rollouts of training steps ({run.label})",
@@ -178,8 +180,8 @@ def _spread(found: Sequence[tuple[int, list[KeptGroup]]], most: int) -> list[tup
 
 def _group_example(group: KeptGroup, album: Album) -> Example:
     first = next((rollout for rollout in group.rollouts if rollout.media), None)
-    question = _question(first) if first else group.media
-    media = album.show(question, _titles(first) if first else ())
+    question = question_media(first) if first else group.media
+    media = album.show(question, titles_of(first) if first else ())
     replies = [
         _rollout_reply(number, rollout, question, album)
         for number, rollout in enumerate(group.rollouts[:MOST_ROLLOUTS], 1)
@@ -240,7 +242,7 @@ def dataset(run: Folder, album: Album) -> list[Section]:
         for split in view.splits
         if split.preview
     ]
-    said = [f"The first {PREVIEW} rows of every split.", *_left_out(album, left_out)]
+    said = [f"The first {PREVIEW} rows of every split.", *left_out_notes(album, left_out)]
     preview = Section("rows", "Rows to look at", "gallery", Gallery(said, [], groups))
     return [content, preview] if groups else [content]
 

@@ -1,6 +1,6 @@
 """The parts that a page is made of, as plain values; each template shows one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -8,7 +8,7 @@ from markupsafe import Markup
 from mmreflect.report.numbers import Figure
 from mmreflect.report.pictures import Shown
 from mmreflect.report.plots import Plot
-from mmreflect.report.text import Block, Chip
+from mmreflect.report.text import Block, Chip, Tone
 from mmreflect.report.timeline import Timeline
 
 Cell = str | Figure
@@ -16,12 +16,21 @@ Cell = str | Figure
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the first column names its row, the others are numbers unless `prose` says otherwise."""
+    """A table; the first column names its row, the others are numbers unless `prose` says otherwise.
+
+    A long one is folded away among plots, unless it is to be `whole`.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     prose: bool = False
+    whole: bool = False
+
+    @property
+    def folded(self) -> bool:
+        """Whether it is long."""
+        return len(self.rows) > 12 and not self.whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +44,20 @@ class LedgerBody:
 
 @dataclass(slots=True)
 class PlotBlock:
-    """Plots that belong together, under a title of their own."""
+    """Plots that belong together, under a title of their own.
+
+    `packed`: plots of unequal height fill columns; `beside`: the tables stand next to the plots, not below;
+    `folded`: the whole block is folded away below its title.
+    """
 
     title: str = ""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    packed: bool = False
+    beside: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,37 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """A question in the browser of all answers.
+
+    Attributes:
+        draw: which of the question's answers it is.
+        options: letters with their texts, where the question does not hold them.
+        labels: what it can be chosen by: its labels by the filter's name.
+        said: the answer in a few characters, for the list; `tone` colours it.
+        other: the same of a second run beside it.
+    """
+
+    example: Example
+    labels: Mapping[str, Sequence[str]]
+    said: str
+    tone: Tone
+    draw: int = 0
+    options: Sequence[tuple[str, str]] = ()
+    other: tuple[str, Tone] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """All answers, one at a time; `data` is the JSON that the page's script shows, `shown` cards of `total`."""
+
+    notes: Sequence[str]
+    data: Markup
+    shown: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsBody:
     """How it was run: one row per run, and each run's configuration."""
 
@@ -98,7 +145,7 @@ class SettingsBody:
     files: Sequence[tuple[str, str]]
 
 
-Body = LedgerBody | Sequence[PlotBlock] | Gallery | SettingsBody
+Body = LedgerBody | Sequence[PlotBlock] | Gallery | Browser | SettingsBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +164,12 @@ def plots_section(anchor: str, title: str, blocks: Sequence[PlotBlock | None]) -
     return Section(anchor, title, "plots", shown) if shown else None
 
 
+Figures = Sequence[tuple[str, Figure]]
+"""Label and number, for the head of a page."""
+Parts = tuple[str, str, Sequence[str], Figures, Sequence[Section | None]]
+"""What a kind of run puts on its page: title, subject, lead, figures, sections."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """The whole page. `lead` answers the question in the title; `key_figures` are label, number, remark."""
@@ -126,6 +179,11 @@ class Page:
     subject: str
     lead: Sequence[str]
     status: Sequence[str]
-    key_figures: Sequence[tuple[str, Figure]]
+    key_figures: Figures
     sections: Sequence[Section]
     version: str
+
+    @property
+    def has_browser(self) -> bool:
+        """Whether a part of the page needs its script."""
+        return any(isinstance(section.body, Browser) for section in self.sections)

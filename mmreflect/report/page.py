@@ -1,54 +1,57 @@
 """Writing the page of a run: which parts a run has, in which order, put into one file without outside requests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.reflection.ledger import ledger
-from mmreflect.report import gallery, measures, segments, verdicts
+from mmreflect.report import evaluations, gallery, measures, segments, verdicts
 from mmreflect.report.album import Album
-from mmreflect.report.data import Folder, answers_of, dataset_of, merge_of, read_folder
-from mmreflect.report.layout import Page, Section, SettingsBody, Table, plots_section
+from mmreflect.report.browser import MOST_PICTURES, thumbnails
+from mmreflect.report.data import Folder, dataset_of, merge_of, read_folder
+from mmreflect.report.layout import Page, Parts, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
+from mmreflect.report.render import render
 
 PAGE = "index.html"
 
 
-def write_page(run_folder: str) -> Path:
-    """Write `index.html` into a run's folder and return its path; the same files give the same bytes.
+def write_page(run_folder: str, output: Path | None = None, pictures: int | None = None) -> Path:
+    """Write the page of a run and return its path; the same files give the same bytes.
+
+    Args:
+        output: the file; None: `index.html` in the run's folder.
+        pictures: how many pictures the browser of an evaluation holds.
 
     Raises:
         UserError: the folder holds no run, or a file of the run cannot be read.
     """
     run = read_folder(Path(run_folder))
-    file = run.path / PAGE
-    write_atomic(file, _render(_page(run, Album(run.path.resolve()))))
+    if pictures is not None and run.verb != "eval":
+        raise UserError(f"pictures={pictures} for a {run.verb} run", "an evaluation", "leave it out")
+    file = output or run.path / PAGE
+    write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures)))
     return file
 
 
-def _render(page: Page) -> str:
-    environment = Environment(
-        loader=PackageLoader("mmreflect.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(page=page)
-
-
-def _page(run: Folder, album: Album) -> Page:
-    eyebrow = f"mmreflect {run.verb} {run.name} · folder {run.label}"
-    parts = {"demo": _demo, "train": _train, "eval": _evaluation, "merge": _merge, "build": _build}
+def _page(run: Folder, pictures: int) -> Page:
+    album = Album(run.path.resolve())
+    small = partial(evaluations.parts, thumbnails=thumbnails(run.path.resolve(), pictures, album))
+    parts: dict[str, Callable[[Folder, Album], Parts]] = {
+        "demo": _demo, "train": _train, "eval": small, "merge": _merge, "build": _build,
+    }  # fmt: skip
     title, subject, lead, figures, sections = parts.get(run.verb, _plain)(run, album)
     shown = [section for section in [*sections, _settings(run)] if section]
-    return Page(eyebrow, title, subject, lead, _status(run), figures, shown, run.version)
+    eyebrow = f"mmreflect {run.verb} {run.name} · folder {run.label}"
+    return Page(eyebrow, title, subject, lead, _status(run), figures, shown, origin(run.version))
 
 
-Parts = tuple[str, str, Sequence[str], Sequence[tuple[str, Figure]], Sequence[Section | None]]
+def origin(*versions: str) -> str:
+    """Say at the foot of a page what made the files that it was written from."""
+    made = " and ".join(dict.fromkeys(version for version in versions if version))
+    return f"Written from the files of the run, which was made by {made}." if made else "Written from the files."
 
 
 def _demo(run: Folder, album: Album) -> Parts:
@@ -111,7 +114,7 @@ def _train(run: Folder, album: Album) -> Parts:
         ]
     return (
         verdicts.QUESTION if lead else "A training run",
-        f"{run.name.upper()} from {_what(run)}.",
+        f"{run.name.upper()} from {evaluations.what(run)}.",
         lead,
         figures,
         sections,
@@ -137,26 +140,6 @@ def _train_figures(run: Folder, last: dict[str, Any]) -> list[tuple[str, Figure]
             figures.append((f"last {key}", Figure(quantity(logged[key]))))
             break
     return figures
-
-
-def _evaluation(run: Folder, album: Album) -> Parts:
-    known = verdicts.stages_of([run])
-    stages = [verdicts.Stage(stage.name, "in this evaluation", stage.ledger, stage.answers) for stage in known]
-    if not stages:  # not finished: the answers so far can be read, the ledger is written last
-        answers = answers_of(run)
-        stages = (
-            [verdicts.Stage("", "so far", ledger([answer.entry for answer in answers]), answers)] if answers else []
-        )
-    sections = [verdicts.ledger_section(stages, []), segments.section(stages), gallery.samples(stages, album)]
-    return verdicts.QUESTION, f"{_what(run)}.", verdicts.lead(stages), [], sections
-
-
-def _what(run: Folder) -> str:
-    """Name the model and the data of a run, as its configuration has them."""
-    model, data = run.config.get("model"), run.config.get("data")
-    path = model.get("path") if isinstance(model, dict) else model
-    where = f" on {data['path']} ({data.get('split', 'train')})" if isinstance(data, dict) and data.get("path") else ""
-    return f"{path or run.label}{where}"
 
 
 def _merge(run: Folder, album: Album) -> Parts:
@@ -217,20 +200,24 @@ def _status(run: Folder) -> list[str]:
 
 def _settings(run: Folder) -> Section:
     runs = run.steps if run.verb == "demo" else [run]
-    header = ("run", "what", "finished", "took", "versions")
-    rows = [
-        [item.label, f"{item.verb} {item.name}", "yes" if item.finished else "no", _took(item), item.version]
-        for item in runs
-    ]
     everything = [run, *run.steps]
     files = [(f"{_inside(item, run)}config.yaml", item.config_text) for item in everything if item.config_text]
     command = f"mmreflect demo scale={run.name}" if run.verb == "demo" else f"mmreflect {run.verb} config.yaml"
     took = sum(float(item.result.get("seconds") or 0) for item in runs if item.result)
     total = f" {counted(len(runs), 'step')}, {duration(took)} altogether." if run.verb == "demo" and took else ""
     notes = [f"Run again with: {command}.{total} Each config.yaml below is complete and gives its run again."]
-    return Section(
-        "settings", "How it was run", "settings", SettingsBody(notes, Table(header, rows, prose=True), files)
-    )
+    return settings_section(notes, runs, files)
+
+
+def settings_section(notes: Sequence[str], runs: Sequence[Folder], files: Sequence[tuple[str, str]]) -> Section:
+    """Return how runs were made: a row each, and their configurations by name."""
+    header = ("run", "what", "finished", "took", "versions")
+    rows = [
+        [item.label, f"{item.verb} {item.name}", "yes" if item.finished else "no", _took(item), item.version]
+        for item in runs
+    ]
+    body = SettingsBody(notes, Table(header, rows, prose=True), files)
+    return Section("settings", "How it was run", "settings", body)
 
 
 def _inside(item: Folder, run: Folder) -> str:

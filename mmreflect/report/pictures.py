@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 PICTURE_SIDE = 448
 """Longest side of a picture, in pixels."""
+THUMBNAIL_SIDE = 320
+"""Longest side of a picture where hundreds of them are on one page; about 15 KB each."""
 FRAME_SIDE = 144
 """Longest side of a frame in a film strip."""
 _EXACT_SIDE = 160
@@ -42,9 +44,9 @@ class Strip:
 Shown = Picture | Strip
 
 
-def encode(picture: "Image", name: str, remark: str = "") -> Picture:
+def encode(picture: "Image", name: str, remark: str = "", side: int = PICTURE_SIDE) -> Picture:
     """Return a picture, made small in place: drawings of few pixels keep every one of them."""
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    picture.thumbnail((side, side))
     if max(picture.size) > _EXACT_SIDE:
         return _jpeg(picture, name, remark, quality=82)
     buffer = io.BytesIO()

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
+from mmreflect.reflection.ledger import Entry
 from mmreflect.report.pictures import Shown
 
 Kind = Literal["plain", "think", "answer", "reflection", "interval", "shown"]
+
+Tone = Literal["right", "wrong", "quiet"]
 
 _KINDS: dict[str, Kind] = {
     "think": "think",
@@ -58,7 +61,7 @@ class Chip:
     """A verdict in words; `tone` colours it."""
 
     text: str
-    tone: Literal["right", "wrong", "quiet"]
+    tone: Tone
 
 
 def blocks(segments: Sequence[Segment]) -> list[Block]:
@@ -127,7 +130,7 @@ def verdicts(
     first: str | None, final: str | None, first_correct: bool | None, final_correct: bool | None, stop: str = "eos"
 ) -> list[Chip]:
     """Return the chips of an answer: the first try, the final answer, and what became of the first."""
-    chips = [_verdict("first", first, first_correct), _verdict("final", final, final_correct)]
+    chips = [verdict_chip("first", first, first_correct), verdict_chip("final", final, final_correct)]
     outcome = outcome_of(first_correct, final_correct)
     if outcome in ("fixed", "harmed"):
         chips.append(Chip(outcome, "right" if outcome == "fixed" else "wrong"))
@@ -136,7 +139,8 @@ def verdicts(
     return chips
 
 
-def _verdict(name: str, answer: str | None, correct: bool | None) -> Chip:
+def verdict_chip(name: str, answer: str | None, correct: bool | None) -> Chip:
+    """Return the chip of one answer: what it is called, the answer, and whether it is right."""
     shown = "no answer" if answer is None else answer if len(answer) <= 40 else answer[:39] + "…"
     if correct is None:
         return Chip(f"{name} {shown}: not graded", "quiet")
@@ -154,3 +158,20 @@ def outcome_of(first_correct: bool | None, final_correct: bool | None) -> Outcom
     if final_correct:
         return "stayed right" if first_correct else "fixed"
     return "harmed" if first_correct else "stayed wrong"
+
+
+TRANSITIONS = (
+    *("fixed", "harmed", "confirmed right", "confirmed wrong", "changed, still wrong", "right without reflection"),
+    *("wrong without reflection", "not graded"),
+)
+
+
+def transition_of(known: Entry) -> str:
+    """Say what reflecting did to an answer, one of `TRANSITIONS`."""
+    outcome = outcome_of(known.first_correct, known.final_correct)
+    if outcome not in ("stayed right", "stayed wrong"):
+        return outcome
+    word = "right" if outcome == "stayed right" else "wrong"
+    if not known.reflected:
+        return f"{word} without reflection"
+    return "changed, still wrong" if known.corrective and word == "wrong" else f"confirmed {word}"
