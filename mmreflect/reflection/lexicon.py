@@ -59,8 +59,8 @@ class Preset:
 
     Attributes:
         matching: `words` are whole and of either case, the longest phrase first; `substrings` are found anywhere in the
-            lower-cased text, each phrase on its own; `openers` are as written, and no blank stands before them: such are
-            tokens of their own in vocabularies where a word's blank belongs to it.
+            lower-cased text, each phrase on its own; `openers` are as written with no blank before them: such are tokens
+            of their own in vocabularies where a word's blank belongs to it.
     """
 
     phrases: Sequence[str]
@@ -75,10 +75,11 @@ PRESETS: dict[str, Preset] = {
     "cyclic5": Preset(("wait", "Wait", "but", "But", "Alternatively"), "openers"),
     "simplerl7": Preset(("recheck", "rethink", "try again", "wait", "alternatively", "retry", "however"), "substrings"),
     "rlvsdistill27": Preset(
-        ("actually", "aha", "alternatively", "correction:", "another approach", "different method", "checking our work",
-         "double-check", "hmm", "however", "i made a mistake", "i need to reconsider", "i realize",
-         "let me recalculate", "let me think", "let's check", "let's reconsider", "looking back", "make sure", "ok", "on second thought",
-         "retracing", "to be sure", "to confirm", "verify", "wait", "we could also")
+        ("actually", "aha", "alternatively", "correction:", "another approach", "different method",
+         "checking our work", "double-check", "hmm", "however", "i made a mistake", "i need to reconsider",
+         "i realize", "let me recalculate", "let me think", "let's check", "let's reconsider", "looking back",
+         "make sure", "ok", "on second thought", "retracing", "to be sure", "to confirm", "verify", "wait",
+         "we could also")
     ),
     "oneshot3": Preset(("rethink", "recheck", "recalculate")),
     "vlrethinker3": Preset(("wait,", "wait a", "alternatively"), "substrings"),
