@@ -32,6 +32,10 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, tuple[str, ...]]]] = {
         ],
         {"accuracy": ("average", "accuracy")},
     ),
+    "jsonl": (
+        [{"question": "How many?", "answer": 5, "response": said} for said in ("5", "6", "5")],
+        {"accuracy": ("overall", "accuracy")},
+    ),
     "mmmu": ([{**MMMU, "response": said} for said in ("B", "A")], {"Overall": ("Overall", "acc")}),
     "mmmu_pro": (
         [{**MMMU, "setting": setting, "response": f"Answer: {said}"}
