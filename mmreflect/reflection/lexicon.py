@@ -59,8 +59,8 @@ class Preset:
 
     Attributes:
         matching: `words` are whole and of either case, the longest phrase first; `substrings` are found anywhere in the
-            lower-cased text, each phrase on its own; `openers` are as written with no blank before them: such are tokens
-            of their own in vocabularies where a word's blank belongs to it.
+            lower-cased text, each phrase on its own; `openers` are as written with no blank before them: such are
+            tokens of their own in vocabularies where a word's blank belongs to it.
     """
 
     phrases: Sequence[str]
