@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mmreflect import console
 from mmreflect.answers.extract import final_answer
 from mmreflect.answers.grade import grade
 from mmreflect.answers.spec import AnswerSpec, spec_of
@@ -263,7 +264,7 @@ class Procedure:
     def done(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what stages and decoding did over some records; nothing where there are none."""
         found = summed(records)
-        if self.decoding is not None:
+        if self.decoding is not None and found:
             found["token_level"] = found.get("token_level", {}) | self.decoding.report()
         return found
 
@@ -306,6 +307,18 @@ def summed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found["rounds"] = sum(_rounds_in(noted(item["facts"])) for item in records)
         found["tokens"] = sum(item["tokens"] for item in records)
     return found
+
+
+def tell(done: Mapping[str, Any]) -> None:
+    """Print what stages and a decoding did, a line each; nothing where there are none."""
+    for name, counts in [*done.get("stages", {}).items(), ("at every token", done.get("token_level", {}))]:
+        said = ", ".join(
+            f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if isinstance(value, int)
+        )
+        if said:
+            console.say(f"{name}: {said}")
+    if done:
+        console.say(f"rounds {done['rounds']:,}, tokens of all rounds {done['tokens']:,}")
 
 
 def _rounds_in(kept: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ from mmreflect.answers.grade import grade, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import Component
 from mmreflect.errors import UserError
-from mmreflect.evaluation.procedure import Procedure, read_rounds
+from mmreflect.evaluation.procedure import Procedure, read_rounds, tell
 from mmreflect.files import append_jsonl, read_jsonl, write_jsonl
 from mmreflect.media.images import picture_pixels
 from mmreflect.records import Author, Group, Rollout, Sample, Stop, content_parts
@@ -86,7 +86,9 @@ def evaluate(
     failed = [item for item in records if item["stop"] == Stop.ERROR]
     if failed:
         _tell_failed(failed, len(records), tolerate)
-    return Evaluation(records, ledger_of(records, seed), procedure.done(records))
+    done = procedure.done(records)
+    tell(done)
+    return Evaluation(records, ledger_of(records, seed), done)
 
 
 def _tell_failed(failed: Sequence[dict[str, Any]], total: int, tolerate: float) -> None:

@@ -203,10 +203,11 @@ class Leap:
         for path, (text, peers) in zip(going, shown, strict=True):
             tokens = len(tools.engine.tokenize(text)) if text else 0
             room = path.left(limit) - tokens
-            if text and room > 0:
-                count(path.rollout, "leap", peers=peers, peer_tokens=tokens)
             if room <= 0:  # what the peers said would fill it: the path ends as it is, cut like any other
                 text, room = "", path.left(limit)
+                count(path.rollout, "leap", not_shown=1)
+            elif text:
+                count(path.rollout, "leap", peers=peers, peer_tokens=tokens)
             step = path.step(Continue(text, "leap", author=Author.ENVIRONMENT))
             by_room.setdefault(room if last else min(self.options.every, room), []).append((path, step))
         for room, asked in sorted(by_room.items()):

@@ -199,6 +199,7 @@ def test_every_recipe_runs_on_a_tiny_model(
     code, said = run_cli("eval", text, *settings)
     assert code == 0, said
     result, records = read_json(tmp_path / "run/result.json"), list(read_jsonl(tmp_path / "run/samples.jsonl"))
+    assert f"tokens of all rounds {result['procedure']['tokens']:,}" in " ".join(said.split())
     assert result["ledger"]["n"] == 2 and result["procedure"]["tokens"] == sum(item["tokens"] for item in records)
     tree = load_yaml(ROOT / f"configs/eval/{name}.yaml")
     terms = result["contract"]["decoding"]
@@ -207,7 +208,7 @@ def test_every_recipe_runs_on_a_tiny_model(
     else:
         assert [item["name"] for item in terms["stages"]] == [item["name"] for item in tree["stages"]]
         assert set(result["procedure"]["stages"]) <= {item["name"] for item in tree["stages"]}
-        assert result["procedure"]["stages"]
+        assert result["procedure"]["stages"] and f"{tree['stages'][0]['name']}: " in said
 
 
 def test_paths_without_a_vote_are_all_recorded(

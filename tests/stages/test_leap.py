@@ -117,6 +117,13 @@ def test_a_path_whose_peers_have_finished_goes_on_alone() -> None:
     assert second.text == "x" * 30 + answer(5) and second.facts["procedure"]["stages"]["leap"] == {"alone": 1}
 
 
+def test_peers_for_whom_there_is_no_room_are_counted() -> None:
+    """30 tokens, a summary of 25 + 21, and 24 left: what the peer said takes 70."""
+    first = rolled(max_new_tokens=100)[0]
+    assert first.facts["procedure"]["stages"]["leap"] == {"exchanges": 1, "summary_tokens": 46, "not_shown": 1}
+    assert "peer" not in "".join(chr(token) for token in first.token_ids) and len(first.token_ids) == 100
+
+
 def test_more_peers_than_paths_are_refused() -> None:
     with pytest.raises(ValueError, match="peers=4 with paths=4; a path has 3 peers at most"):
         component_parser("stage", load)({"name": "leap", "paths": 4, "peers": 4})
