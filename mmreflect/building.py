@@ -3,23 +3,27 @@
 A builder leaf names its splits (`splits(config)`) and makes one row from its place (`make(config, split, index)`).
 A row depends on nothing else, so that a killed build goes on at its first missing shard to the same bytes. A leaf may
 also say what it builds from (`describe(config)`, for the plan) and which rows of its sources it leaves out
-(`left_out(config)`, for the rejects log).
+(`left_out(config)`, for the rejects log). One that makes its rows together, such as by asking a teacher about many at
+once, has `open_maker(config)` in the place of `make`; a row of such a leaf may depend on its shard.
 """
 
+import contextlib
+import errno
 import hashlib
 import io
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmreflect import console
 from mmreflect.config import to_tree
+from mmreflect.data.fingerprint import refuse_leakage
 from mmreflect.data.store import MANIFEST, Row, sample_from_row
 from mmreflect.errors import UserError
-from mmreflect.files import read_jsonl, sync_folder, to_json, write_atomic, write_json, write_jsonl
+from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
 from mmreflect.media.video import check_video
 from mmreflect.records import FrameSampling, Media
 from mmreflect.runs import Run
@@ -48,6 +52,46 @@ class Example:
     facts: dict[str, Any] = field(default_factory=dict)
     link: bool = False
     decode: bool = True
+
+
+class Rejected(UserError):
+    """Why a row is not made.
+
+    Args:
+        reason: what is counted: the same words for all such rows.
+        detail: what tells this row apart; it stands in the rejects log, as do `facts`.
+    """
+
+    def __init__(self, reason: str, detail: str = "", **facts: Any) -> None:
+        super().__init__(reason)
+        self.facts: Row = ({"detail": detail} if detail else {}) | facts
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One row or why it is not made, and what it took: numbers by name, which are added up."""
+
+    row: Example | UserError
+    took: Counter[str] = field(default_factory=Counter)
+
+
+class Maker(Protocol):
+    """Makes rows together."""
+
+    def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
+        """Yield the rows of these places in order; `places` are whole shards, and work may go on ahead."""
+
+    def account(self, took: Counter[str]) -> dict[str, Any]:
+        """Return for the manifest what all rows took: the same, however often the build was killed."""
+
+    def spent(self) -> dict[str, Any]:
+        """Return what this start took, for the result."""
+
+    def status(self) -> str:
+        """Say the same in a few words, for the progress line."""
+
+    def close(self) -> None:
+        """Let go of everything; also after an error."""
 
 
 class Builder(Protocol):
@@ -84,7 +128,9 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     manifest: dict[str, Any] = {"builder": name, "config": _content_of(config), "splits": {}, "rejects": {}}
     reasons: Counter[str] = Counter()
     left_out = _log_left_out(builder, config, run.path)
-    with console.progress_bar("rows", sum(sizes.values())) as bar:
+    maker = builder.open_maker(config) if hasattr(builder, "open_maker") else _OneByOne(builder, config)
+    took, total = Counter[str](), sum(sizes.values())
+    with contextlib.closing(maker), console.progress_bar("rows", total, status=maker.status) as bar:
         for split, size in sizes.items():
             if size == 0:
                 raise UserError(
@@ -92,11 +138,7 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
                     "at least one row in every split",
                     "give it rows, or leave the split out",
                 )
-            shards = []
-            for number in range(_shard_count(size, config.shard_rows)):
-                places = range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
-                shards.append(_shard(builder, config, run.path, split, number, places, reasons))
-                bar.advance(len(places))
+            shards = _shards(maker, config.shard_rows, run.path, split, size, reasons, took, bar)
             rows = sum(shard["rows"] for shard in shards)
             if rows == 0:
                 raise UserError(
@@ -107,13 +149,42 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
             manifest["splits"][split] = {"rows": rows, "shards": shards}
     reasons.update(left_out)
     manifest["rejects"] = dict(sorted(reasons.items()))
-    _refuse_leakage(run.path, manifest)
+    manifest |= maker.account(took)
+    refuse_leakage(run.path, manifest)
     write_json(run.path / MANIFEST, manifest)
     rejected = sum(reasons.values())
     if rejected:
         where = run.path / "rejects"
         console.say(f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {where}")
-    return {"rows": {split: entry["rows"] for split, entry in manifest["splits"].items()}, "rejected": rejected}
+    made = {split: entry["rows"] for split, entry in manifest["splits"].items()}
+    return {"rows": made, "rejected": rejected, **maker.spent()}
+
+
+class _OneByOne:
+    """Makes every row from its place alone, by the leaf's `make`."""
+
+    def __init__(self, builder: Builder, config: Any) -> None:
+        self._builder, self._config = builder, config
+
+    def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
+        for place in places:
+            try:
+                made: Example | UserError = self._builder.make(self._config, split, place)
+            except UserError as error:
+                made = error
+            yield Made(made)
+
+    def account(self, took: Counter[str]) -> dict[str, Any]:
+        return {}
+
+    def spent(self) -> dict[str, Any]:
+        return {}
+
+    def status(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
 
 
 def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
@@ -137,25 +208,76 @@ def _most_common(reasons: Counter[str]) -> str:
     return "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
 
 
-def _shard(
-    builder: Builder, config: Any, folder: Path, split: str, number: int, places: range, reasons: Counter[str]
-) -> dict[str, Any]:
-    """Build one shard, or read it back when an earlier run finished it. The row file is written last."""
-    file = folder / split / f"{number:05}.jsonl"
-    rejects_file = folder / "rejects" / f"{split}-{number:05}.jsonl"
-    if not file.is_file():
-        media = folder / "media" / split / f"{number:05}"
-        shutil.rmtree(media, ignore_errors=True)
-        rejects_file.unlink(missing_ok=True)
-        rows, rejects = _make_rows(builder, config, folder, media, split, places)
+def _shards(
+    maker: Maker,
+    shard_rows: int,
+    folder: Path,
+    split: str,
+    size: int,
+    reasons: Counter[str],
+    took: Counter[str],
+    bar: console.ProgressBar,
+) -> list[dict[str, Any]]:
+    """Build the missing shards of a split and read the others back."""
+    places = [range(start, min(size, start + shard_rows)) for start in range(0, size, shard_rows)]
+    files = [folder / split / f"{number:05}.jsonl" for number in range(len(places))]
+    missing = [place for file, own in zip(files, places, strict=True) if not file.is_file() for place in own]
+    made = maker.make(split, missing)
+    shards = []
+    for number, (file, own) in enumerate(zip(files, places, strict=True)):
+        if file.is_file():
+            bar.advance(len(own))
+        else:
+            _build_shard(made, folder, split, number, own, bar)
+        shards.append(_read_shard(folder, file, reasons, took))
+    return shards
+
+
+def _build_shard(
+    made: Iterator[Made], folder: Path, split: str, number: int, places: range, bar: console.ProgressBar
+) -> None:
+    """Build one shard. The row file is written last.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    name = f"{split}-{number:05}"
+    media, rejects_file, took_file = (
+        folder / "media" / split / f"{number:05}",
+        folder / "rejects" / f"{name}.jsonl",
+        folder / "account" / f"{name}.json",
+    )
+    shutil.rmtree(media, ignore_errors=True)
+    rejects_file.unlink(missing_ok=True)
+    took_file.unlink(missing_ok=True)
+    try:
+        rows, rejects, took = _take_rows(made, folder, media, split, places, bar)
         if rejects:
-            write_atomic(rejects_file, "".join(to_json(row) + "\n" for row in rejects))
+            write_jsonl(rejects_file, rejects)
+        if took:
+            write_json(took_file, dict(sorted(took.items())))
         if media.is_dir():
             sync_folder(media)
-        write_atomic(file, "".join(to_json(row) + "\n" for row in rows))
+        write_jsonl(folder / split / f"{number:05}.jsonl", rows)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"the disk of {folder} is full",
+            "room for the dataset",
+            "make room and start the same again; finished shards stay as they are",
+        ) from None
+
+
+def _read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[str]) -> dict[str, Any]:
+    """Return a shard's entry in the manifest; count its rejects and what it took."""
+    name = f"{file.parent.name}-{file.stem}"
+    rejects_file, took_file = folder / "rejects" / f"{name}.jsonl", folder / "account" / f"{name}.json"
     content = file.read_bytes()
     if rejects_file.is_file():
         reasons.update(row["reason"] for row in read_jsonl(rejects_file))
+    if took_file.is_file():
+        took.update(read_json(took_file))
     return {
         "file": str(file.relative_to(folder)),
         "rows": content.count(b"\n"),
@@ -163,22 +285,28 @@ def _shard(
     }
 
 
-def _make_rows(
-    builder: Builder, config: Any, folder: Path, media: Path, split: str, places: range
-) -> tuple[list[Row], list[Row]]:
+def _take_rows(
+    made: Iterator[Made], folder: Path, media: Path, split: str, places: range, bar: console.ProgressBar
+) -> tuple[list[Row], list[Row], Counter[str]]:
     rows: list[Row] = []
     rejects: list[Row] = []
+    took: Counter[str] = Counter()
     stored: dict[str, Path] = {}
     for index in places:
         reject: Row = {"split": split, "index": index}
+        one = next(made)
+        took.update(one.took)
         try:
-            example = builder.make(config, split, index)
-            reject["id"] = example.id
-            rows.append(_store(example, folder, media, index, stored))
+            if isinstance(one.row, UserError):
+                raise one.row
+            reject["id"] = one.row.id
+            rows.append(_store(one.row, folder, media, index, stored))
         except UserError as error:
             reject["reason"] = error.given
-            rejects.append(reject | ({"expected": error.expected} if error.expected else {}))
-    return rows, rejects
+            expected: Row = {"expected": error.expected} if error.expected else {}
+            rejects.append(reject | (error.facts if isinstance(error, Rejected) else expected))
+        bar.advance()
+    return rows, rejects, took
 
 
 def _store(example: Example, folder: Path, media: Path, index: int, stored: dict[str, Path]) -> Row:
@@ -263,27 +391,3 @@ def _checked_bytes(path: Path) -> tuple[bytes, str]:
 
     load_image(path)
     return path.read_bytes(), path.suffix.lower()
-
-
-def _refuse_leakage(folder: Path, manifest: dict[str, Any]) -> None:
-    """Refuse a dataset in which an id, or one question with the same pictures, stands in two splits."""
-    from mmreflect.data.fingerprint import repeated_ids, shared_questions
-
-    files = {
-        split: [folder / shard["file"] for shard in entry["shards"]] for split, entry in manifest["splits"].items()
-    }
-    repeated = repeated_ids(files)
-    if repeated:
-        raise UserError(
-            f"{len(repeated)} ids stand more than once (the first: {', '.join(repeated[:3])})",
-            "each id once in the whole dataset",
-            "give every row its own id, or none",
-        )
-    shared = shared_questions(folder, files) if len(files) > 1 else []  # reads every picture and video again
-    if shared:
-        first = "; ".join(f"{left} and {right}" for left, right in shared[:3])
-        raise UserError(
-            f"{len(shared)} questions stand in two splits with the same pictures (the first: {first})",
-            "no question in two splits",
-            "remove them from one split, or build with another seed",
-        )
