@@ -34,7 +34,7 @@ from mmreflect.evaluation.asking import Source, carried, rows_of
 from mmreflect.records import Count, Sample
 from mmreflect.reflection.tags import TAGS, follows
 from mmreflect.teaching.drawing import draw
-from mmreflect.teaching.filters import LEAKS, leak_in, sentence_count
+from mmreflect.teaching.filters import LEAKS, check_patterns, leak_in, sentence_count
 from mmreflect.teaching.maker import TeachingMaker, describe, inputs, splits
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
@@ -46,14 +46,6 @@ PROMPTS = Path(__file__).parent / "prompts" / "srpo_reflection"
 Share = Annotated[float, Field(ge=0, le=1)]
 _PLAIN_GOLD = re.compile(r"[A-D]|-?\d+(?:\.\d+)?", re.IGNORECASE)
 _INSIDE = re.compile(r"<think>(.*)</think>", re.DOTALL)
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"expected a regular expression (given: {text!r}: {error})") from None
-    return text
 
 
 @config_class
@@ -100,8 +92,7 @@ class Config:
         Raises:
             ValueError: one is no regular expression, or a judge is named and not asked.
         """
-        for pattern in self.leaks:
-            _pattern(pattern)
+        check_patterns(self.leaks)
         if self.judge is not None and self.min_score is None:
             raise ValueError("judge is set and min_score=null asks none; remove one of the two")
 

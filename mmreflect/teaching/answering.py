@@ -43,7 +43,7 @@ def said_by_server(question: Question, answer: Answer) -> tuple[Said, Took]:
     problem = None if answer.error is None else _problem(question, answer, answer.error)
     if question.schema is not None:
         took[f"{question.speaker}.refused_replies"] += answer.tries - (problem is None)
-    said = Said(answer.text, answer.value, answer.finish == "length", answer.tokens_out, problem)
+    said = Said(answer.text, answer.value, answer.finish == "length", answer.tokens_out, problem, answer.reasoning)
     return said, took
 
 

@@ -24,6 +24,19 @@ LEAKS = (
 _WORD = re.compile(r"\w+")
 
 
+def check_patterns(patterns: Sequence[str]) -> None:
+    """Check that all are regular expressions.
+
+    Raises:
+        ValueError: one is none.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"leaks holds {pattern!r}, which is no regular expression: {error}") from None
+
+
 def leak_in(text: str, patterns: Sequence[str]) -> str | None:
     """Return the words by which a text gives away that it was written with the answer in view, or None."""
     for pattern in patterns:

@@ -32,9 +32,17 @@ from mmreflect.teaching.steps import Steps, Task
 class Teaching(Protocol):
     """What every builder that asks a teacher is configured by."""
 
-    source: Source
-    seed: int
-    shard_rows: int
+    @property
+    def source(self) -> Source:
+        """The dataset whose questions are asked."""
+
+    @property
+    def seed(self) -> int:
+        """Of all draws."""
+
+    @property
+    def shard_rows(self) -> int:
+        """Rows of a shard."""
 
     @property
     def speakers(self) -> Speakers:

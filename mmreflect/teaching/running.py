@@ -97,7 +97,7 @@ class Runner:
 
     def _begin(self, task: Task) -> None:
         took = Counter[str]()
-        work = _Work(task, task.begin(took), took)
+        work = _Work(task, _begun(task, took), took)
         self._begun.append(work)
         self._advance(work, None)
 
@@ -213,3 +213,8 @@ class Runner:
         values = [work.gather.value for work in works if work.gather is not None]
         for own, work in enumerate(works):
             self._advance(work, Gathered(values, own))
+
+
+def _begun(task: Task, took: Counter[str]) -> Steps:
+    """Return a row's steps; what goes wrong while they are made rejects the row as well."""
+    return (yield from task.begin(took))

@@ -50,6 +50,7 @@ class Said:
         value: the reply to a question with a schema.
         cut: it was cut off at the limit of new tokens.
         tokens: of the reply, as who spoke counts them.
+        reasoning: what a reasoning model said before its reply, where a server keeps the two apart.
         problem: why there is no usable reply; None where there is one.
     """
 
@@ -58,6 +59,7 @@ class Said:
     cut: bool = False
     tokens: int = 0
     problem: UserError | None = None
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

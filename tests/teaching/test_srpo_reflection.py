@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from remote.loopback import Body
-from teaching.schooling import School, chance, schooling, speaker, truth, write_sums
+from teaching.schooling import School, chance, schooling, speaker, truth
 
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_json, read_jsonl
@@ -26,18 +26,6 @@ GOOD = "I look at both numbers. I add them one by one. That gives the sum."
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "FIRST_WAIT_S", 0.01)
-
-
-@pytest.fixture
-def sums(tmp_path: Path, run_cli: Cli) -> Callable[..., Path]:
-    def make(count: int, **more: Any) -> Path:
-        source = write_sums(tmp_path / "in", count, **more)
-        tree = {"builder": "rows", "source": str(source), "output": str(tmp_path / "sums"), "validation": 0.0}
-        code, text = run_cli("build", tree)
-        assert code == 0, text
-        return tmp_path / "sums"
-
-    return make
 
 
 def teach(text: str, body: Body) -> str:
