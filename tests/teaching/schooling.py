@@ -97,9 +97,9 @@ def schooling(school: School) -> Iterator[Server]:
         yield server
 
 
-def speaker(server: Server, model: str, cache: Path, **more: Any) -> dict[str, Any]:
+def speaker(at: Server, model: str, cache: Path, **more: Any) -> dict[str, Any]:
     """The block of one who is asked through a server."""
-    options = {"base_url": server.url, "model": model, "cache": str(cache), "concurrency": 8, **more.pop("server", {})}
+    options = {"base_url": at.url, "model": model, "cache": str(cache), "concurrency": 8, **more.pop("server", {})}
     return {"engine": {"name": "openai", "server": options}, **more}
 
 

@@ -58,7 +58,7 @@ def through(server: Any, source: Path, output: Path, cache: Path, **more: Any) -
 
 
 def test_over_http_from_a_teacher_that_errs(sums: Callable[..., Path], tmp_path: Path, run_cli: Cli) -> None:
-    source, school = sums(300), School(teach, faults=0.3)
+    source, school = sums(180), School(teach, faults=0.3)
     with schooling(school) as server:
         code, text = run_cli("build", through(server, source, tmp_path / "out", tmp_path / "cache"))
     assert code == 0, text
@@ -75,11 +75,11 @@ def test_over_http_from_a_teacher_that_errs(sums: Callable[..., Path], tmp_path:
     reasons = dataset.manifest["rejects"]
     for words in ("tags are not as asked for", "fewer than 3 sentences", "a score below 3", "gives away that the answer was known", "the second solution is wrong", "not drawn: enough attempts that are right"):  # fmt: skip
         assert any(words in reason for reason in reasons), (words, reasons)
-    assert sum(reasons.values()) + len(samples) == 300
+    assert sum(reasons.values()) + len(samples) == 180
     assert set(school.answered.values()) == {1}, "no request was answered twice"
     asked = dataset.manifest["asked"]
     assert sum(part["requests"] for part in asked.values()) == len(school.answered)
-    assert asked["policy"]["requests"] == 300 and asked["teacher"]["refused_replies"] > 0
+    assert asked["policy"]["requests"] == 180 and asked["teacher"]["refused_replies"] > 0
     assert dataset.manifest["prompts"] == read_json(tmp_path / "out/run.json")["inputs"]["prompts"]
     assert read_json(tmp_path / "out/result.json")["this_start"]["answered"] == len(school.answered)
     rejected = [row for file in (tmp_path / "out/rejects").iterdir() for row in read_jsonl(file)]
