@@ -414,7 +414,7 @@ def test_a_tiny_model_teaches_and_a_tiny_model_learns(grid: Path, tmp_path: Path
     shape = {"hidden_size": 32, "layers": 2, "heads": 2, "vision_hidden_size": 32}
     tiny = {"path": "tiny", "tiny": shape}
     policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("2")]})
-    teacher = {"model": tiny, "max_new_tokens": 160, "temperature": 1.0}
+    teacher = {"model": tiny, "max_new_tokens": 96, "temperature": 1.0}
     tree = config(grid, tmp_path / "out", policy, teacher, reply="text", leaks=[])
     code, text = run_cli("build", tree, "source.split=train")
     assert code == 0, text
