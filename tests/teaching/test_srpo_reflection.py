@@ -80,6 +80,9 @@ def test_over_http_from_a_teacher_that_errs(
         assert count < 180 or any(words in reason for reason in reasons), (words, reasons)
     assert sum(reasons.values()) + len(samples) == count
     assert set(school.answered.values()) == {1}, "no request was answered twice"
+    pictures = [body for body in server.bodies if "image_url" in json.dumps(body)]
+    assert 0.4 < len(pictures) / len(server.bodies) < 0.6, "every other question has a picture, and it is sent"
+    assert all(len(item.media) == int(item.id[-4:]) % 2 for item in samples)
     asked = dataset.manifest["asked"]
     assert sum(part["requests"] for part in asked.values()) == len(school.answered)
     assert asked["policy"]["requests"] == count and asked["teacher"]["refused_replies"] > 0
