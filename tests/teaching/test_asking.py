@@ -1,6 +1,7 @@
 """Asking for rows: what is drawn and thrown away, what is said when it cannot go on, and how rows wait for each other."""
 
 import errno
+import importlib.util
 import json
 import threading
 from collections import Counter
@@ -414,7 +415,7 @@ def test_a_tiny_model_teaches_and_a_tiny_model_learns(grid: Path, tmp_path: Path
     shape = {"hidden_size": 32, "layers": 2, "heads": 2, "vision_hidden_size": 32}
     tiny = {"path": "tiny", "tiny": shape}
     policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("2")]})
-    teacher = {"model": tiny, "max_new_tokens": 160, "temperature": 1.0}
+    teacher = {"model": tiny, "max_new_tokens": 96, "temperature": 1.0}
     tree = config(grid, tmp_path / "out", policy, teacher, reply="text", leaks=[])
     code, text = run_cli("build", tree, "source.split=train")
     assert code == 0, text
@@ -427,3 +428,24 @@ def test_a_tiny_model_teaches_and_a_tiny_model_learns(grid: Path, tmp_path: Path
     sft = {"method": "sft", "output": str(tmp_path / "sft"), "model": tiny, "data": {"path": str(tmp_path / "out")}}
     code, text = run_cli("train", sft | {"trainer": trainer})
     assert code == 0 and (tmp_path / "sft/model/model.safetensors").is_file(), text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("uvicorn") is None, reason="transformers[serving] is not installed")
+def test_a_real_server_teaches(grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path, run_cli: Cli) -> None:
+    """`transformers serve` with an untrained model beside a policy from a script: noise, in rows of the right form."""
+    from rollouts.test_openai_engine import transformers_serve
+
+    folder = tiny_model("qwen2_5_vl")
+    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("2")]})
+    with transformers_serve(folder) as url:
+        server = {"base_url": url, "model": str(folder), "cache": str(tmp_path / "cache"), "concurrency": 2}
+        teacher = {"engine": {"name": "openai", "server": server}, "max_new_tokens": 96, "temperature": 1.0}
+        tree = config(grid, tmp_path / "out", policy, teacher, reply="text", leaks=[])
+        code, text = run_cli("build", tree, "source.split=train")
+    assert code == 0, text
+    dataset = open_dataset(str(tmp_path / "out"))
+    samples = list(dataset.samples("train"))
+    assert samples and all(follows(sample.response or "", "cold_start") for sample in samples)
+    asked = dataset.manifest["asked"]["teacher"]
+    assert asked["requests"] == 48 and asked["tokens_out"] > 48

@@ -122,8 +122,9 @@ def teach(text: str, body: Body) -> str:
     return f"{seen}{'Carefully. ' * int(3 * chance(seed, 'long'))}So it is \\boxed{{{answer}}}"
 
 
-def test_over_http_from_a_teacher_that_errs(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
-    source, school = sums(60), School(teach, faults=0.2)
+@pytest.mark.parametrize("count", [14, pytest.param(60, marks=pytest.mark.slow)])
+def test_over_http_from_a_teacher_that_errs(count: int, sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    source, school = sums(count), School(teach, faults=0.2)
     with schooling(school) as server:
         tree = config(
             source, tmp_path / "out", speaker(server, "teacher", tmp_path / "cache", temperature=1.0),
@@ -134,12 +135,17 @@ def test_over_http_from_a_teacher_that_errs(sums: Sums, tmp_path: Path, run_cli:
     assert code == 0, text
     rows = built(tmp_path / "out")
     kinds = [sample.facts["kind"] for sample in rows.values()]
-    assert len(rows) >= 100 and set(kinds) == {"distilled", "reflection", "caption", "self_critic"}
+    assert len(rows) >= (100 if count == 60 else 20) and set(kinds) == {
+        "distilled",
+        "reflection",
+        "caption",
+        "self_critic",
+    }
     for sample in rows.values():
         (box,) = boxes(sample.response)
         assert box.text == sample.gold == sample.facts["final_answer"] and box.end == len(sample.response)
     critics = [sample.facts["first_correct"] for sample in rows.values() if sample.facts["kind"] == "self_critic"]
-    assert 0.2 <= sum(critics) / len(critics) <= 0.4, critics
+    assert count < 60 or 0.2 <= sum(critics) / len(critics) <= 0.4, critics
     assert set(school.answered.values()) == {1}
     assert all(re.fullmatch(r"sum-\d{4}/\w+", name) for name in rows)
 

@@ -57,14 +57,17 @@ def through(server: Any, source: Path, output: Path, cache: Path, **more: Any) -
     return config(source, output, speaker(server, "policy", cache), speaker(server, "teacher", cache), **more)
 
 
-def test_over_http_from_a_teacher_that_errs(sums: Callable[..., Path], tmp_path: Path, run_cli: Cli) -> None:
-    source, school = sums(180), School(teach, faults=0.3)
+@pytest.mark.parametrize("count", [50, pytest.param(180, marks=pytest.mark.slow)])
+def test_over_http_from_a_teacher_that_errs(
+    count: int, sums: Callable[..., Path], tmp_path: Path, run_cli: Cli
+) -> None:
+    source, school = sums(count), School(teach, faults=0.3)
     with schooling(school) as server:
         code, text = run_cli("build", through(server, source, tmp_path / "out", tmp_path / "cache"))
     assert code == 0, text
     dataset = open_dataset(str(tmp_path / "out"))
     samples = list(dataset.samples("train"))
-    assert len(samples) >= 100
+    assert len(samples) >= (100 if count == 180 else 15)
     assert abs(sum(item.facts["first_correct"] for item in samples) / len(samples) - 0.3) <= 0.02
     for item in samples:
         facts = item.facts
@@ -74,12 +77,15 @@ def test_over_http_from_a_teacher_that_errs(sums: Callable[..., Path], tmp_path:
         assert "reference answer" not in (item.response or "")
     reasons = dataset.manifest["rejects"]
     for words in ("tags are not as asked for", "fewer than 3 sentences", "a score below 3", "gives away that the answer was known", "the second solution is wrong", "not drawn: enough attempts that are right"):  # fmt: skip
-        assert any(words in reason for reason in reasons), (words, reasons)
-    assert sum(reasons.values()) + len(samples) == 180
+        assert count < 180 or any(words in reason for reason in reasons), (words, reasons)
+    assert sum(reasons.values()) + len(samples) == count
     assert set(school.answered.values()) == {1}, "no request was answered twice"
+    pictures = [body for body in server.bodies if "image_url" in json.dumps(body)]
+    assert 0.4 < len(pictures) / len(server.bodies) < 0.6, "every other question has a picture, and it is sent"
+    assert all(len(item.media) == int(item.id[-4:]) % 2 for item in samples)
     asked = dataset.manifest["asked"]
     assert sum(part["requests"] for part in asked.values()) == len(school.answered)
-    assert asked["policy"]["requests"] == 180 and asked["teacher"]["refused_replies"] > 0
+    assert asked["policy"]["requests"] == count and asked["teacher"]["refused_replies"] > 0
     assert dataset.manifest["prompts"] == read_json(tmp_path / "out/run.json")["inputs"]["prompts"]
     assert read_json(tmp_path / "out/result.json")["this_start"]["answered"] == len(school.answered)
     rejected = [row for file in (tmp_path / "out/rejects").iterdir() for row in read_jsonl(file)]
@@ -102,7 +108,7 @@ def test_killed_it_goes_on_to_the_same_bytes_and_asks_nothing_twice(
         tree = through(server, source, tmp_path / "cut", tmp_path / "cache", shard_rows=20)
         file.write_text(json.dumps(tree))
         command = [sys.executable, "-m", "mmreflect", "build", str(file)]
-        for asked in (15, 80):
+        for asked in (60,):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             while process.poll() is None and sum(school.answered.values()) < asked:
                 time.sleep(0.002)
@@ -112,7 +118,7 @@ def test_killed_it_goes_on_to_the_same_bytes_and_asks_nothing_twice(
         code, text = run_cli("build", tree)
         assert code == 0, text
         again = [count for count in school.answered.values() if count > 1]
-        assert len(again) <= 2 * 2 * 8, "only what was under way at a kill is asked again"
+        assert len(again) <= 2 * 8, "only what was under way at the kill is asked again"
         fresh = School(teach)
         server.behave = fresh.behave
         whole = through(server, source, tmp_path / "whole", tmp_path / "other", shard_rows=20)
