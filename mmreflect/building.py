@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.data.fingerprint import refuse_leakage
-from mmreflect.data.store import MANIFEST, Row, sample_from_row
+from mmreflect.data.store import MANIFEST, Row, conversation, sample_from_row
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
 from mmreflect.media.video import check_video
@@ -42,6 +42,7 @@ class Example:
             shard share the copy of a file.
         link: link to the videos, by absolute path, in place of copying them.
         decode: decode the first frame of every video before it is stored; else only its presence is checked.
+        rejected: of a pair for preference training the reply that shall lose; the last of `messages` shall win.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Example:
     facts: dict[str, Any] = field(default_factory=dict)
     link: bool = False
     decode: bool = True
+    rejected: str | None = None
 
 
 class Rejected(UserError):
@@ -326,7 +328,7 @@ def _store(example: Example, folder: Path, media: Path, index: int, stored: dict
             _check_clip(source, example.decode)
             fresh[str(source)] = media / f"{index:06}-v{place}{source.suffix.lower()}"
     places = stored | fresh
-    row: Row = {"id": example.id, "messages": example.messages}
+    row: Row = {"id": example.id, **conversation(example.messages, example.rejected)}
     row["images"] = [str((media / name).relative_to(folder)) for name in names]
     row["videos"] = [
         _clip_entry(clip, str(places[str(source)].relative_to(folder)))

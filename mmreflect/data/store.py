@@ -5,7 +5,8 @@
     media/train/00000/*.png
     rejects/train-00000.jsonl   what was quarantined, and why
 
-The rows are the conversational form that `datasets`, TRL, LLaMA-Factory and ms-swift load as they are.
+The rows are the conversational form that `datasets`, TRL, LLaMA-Factory and ms-swift load as they are. Pairs for
+preference training have prompt, chosen and rejected in place of messages, as TRL wants them.
 """
 
 import json
@@ -114,11 +115,13 @@ def _row(line: str, where: str) -> Row | UserError:
 
 
 def sample_from_row(row: Row, folder: Path) -> Sample:
-    """Turn a row into a sample; a last assistant turn becomes its response.
+    """Turn a row into a sample; a last assistant turn, or the chosen one of a pair, becomes its response.
 
     Raises:
         UserError: a needed key is missing, or the placeholders and the media differ in number.
     """
+    if "rejected" in row and "messages" not in row:
+        row = row | {"messages": _chosen(row)}
     for key in ("id", "messages"):
         if key not in row:
             raise UserError(
@@ -130,6 +133,24 @@ def sample_from_row(row: Row, folder: Path) -> Sample:
     return Sample(
         str(row["id"]), messages, media, None if answer is None else str(answer), response, row.get("facts") or {}
     )
+
+
+def conversation(messages: list[Message], rejected: str | None) -> Row:
+    """Return the keys of a row's turns: `messages`, or where a reply shall lose against their last one, a pair's."""
+    if rejected is None:
+        return {"messages": messages}
+    lost = {"role": "assistant", "content": [{"type": "text", "text": rejected}]}
+    return {"prompt": messages[:-1], "chosen": messages[-1:], "rejected": [lost]}
+
+
+def _chosen(row: Row) -> list[Message]:
+    """Return the conversation of a pair as it shall go."""
+    sides = [row.get(key) for key in ("prompt", "chosen", "rejected")]
+    if not all(isinstance(side, list) and side for side in sides):
+        raise UserError(
+            f"row {row.get('id', '?')!r} is no whole pair", "lists of turns: prompt, chosen, rejected", "add them"
+        )
+    return [*row["prompt"], *row["chosen"]]
 
 
 def split_response(messages: list[Message], name: str) -> tuple[list[Message], str | None]:
