@@ -13,7 +13,15 @@ from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
 from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions
-from mmreflect.evaluation.settings import AskingConfig, asking_marks, check_asking, decoding_lines, decoding_terms, who
+from mmreflect.evaluation.settings import (
+    AskingConfig,
+    ask_all,
+    asking_marks,
+    check_asking,
+    decoding_lines,
+    decoding_terms,
+    who,
+)
 from mmreflect.evaluation.speaking import Speaker
 from mmreflect.files import content_mark
 
@@ -46,28 +54,15 @@ def plan(config: Config) -> dict[str, str]:
 def run(config: Config, run: "Run") -> dict[str, Any]:
     """Ask every question, record every answer, and print the ledger."""
     from mmreflect.evaluation.capability import pass_at_k_of, show_pass_at_k
-    from mmreflect.evaluation.runner import evaluate, show_ledger
+    from mmreflect.evaluation.runner import show_ledger
     from mmreflect.evaluation.speaking import open_speaker
-    from mmreflect.rollouts.actions import generation_round
     from mmreflect.training.session import videos_read
 
     samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
     texts = (sample.question for sample in samples)
     speaker = open_speaker(config.engine, config.model, config.data, texts, config.seed)
-    with generation_round(speaker.engine, 0):
-        found = evaluate(
-            speaker.engine,
-            config.environment.module.create(config.environment.options),
-            samples,
-            config.sampling,
-            n=config.num_generations,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            file=run.path / "samples.jsonl",
-            stages=config.stages,
-            decoding=config.decoding,
-            tolerate=config.data.tolerate,
-        )
+    file, tolerate = run.path / "samples.jsonl", config.data.tolerate
+    found = ask_all(config, speaker, samples, file, "questions", tolerate)
     show_ledger(f"{who(config)} on {config.data.path}", {config.data.split: found.ledger})
     if read := videos_read():
         console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")

@@ -24,7 +24,15 @@ from mmreflect.evaluation.judging import judge_of, judge_terms
 from mmreflect.evaluation.releases import Question, Release, ReleaseConfig, cache_folder, open_release, questions
 from mmreflect.evaluation.rescore import FALLBACKS, Settings
 from mmreflect.evaluation.rules.verdicts import Strict
-from mmreflect.evaluation.settings import AskingConfig, asking_marks, check_asking, decoding_lines, decoding_terms, who
+from mmreflect.evaluation.settings import (
+    AskingConfig,
+    ask_all,
+    asking_marks,
+    check_asking,
+    decoding_lines,
+    decoding_terms,
+    who,
+)
 from mmreflect.evaluation.speaking import Speaker
 from mmreflect.media.reader import ReaderConfig, default_reader, use_reader
 from mmreflect.records import Count, FrameSampling, Sample
@@ -99,10 +107,8 @@ class BenchmarkRecipe:
 
     def run(self, config: BenchmarkConfig, run: "Run") -> dict[str, Any]:
         """Ask every question, record every answer, score them, and print the scores."""
-        from mmreflect.evaluation.runner import evaluate
         from mmreflect.evaluation.scoring import score_answers
         from mmreflect.evaluation.speaking import open_speaker
-        from mmreflect.rollouts.actions import generation_round
 
         release = self._release(config)
         read = Counter(default_reader().counts)
@@ -110,21 +116,8 @@ class BenchmarkRecipe:
         samples = [asked_sample(self.benchmark, question, prefilled(config)) for question in found.asked]
         texts = (sample.question for sample in samples)
         speaker = open_speaker(config.engine, config.model, config, texts, config.seed)
-        with generation_round(speaker.engine, 0):
-            answered = evaluate(
-                speaker.engine,
-                config.environment.module.create(config.environment.options),
-                samples,
-                config.sampling,
-                n=config.num_generations,
-                seed=config.seed,
-                batch_size=config.batch_size,
-                file=run.path / "samples.jsonl",
-                label=self.benchmark.name,
-                stages=config.stages,
-                decoding=config.decoding,
-                tolerate=config.release.tolerate,
-            )
+        file, tolerate = run.path / "samples.jsonl", config.release.tolerate
+        answered = ask_all(config, speaker, samples, file, self.benchmark.name, tolerate)
         rows = rows_of(found.asked, answered.records)
         scored = score_answers(self.benchmark, config.settings, rows, answered.records, run.path, config.judge)
         prefill = (

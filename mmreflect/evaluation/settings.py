@@ -1,6 +1,8 @@
 """How a model is asked, whatever it is asked: what the configurations of all evaluations share."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -10,8 +12,12 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation import procedure
 from mmreflect.evaluation.speaking import check_speaker, speaker_mark
 from mmreflect.models import ModelOption
-from mmreflect.records import Count
-from mmreflect.rollouts.actions import Sampling
+from mmreflect.records import Count, Sample
+from mmreflect.rollouts.actions import Sampling, generation_round
+
+if TYPE_CHECKING:
+    from mmreflect.evaluation.runner import Evaluation
+    from mmreflect.evaluation.speaking import Speaker
 
 
 @config
@@ -72,6 +78,37 @@ def check_asking(asked: AskingConfig) -> None:
             f"num_generations={asked.num_generations} with temperature=0: all answers to a question would be the same",
             "a temperature above 0, or one answer",
             "set temperature (0.6 to 1 is usual for pass@k), or remove num_generations",
+        )
+
+
+def ask_all(
+    asked: AskingConfig, speaker: "Speaker", samples: Sequence[Sample], file: Path, label: str, tolerate: float
+) -> "Evaluation":
+    """Ask all questions as a configuration says.
+
+    Args:
+        file: where answers are kept as they come; `label`: what the progress line says.
+        tolerate: the largest share of answers that may be missing because they could not be asked for.
+
+    Raises:
+        UserError: more are missing.
+    """
+    from mmreflect.evaluation.runner import evaluate
+
+    with generation_round(speaker.engine, 0):
+        return evaluate(
+            speaker.engine,
+            asked.environment.module.create(asked.environment.options),
+            samples,
+            asked.sampling,
+            n=asked.num_generations,
+            seed=asked.seed,
+            batch_size=asked.batch_size,
+            file=file,
+            label=label,
+            stages=asked.stages,
+            decoding=asked.decoding,
+            tolerate=tolerate,
         )
 
 

@@ -12,6 +12,7 @@ from remote.loopback import Act, Body, Server, completion, says, serving, shown
 from mmreflect import recipes
 from mmreflect.cli import main
 from mmreflect.evaluation.judge import OURS
+from mmreflect.evaluation.rules import charxiv
 from mmreflect.remote import pace
 
 Cli = Callable[..., Any]
@@ -253,7 +254,6 @@ def test_every_judge_names_rules_that_exist_and_hashes_its_prompts() -> None:
             assert set(benchmark.judge.steps) <= set(benchmark.rules) and all(benchmark.judge.prompts.values())
     assert set(judges) == {"mathvista", "mathverse", "charxiv", "tempcompass", "emma", "safety"}
     assert len({judge.prompt_hash for judge in judges.values()}) == 6
-    charxiv = recipes.load("benchmark", "charxiv")
     assert set(charxiv.QUESTIONS) == set(range(1, 20)) and set(charxiv.RUBRICS) == {
         rubric for rubric, _ in charxiv.QUESTIONS.values()
     }
