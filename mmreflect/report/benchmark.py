@@ -66,9 +66,8 @@ def lead(scoring: Scoring, counts: Mapping[str, Any]) -> list[str]:
     if first is None:
         return [f"No score: none of {counted(int(account.get('rows', 0)), 'answer')} could be graded."]
     shown = figure(first[1], scoring.scale)
-    said = [
-        f"{shown.text} {first[0].replace('_', ' ')} {shown.interval}".strip() + f", over {over}, by the rule “{rule}”."
-    ]
+    name = first[0].replace("_", " ")
+    said = [f"{name[:1].upper()}{name[1:]}: {shown}, over {over}, by the rule “{rule}”."]
     if account.get("label"):
         word = "Approximate: " if account.get("approximate") else "Judged: "
         said.append(f"{word}{account['label']}.")
@@ -150,8 +149,11 @@ def counts_section(scoring: Scoring, counts: Mapping[str, Any]) -> Section | Non
     known = {**{name: account.get(name) for name, _ in _COUNTS}, **counts}
     rows = [[text, f"{known[name]:,}"] for name, text in asked if known.get(name) is not None]
     rows += [["answers scored", f"{account['scored']:,} of {account['rows']:,}"]]
-    rows += [[text, _count(known[name])] for name, text in _COUNTS if known.get(name) is not None]
-    block = PlotBlock(tables=[Table(("what became of them", "number"), rows, whole=True)])
+    numbers = [(text, _count(known[name])) for name, text in _COUNTS if known.get(name) is not None]
+    rows += [[text, f"{value:,}"] for text, value in numbers if value]
+    none = [text for text, value in numbers if not value]
+    notes = [f"None of these: {'; '.join(none)}."] if none else []
+    block = PlotBlock(notes=notes, tables=[Table(("what became of them", "number"), rows, whole=True)])
     reasons = Counter(str(item.get("reason", "")) for item in scoring.aside)
     for reasons_of in (reasons, Counter(counts.get("left_out") or {})):
         shown = [[reason, f"{count:,}"] for reason, count in reasons_of.most_common(_MOST_REASONS)]
@@ -162,8 +164,8 @@ def counts_section(scoring: Scoring, counts: Mapping[str, Any]) -> Section | Non
     return plots_section("counts", "What became of the questions", [block])
 
 
-def _count(value: Any) -> str:
-    return f"{sum(value.values()):,}" if isinstance(value, dict) else f"{value:,}"
+def _count(value: Any) -> int:
+    return int(sum(value.values()) if isinstance(value, dict) else value)
 
 
 def groups_section(scoring: Scoring) -> Section | None:

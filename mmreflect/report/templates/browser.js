@@ -175,24 +175,27 @@
     return haystacks[number];
   }
 
-  function fits(number, words, except) {
-    for (const [key, select] of selects) {
-      if (key !== except && select.value && !(cards[number].f[key] ?? []).includes(select.value)) return false;
-    }
-    return words.every((word) => haystack(number).includes(word));
+  function count(counts, key, card) {
+    for (const label of card.f[key] ?? []) counts.get(key).set(label, (counts.get(key).get(label) ?? 0) + 1);
   }
 
+  // A label is counted under all filters but its own: an answer that one filter alone refuses counts there.
   function choose(keep) {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     const before = keep ? matching[place] : undefined;
-    matching = cards.map((_, number) => number).filter((number) => fits(number, words));
+    const set = [...selects].filter(([, select]) => select.value);
+    const counts = new Map([...selects.keys()].map((key) => [key, new Map()]));
+    matching = [];
+    cards.forEach((card, number) => {
+      const refused = set.filter(([key, select]) => !(card.f[key] ?? []).includes(select.value)).map(([key]) => key);
+      if (refused.length > 1 || !words.every((word) => haystack(number).includes(word))) return;
+      if (refused.length) return count(counts, refused[0], card);
+      matching.push(number);
+      for (const key of selects.keys()) count(counts, key, card);
+    });
     for (const [key, select] of selects) {
-      const counts = new Map();
-      cards.forEach((card, number) => {
-        if (fits(number, words, key)) for (const label of card.f[key] ?? []) counts.set(label, (counts.get(label) ?? 0) + 1);
-      });
       for (const option of select.options) {
-        if (option.value) option.textContent = `${option.value} (${(counts.get(option.value) ?? 0).toLocaleString("en")})`;
+        if (option.value) option.textContent = `${option.value} (${(counts.get(key).get(option.value) ?? 0).toLocaleString("en")})`;
       }
       select.classList.toggle("set", Boolean(select.value));
     }
