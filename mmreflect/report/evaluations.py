@@ -62,6 +62,8 @@ def _benchmark(run: Folder, scoring: Scoring, answers: Sequence[Answer], thumbna
     lead = benchmark.lead(scoring, counts)
     if (run.path / "submission.json").is_file():
         lead.append("The answers of this split are not published: submission.json holds the predictions to submit.")
+    if not answers:
+        lead.append("samples.jsonl is missing: there are no answers to read, only what was counted.")
     title = f"{run.name} {_split(run)}".strip()
     return title, f"{what(run)}.", lead, benchmark.key_figures(scoring), sections
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from mmreflect.errors import UserError
 from mmreflect.evaluation.compare import value_of
 from mmreflect.evaluation.exchange.finished import labels_of
 from mmreflect.files import read_json
@@ -61,8 +62,10 @@ def read_scoring(scored: Path, summary: Path, aside: Path | None = None) -> Scor
     """Read the files of a scoring.
 
     Raises:
-        UserError: one of them is not as it was written.
+        UserError: one of them is missing, or not as it was written.
     """
+    if not scored.is_file():
+        raise UserError(f"{scored} is missing", f"the scored rows that {summary.name} is about", "restore it")
     with named(summary):
         tree = read_json(summary)
         account = tree["rescore"]
