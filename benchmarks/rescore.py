@@ -3,9 +3,9 @@
 The rows look like MathVista's testmini, with its shares of question types, and are drawn afresh for every round. Their
 responses are bare answers, which neither side asks a model about. Both get the same file in the same round, in turns,
 in processes that have imported everything and scored a round before. Of lmms-eval, reading is timed, its task's
-`process_results` for every row and its aggregation. Of mmreflect it is the same work (reading, the rule, the breakdown),
-and apart from that the whole command, which also checks ids and references, makes intervals for the main number and
-every group, and writes rows and summary to disk.
+`process_results` for every row and its aggregation. Of mmreflect it is the same work (reading, rule, breakdown), and
+apart from that the whole command, which also checks ids and references, makes intervals for the main number and
+every group, and writes rows and summary to disk. Last, both from nothing: a new Python, all imports, the same file.
 
 lmms-eval needs a Python of its own: pip install lmms-eval there, and give its path.
 """
@@ -82,6 +82,7 @@ class Peer:
     """
 
     def __init__(self, python: str) -> None:
+        self.python = python
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the peer)
         try:
             self._process = subprocess.Popen(
@@ -148,6 +149,23 @@ def whole_process(path: Path) -> float:
     return time.perf_counter() - start
 
 
+def whole_peer(python: str, path: Path) -> float:
+    """Return the seconds of lmms-eval's part with the start of Python and all imports."""
+    start = time.perf_counter()
+    subprocess.run([python, str(PEER)], input=f"{path}\n", text=True, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def from_nothing(path: Path, python: str | None, rounds: int = 3) -> dict[str, list[float]]:
+    """Start both again and again, in turns."""
+    found: dict[str, list[float]] = {"mmreflect": [], **({"lmms_eval": []} if python else {})}
+    for _ in range(rounds):
+        found["mmreflect"].append(whole_process(path))
+        if python:
+            found["lmms_eval"].append(whole_peer(python, path))
+    return found
+
+
 def measure(peer: Peer | None, folder: Path, count: int, rounds: int, seed: int) -> dict[str, Any]:
     """Run the rounds and return what the ratio is made of."""
     graders = {"mmreflect": ours, "same_work": same_work, **({"lmms_eval": peer.score} if peer else {})}
@@ -172,13 +190,19 @@ def measure(peer: Peer | None, folder: Path, count: int, rounds: int, seed: int)
         name: [mine / other for mine, other in zip(seconds[name], seconds.get("lmms_eval", []), strict=False)]
         for name in ("same_work", "mmreflect")
     }
+    started = from_nothing(path, peer.python if peer else None)
     return {
         "ratio": statistics.median(ratios["same_work"]) if peer else None,
         "ratio_whole_command": statistics.median(ratios["mmreflect"]) if peer else None,
         "ratios": ratios,
         "seconds": seconds,
         "median_s": {name: statistics.median(values) for name, values in seconds.items()},
-        "with_start_s": whole_process(path),
+        "with_start_s": started,
+        "ratio_with_start": statistics.median(
+            mine / other for mine, other in zip(started["mmreflect"], started["lmms_eval"], strict=True)
+        )
+        if peer
+        else None,
         "goal_s": GOAL_S * count / 1000,
         "accuracy": {name: statistics.mean(item["accuracy"] for item in items) for name, items in found.items()},
         "verdicts_apart": differing,
@@ -203,7 +227,7 @@ def show(result: dict[str, Any]) -> None:
     title = f"scoring {result['rows_per_round']:,} recorded rows again"
     console.show_table(title, ["", "seconds, median", "rounds", "accuracy"], rows)
     console.say(f"goal for mmreflect: at most {result['goal_s']:g} s after its start")
-    console.say(f"mmreflect with its start: {result['with_start_s']:.1f} s")
+    console.say(f"mmreflect with its start: {statistics.median(result['with_start_s']['mmreflect']):.1f} s")
     if result["peer"] is None:
         console.say("[yellow]lmms-eval is not installed[/] (--lmms-eval PYTHON): only mmreflect was measured, no ratio")
         return
@@ -213,7 +237,10 @@ def show(result: dict[str, Any]) -> None:
             f"ratio {result[key]:.3f} (rounds: {low:.3f} to {high:.3f}): {label} of mmreflect's against lmms-eval"
         )
     peer, apart = result["peer"], result["verdicts_apart"]
-    console.say(f"lmms-eval {peer['version']} took {peer['import_s']:.1f} s to import, which is not counted")
+    other = statistics.median(result["with_start_s"]["lmms_eval"])
+    console.say(
+        f"ratio {result['ratio_with_start']:.3f}: both with their start, lmms-eval {peer['version']} in {other:.1f} s"
+    )
     console.say(
         f"{console.count(apart, 'verdict')} apart, {result['verdicts_apart_not_float']:,} of them not on float "
         "questions, which lmms-eval loses to the release's float64 precision"

@@ -66,6 +66,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
             file=run.path / "samples.jsonl",
             stages=config.stages,
             decoding=config.decoding,
+            tolerate=config.data.tolerate,
         )
     show_ledger(f"{who(config)} on {config.data.path}", {config.data.split: found.ledger})
     if read := videos_read():

@@ -5,14 +5,17 @@ mmreflect eval rescore jsonl responses=FILE.jsonl output=OUT.jsonl
 A line is a question: id, question, image (or images, video, videos: paths beside the file, or in `media`), and where
 you have them options (a list, or a mapping from letter to text), answer, and answer_type, precision and unit as in
 every dataset of this project. `<image>` and `<video>` in the question mark where media stand; without marks they stand
-before it. Scores are broken down by `category`, or by the fields that a row's `facets` names.
+before it. Scores are broken down by `category`, or by the fields that a row's `facets` names. VLMEvalKit's TSV files
+are read as well: index, hint, question, one column an option, and pictures as base64.
 """
 
+import ast
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmreflect.answers.spec import AnswerSpec, spec_of
+from mmreflect.answers.spec import LETTERS, AnswerSpec, spec_of
 from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import BadField, Benchmark, Column, Files, Item, Place, Row, Scored, Source
 from mmreflect.evaluation.rules.tables import cell, cells
@@ -27,7 +30,24 @@ _MARK = re.compile(r"<(image|video)>")
 
 def rows(record: Row, place: Place) -> list[Row]:
     """Return a row with its id as text, and an answer, which is null where there is none."""
+    if "id" not in record and "index" in record:
+        record = _from_vlmevalkit(record)
     return [Row({"answer": None, **record, "id": str(record["id"])})]
+
+
+def _from_vlmevalkit(record: Row) -> Row:
+    """Return a row of VLMEvalKit's table: options in columns of their letters, several pictures as a list in text."""
+    letters = list(itertools.takewhile(lambda letter: record.get(letter) not in (None, ""), LETTERS))
+    rest = {name: value for name, value in record.items() if name not in LETTERS}
+    made = Row({**rest, "id": record["index"], "options": {letter: record[letter] for letter in letters} or None})
+    if record.get("hint"):
+        made["question"] = f"{record['hint']}\n{record['question']}"
+    shown = record.get("image") or None
+    if isinstance(shown, str) and shown.startswith("["):
+        made |= {"image": None, "images": ast.literal_eval(shown)}
+    else:
+        made["image"] = shown
+    return Row(made)
 
 
 def item(row: Row, files: Files, style: str) -> Item:

@@ -151,7 +151,7 @@ def _gold(row: Row) -> str | None:
 def _extraction(row: Row, response: Response) -> tuple[str | None, str]:
     if row.get("extraction") is not None:
         return str(row["extraction"]), "recorded extraction"
-    return final_answer(response.final, _spec(row)), "extracted by rule"
+    return final_answer(response.final, _spec(row).resolved(_gold(row))), "extracted by rule"
 
 
 def official(row: Row, response: Response) -> Reading:

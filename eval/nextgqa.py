@@ -55,7 +55,7 @@ def rows(record: Row, place: Place) -> list[Row]:
     """Return a row with its gold spans, which `gsub_SPLIT.json` maps videos and their questions to."""
     video, number = str(record["video_id"]), str(record["qid"])
     spans = place.beside.get(video, {}).get("location", {}).get(number)
-    return [Row({**record, "video_id": video, "qid": number, "gt_spans": spans})]
+    return [Row({"id": f"{video}_{number}", **record, "video_id": video, "qid": number, "gt_spans": spans})]
 
 
 def _span(row: Row, response: Response) -> Interval | None:

@@ -9,17 +9,19 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from mmreflect.errors import UserError, nearest, unknown_name
 
 T = TypeVar("T")
 Tree = dict[str, Any]
+FolderOrOff = Annotated[str, BeforeValidator(lambda value: "off" if value is False else value), Field(min_length=1)]
+"""A folder, or `off`, which YAML reads as false."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))

@@ -115,3 +115,13 @@ def test_other_encodings_and_odd_keys_are_refused(tmp_path: Path) -> None:
     file.write_text("{[a]: 3}")
     with pytest.raises(UserError, match="plain text as keys"):
         load_yaml(file)
+
+
+def test_a_bare_off_is_a_word_and_no_truth_value() -> None:
+    """YAML reads `off` as false, and it is what the README says."""
+    from mmreflect.media.reader import ReaderConfig
+    from mmreflect.remote.settings import ServerConfig
+
+    assert parse(ReaderConfig, apply_overrides({}, ["cache=off"]), "x").cache == "off"
+    server = apply_overrides({}, ["cache=off", "base_url=http://localhost:1/v1", "model=m"])
+    assert parse(ServerConfig, server, "x").cache == "off"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmreflect.config import load_yaml
-from mmreflect.launch import VERBS, prepare
+from mmreflect.launch import VERBS, prepare_call
+from mmreflect.suites import Suite
 
 Cli = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).parent.parent
@@ -21,8 +22,13 @@ def verb_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_config_is_valid_and_resolves_to_itself(path: Path) -> None:
-    job = prepare(verb_of(path), str(path))
-    assert prepare(job.verb, job.tree).tree == job.tree and job.verb in VERBS
+    job = prepare_call(verb_of(path), str(path))
+    again = prepare_call(job.verb, job.tree)
+    assert again.tree == job.tree and job.verb in VERBS
+    if isinstance(job, Suite) and isinstance(again, Suite):
+        assert {label: one.tree for label, one in job.jobs.items()} == {
+            label: one.tree for label, one in again.jobs.items()
+        }
 
 
 TINY = [

@@ -76,7 +76,8 @@ def test_leaves_import_the_library_and_never_each_other(path: Path) -> None:
     ["mmreflect.records", "mmreflect.answers.grade", "mmreflect.reflection.ledger", "mmreflect.data.store", "mmreflect.building",
      "mmreflect.cli", "mmreflect.launch", "mmreflect.report", "mmreflect.stages.forced_rethinking", "mmreflect.rl.selections.ssr",
      "mmreflect.training.arguments", "mmreflect.training.validation",
-     "mmreflect.remote.client", "mmreflect.rollouts.engines.openai"],
+     "mmreflect.remote.client", "mmreflect.rollouts.engines.openai", "mmreflect.evaluation.procedure", "mmreflect.stages.leap",
+     "mmreflect.decoding.early_stop"],
 )  # fmt: skip
 def test_imports_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import {module}; assert 'transformers' not in sys.modules"

@@ -8,11 +8,9 @@ set_aside.jsonl   questions that cannot be shown, with the reason
 submission.json   predictions by question, in the place of scores, where a split's answers are not published
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -23,7 +21,7 @@ from mmreflect.errors import unknown_name
 from mmreflect.evaluation.benchmark import Benchmark, Row
 from mmreflect.evaluation.contract import hash_of, library_versions
 from mmreflect.evaluation.judging import judge_of, judge_terms
-from mmreflect.evaluation.releases import Question, Release, ReleaseConfig, open_release, questions
+from mmreflect.evaluation.releases import Question, Release, ReleaseConfig, cache_folder, open_release, questions
 from mmreflect.evaluation.rescore import FALLBACKS, Settings
 from mmreflect.evaluation.rules.verdicts import Strict
 from mmreflect.evaluation.settings import AskingConfig, asking_marks, check_asking, decoding_lines, decoding_terms, who
@@ -125,6 +123,7 @@ class BenchmarkRecipe:
                 label=self.benchmark.name,
                 stages=config.stages,
                 decoding=config.decoding,
+                tolerate=config.release.tolerate,
             )
         rows = rows_of(found.asked, answered.records)
         scored = score_answers(self.benchmark, config.settings, rows, answered.records, run.path, config.judge)
@@ -175,11 +174,6 @@ class BenchmarkRecipe:
             judge=judge,
             versions=library_versions(),
         ).to_json()
-
-
-def cache_folder() -> Path:
-    """Return where pictures and unpacked files of releases are kept for all runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "releases"
 
 
 def prefilled(config: BenchmarkConfig) -> bool:

@@ -105,7 +105,9 @@ class _Sums:
         return len(self._tops) - 1
 
     def draw(self) -> None:
-        """Resample all means."""
+        """Resample all means, if there are any."""
+        if not self._tops:
+            return
         sums, drawn = np.array([*self._tops, *self._bottoms]).T, draws(self._count, 0)
         blocks = [drawn[start : start + _BLOCK].astype(float) @ sums for start in range(0, RESAMPLES, _BLOCK)]
         self._drawn = np.concatenate(blocks).T.copy()
@@ -131,13 +133,14 @@ def _values(measure: Measure, rows: Sequence[Scored]) -> Values:
 
 
 def _columns(sums: _Sums, measure: Measure, rows: Sequence[Scored]) -> list[int]:
-    """Take up the means that a main number is the mean of; none where these rows do not give it."""
+    """Take up the means that a main number is the mean of; none where a group is missing or has no value."""
     parts = {"": list(range(len(rows)))} if measure.over is None else _members(rows, measure.over)
     if any(name not in parts for name in measure.groups):
         return []
     values = _values(measure, rows)
     kept = measure.groups or tuple(parts)
-    return [column for name in kept if (column := sums.add(parts[name], values)) is not None]
+    columns = [sums.add(parts[name], values) for name in kept]
+    return [column for column in columns if column is not None] if None not in columns else []
 
 
 def _groupings(benchmark: Benchmark) -> dict[str, Callable[[Row], Any]]:

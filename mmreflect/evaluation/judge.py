@@ -54,7 +54,10 @@ class Question:
 
 
 Steps = Generator[Question, Any, Sequence[Mapping[str, Any]]]
-"""Yields questions, receives their values, returns the fields of each row; an unusable reply is raised inside."""
+"""Yields questions, receives their values, returns the fields of each row; an unusable reply is raised inside.
+
+What is read of a row is read before the first question, so that a row that lacks it is found before anything is asked.
+"""
 
 
 def one_by_one(cases: Sequence[Case]) -> list[list[Case]]:

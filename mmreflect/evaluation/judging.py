@@ -7,7 +7,7 @@ where it stopped. A row that the judge gave nothing usable on keeps the reason a
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import BadField, Benchmark, MissingField, Row
@@ -16,10 +16,11 @@ from mmreflect.evaluation.recorded import ABSENT, given, names_of, response_of, 
 from mmreflect.evaluation.rules.reduction import final_text
 from mmreflect.records import Turn
 from mmreflect.remote.asks import Answer, Ask, RefusedError, UnansweredError
-from mmreflect.remote.client import Client
-from mmreflect.remote.progress import progress_line
 from mmreflect.remote.settings import ServerConfig
-from mmreflect.remote.spending import Spending
+
+if TYPE_CHECKING:
+    from mmreflect.remote.client import Client
+    from mmreflect.remote.spending import Spending
 
 WARMER = 0.5
 """How much warmer an unreadable reply is drawn again, each time, up to a temperature of 1."""
@@ -48,7 +49,7 @@ class Account:
     failed: Counter[str] = field(default_factory=Counter)
     first: str = ""
     invalid: int = 0
-    spent: Spending | None = None
+    spent: "Spending | None" = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; the cost is None where the server has no prices."""
@@ -144,6 +145,8 @@ def judge_rows(
     works = _works(benchmark, judge, made, rule, source)
     waiting = [work for work in works if work.question is not None]
     if waiting:
+        from mmreflect.remote.client import Client  # takes its time, and most re-scorings ask nobody
+
         with Client(server) as client:
             account.spent = client.spent
             _ask_all(client, judge, waiting, f"{benchmark.name}, judged by {server.model}")
@@ -161,7 +164,7 @@ class _Work:
     Attributes:
         question: what is asked next; None where all is known, or nothing more can be.
         attempt: how often it was asked before.
-        asked: questions so far, `done` of them read or given up.
+        asked: questions so far, those that were asked again once.
         fields: what the steps returned.
         failure: why they did not: a short reason to count, and the words.
         invalid: an unusable reply came, which the steps themselves dealt with.
@@ -273,8 +276,10 @@ def _culprit(judge: Judge, rule: str, cases: Sequence[Case]) -> Case:
     return cases[0]
 
 
-def _ask_all(client: Client, judge: Judge, waiting: list[_Work], label: str) -> None:
+def _ask_all(client: "Client", judge: Judge, waiting: list[_Work], label: str) -> None:
     """Ask round by round until no question is left: all first questions, then what follows from the replies."""
+    from mmreflect.remote.progress import progress_line
+
     total = sum(len(work.cases) for work in waiting)
     with progress_line(client, label, judge.depth * total) as line:
         while waiting:

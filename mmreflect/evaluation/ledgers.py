@@ -20,6 +20,7 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation.runner import show_ledger
 from mmreflect.files import write_json
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
+from mmreflect.reflection.lexicon import PRESETS, preset_count
 from mmreflect.reflection.transitions import Step, stopping_curve, summary, trace
 
 TEXT = ("text", "response", "prediction_text", "output", "pred")
@@ -58,7 +59,10 @@ def ledger_file(file: str, settings: Sequence[str]) -> dict[str, Any]:
 
 
 def analysed(rows: Sequence[dict[str, Any]], columns: Columns, source: str) -> dict[str, Any]:
-    """Return everything that is known about the answers of a file, and print it as two tables."""
+    """Return everything that is known about the answers of a file, and print it as two tables.
+
+    `published_lists` are reflecting words per answer, counted with the lists of several papers.
+    """
     read = [_read(row, columns, f"{source}, line {place}") for place, row in enumerate(rows, 1)]
     clusters = [str(row.get(columns.cluster)) for row in rows] if columns.cluster else None
     whole = ledger([item for item, _, _, _ in read], clusters=clusters)
@@ -74,6 +78,9 @@ def analysed(rows: Sequence[dict[str, Any]], columns: Columns, source: str) -> d
         "ledger": whole.to_json(),
         "transitions": steps,
         "stopping_curve": curve,
+        "published_lists": {
+            name: sum(preset_count(text, name) for _, text, _, _ in read) / len(read) for name in PRESETS
+        },
         "cut_share": len(cut) / len(rows) if any("stop" in row for row in rows) else None,
         "mean_stopped_tokens": sum(stopped) / len(stopped) if stopped else None,
         "columns": asdict(columns),

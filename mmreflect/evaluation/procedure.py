@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mmreflect import console
 from mmreflect.answers.extract import final_answer
 from mmreflect.answers.grade import grade
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import Component, to_tree
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark
-from mmreflect.records import Group, Rollout, Sample
+from mmreflect.records import Group, Rollout, Sample, content_parts
 from mmreflect.reflection.ledger import Entry
 from mmreflect.rollouts.actions import Engine, Environment, Sampling
 from mmreflect.rollouts.driver import roll_out
-from mmreflect.rollouts.rounds import first_round
+from mmreflect.rollouts.rounds import first_round, noted
 from mmreflect.rollouts.tools import Tools
 from mmreflect.seeds import derive_seed
 from mmreflect.stages import Needs
@@ -55,9 +56,15 @@ def check(
             "a temperature above 0",
             "set temperature=0.6, for example",
         )
-    for stage, item in zip(stages, asked, strict=True):
+    for place, (stage, item) in enumerate(zip(stages, asked, strict=True)):
         if item.max_new_tokens is None:
             continue
+        if place > 0:
+            raise UserError(
+                f"stage {stage.name!r} stands behind stage {stages[place - 1].name!r}, and works on unfinished answers",
+                f"{stage.name} as the first stage",
+                "change their order",
+            )
         if environment.name != "single_turn":
             raise UserError(
                 f"stage {stage.name!r} stops the first reply half way, and environment {environment.name!r} would take "
@@ -257,19 +264,19 @@ class Procedure:
     def done(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what stages and decoding did over some records; nothing where there are none."""
         found = summed(records)
-        if self.decoding is not None:
+        if self.decoding is not None and found:
             found["token_level"] = found.get("token_level", {}) | self.decoding.report()
         return found
 
 
 def _instructed(sample: Sample, instruction: str) -> Sample:
-    """Return a sample whose last turn ends with an instruction."""
-    *before, last = sample.messages
-    content = last["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    return replace(
-        sample, messages=[*before, {**last, "content": [*parts, {"type": "text", "text": f"\n\n{instruction}"}]}]
-    )
+    """Return a sample whose last user turn ends with an instruction."""
+    messages = list(sample.messages)
+    users = [place for place, turn in enumerate(messages) if turn["role"] == "user"]
+    place = users[-1] if users else -1
+    parts = [*content_parts(messages[place]["content"]), {"type": "text", "text": f"\n\n{instruction}"}]
+    messages[place] = {**messages[place], "content": parts}
+    return replace(sample, messages=messages)
 
 
 def _without_reference(sample: Sample) -> Sample:
@@ -288,39 +295,52 @@ def summed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     stages: dict[str, Counter[str]] = {}
     decoding: Counter[str] = Counter()
     for item in records:
-        for stage, counts in item["facts"].get("stages", {}).items():
+        for stage, counts in noted(item["facts"]).get("stages", {}).items():
             stages.setdefault(stage, Counter()).update(counts)
-        decoding.update(item["facts"].get("decoding", {}))
+        decoding.update(noted(item["facts"]).get("decoding", {}))
     found: dict[str, Any] = {}
     if stages:
         found["stages"] = {stage: dict(counts) for stage, counts in stages.items()}
     if decoding:
         found["token_level"] = dict(decoding)
     if found:
-        found["rounds"] = sum(_rounds_in(item["facts"]) for item in records)
+        found["rounds"] = sum(_rounds_in(noted(item["facts"])) for item in records)
         found["tokens"] = sum(item["tokens"] for item in records)
     return found
 
 
-def _rounds_in(facts: Mapping[str, Any]) -> int:
-    return sum(_rounds_in(item) for item in facts["rounds"]) if "rounds" in facts else 1
+def tell(done: Mapping[str, Any]) -> None:
+    """Print what stages and a decoding did, a line each; nothing where there are none."""
+    for name, counts in [*done.get("stages", {}).items(), ("at every token", done.get("token_level", {}))]:
+        said = ", ".join(
+            f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if isinstance(value, int)
+        )
+        if said:
+            console.say(f"{name}: {said}")
+    if done:
+        console.say(f"rounds {done['rounds']:,}, tokens of all rounds {done['tokens']:,}")
+
+
+def _rounds_in(kept: Mapping[str, Any]) -> int:
+    return sum(_rounds_in(item) for item in kept["rounds"]) if "rounds" in kept else 1
 
 
 def read_rounds(read: Entry, facts: Mapping[str, Any], gold: str | None, spec: AnswerSpec) -> Entry:
     """Return the entry of an answer that took several rounds: its first try is the very first round's answer.
 
-    The final answer is that of the chosen round; the tokens of all rounds count.
+    The final answer is that of the chosen round; the tokens of all rounds count. Samples of a vote are no reflection.
     """
-    rounds, spec = facts["rounds"], spec.resolved(gold)
+    kept, spec = noted(facts), spec.resolved(gold)
+    rounds = kept["rounds"]
     begun = first_round(rounds)
-    first, final = final_answer(begun["text"], spec), final_answer(rounds[facts["chosen"]]["text"], spec)
+    first, final = final_answer(begun["text"], spec), final_answer(rounds[kept["chosen"]]["text"], spec)
     return replace(
         read,
         first=first,
         final=final,
         first_correct=grade(first, gold, spec).passed,
         final_correct=grade(final, gold, spec).passed,
-        reflected=True,
+        reflected=read.reflected or any(item["stage"] != "sample" or "rounds" in item for item in rounds),
         corrective=first is not None and final is not None and grade(final, first, spec).passed is False,
         tokens=sum(int(item["tokens"]) for item in rounds),
         tokens_first=int(begun["tokens"]),

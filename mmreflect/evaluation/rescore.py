@@ -1,7 +1,7 @@
 """Scoring recorded responses by a benchmark's own rule, without a model and without pictures.
 
     mmreflect eval rescore mathvista responses=FILE.jsonl output=OUT.jsonl [rule=official] [fallback=random seed=0]
-        [judge.base_url=http://localhost:8000/v1 judge.model=NAME]
+        [judge.base_url=http://localhost:8000/v1 judge.model=NAME] [release.source=FOLDER]
 
 Every row comes back in order with `prediction` and `correct` (or `score`) added, and OUT.summary.json holds the
 breakdown in the layout of the official score file, with what was counted on the way under `rescore`: the main numbers
@@ -12,7 +12,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from mmreflect.config import apply_overrides, config, parse, settings_of
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.evaluation.benchmark import BadField, Benchmark, MissingField, Reading, Row, Rule, Scored
 from mmreflect.evaluation.intervals import intervals, rows_without_cluster
+from mmreflect.evaluation.joining import join
 from mmreflect.evaluation.judge import ERROR, MARK
 from mmreflect.evaluation.judging import Account, judge_of, judge_rows, needs_judge
 from mmreflect.evaluation.recorded import ABSENT, given, keyed, names_of, read_responses, response_of, unusable
+from mmreflect.evaluation.releases import ReleaseConfig, cache_folder, open_release
 from mmreflect.evaluation.rules.tables import MISSING, field_of
 from mmreflect.files import write_json, write_jsonl
 from mmreflect.remote.settings import ServerConfig
@@ -64,14 +66,16 @@ class Settings:
 
 
 @config
-class JudgeConfig:
-    """The settings of the judge.
+class AskedConfig:
+    """What is asked beside the rows.
 
     Attributes:
         judge: the server that is asked what the official protocol asks a model.
+        release: the release that the responses answer, where they do not hold their questions themselves.
     """
 
-    judge: ServerConfig
+    judge: ServerConfig | None = None
+    release: ReleaseConfig | None = None
 
 
 def rescore_file(benchmark: Benchmark, words: Sequence[str]) -> dict[str, Any]:
@@ -81,35 +85,48 @@ def rescore_file(benchmark: Benchmark, words: Sequence[str]) -> dict[str, Any]:
         UserError: a setting, the file, or a row of it is unusable, or the judge cannot be asked; nothing is written
             then, and what the judge has answered is kept in its cache.
     """
-    asking = [word for word in words if word.startswith("judge.")]
-    chosen = settings_of([word for word in words if word not in asking], (*KEYS, "judge"), ("responses", "output"))
-    settings, server = _settings(benchmark, chosen), _server(benchmark, asking, chosen)
+    asking = [word for word in words if word.startswith(("judge.", "release."))]
+    left = [word for word in words if word not in asking]
+    chosen = settings_of(left, (*KEYS, "judge", "release"), ("responses", "output"))
+    settings, asked = _settings(benchmark, chosen), _asked(benchmark, asking, chosen)
     source, output = Path(chosen["responses"]), Path(chosen["output"])
     if output.is_dir():
         raise UserError(f"output={output} is a folder", "a file", "name a file in it, such as scored.jsonl")
-    rows, account = read_responses(source), None
-    if server is not None:
+    rows, account, joined = read_responses(source), None, None
+    if asked.release is not None:
+        release = open_release(benchmark, asked.release, cache=cache_folder(), max_frames=1)
+        rows, joined = join(benchmark, rows, release, str(source))
+    if asked.judge is not None:
         keyed(benchmark, rows, str(source))
-        rows, account = judge_rows(benchmark, rows, server, rule=settings.rule, source=str(source))
+        rows, account = judge_rows(benchmark, rows, asked.judge, rule=settings.rule, source=str(source))
     written, summary = rescore(benchmark, rows, settings, str(source), account)
+    if joined is not None:
+        summary["rescore"]["release"] = asdict(joined)
     write_jsonl(output, written)
     target = output.with_name(f"{output.name.removesuffix('.jsonl')}.summary.json")
     write_json(target, summary)
     show_summary(benchmark, summary)
+    if joined is not None and joined.not_answered:
+        console.say(
+            f"[yellow]{joined.not_answered:,} of {joined.questions:,}[/] questions of {joined.where} not answered"
+        )
     console.say(f"written: {output}, {target}")
     return summary
 
 
-def _server(benchmark: Benchmark, words: Sequence[str], chosen: dict[str, str]) -> ServerConfig | None:
+def _asked(benchmark: Benchmark, words: Sequence[str], chosen: dict[str, str]) -> AskedConfig:
     if "judge" in chosen:
         raise UserError(
             f"judge={chosen['judge']}", "the address and the model of a server",
             "write judge.base_url=http://localhost:8000/v1 judge.model=NAME",
         )  # fmt: skip
-    if not words:
-        return None
-    judge_of(benchmark, chosen.get("rule", "official"))
-    return parse(JudgeConfig, apply_overrides({}, words), f"eval rescore {benchmark.name}").judge
+    if "release" in chosen:
+        raise UserError(
+            f"release={chosen['release']}", "where the release is", f"write release.source={chosen['release']}"
+        )
+    if any(word.startswith("judge.") for word in words):
+        judge_of(benchmark, chosen.get("rule", "official"))
+    return parse(AskedConfig, apply_overrides({}, words), f"eval rescore {benchmark.name}")
 
 
 def _settings(benchmark: Benchmark, chosen: dict[str, str]) -> Settings:
@@ -263,9 +280,10 @@ def show_summary(benchmark: Benchmark, summary: dict[str, Any]) -> None:
     console.say(f"{benchmark.name}, rule {account['rule']}: {account['scored']:,} of {rows} scored")
     if account["label"]:
         console.say(f"{'[yellow]approximate[/]: ' if account['approximate'] else ''}{account['label']}")
-    header = ("", "value", "95 % interval", "questions", "drawn as")
-    console.show_table("main numbers", header, [_line(name, item) for name, item in account["scores"].items()])
-    console.show_table("scores, as the official script lists them", ("", "value"), list(_numbers(summary))[:_SHOWN])
+    if account["scores"]:
+        header = ("", "value", "95 % interval", "questions", "drawn as")
+        console.show_table("main numbers", header, [_line(name, item) for name, item in account["scores"].items()])
+        console.show_table("as the official script lists them", ("", "value"), list(_numbers(summary))[:_SHOWN])
     for name in (
         "empty",
         "unparsed",

@@ -9,7 +9,8 @@ from mmreflect import console
 from mmreflect.answers.grade import grade, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import Component
-from mmreflect.evaluation.procedure import Procedure, read_rounds
+from mmreflect.errors import UserError
+from mmreflect.evaluation.procedure import Procedure, read_rounds, tell
 from mmreflect.files import append_jsonl, read_jsonl, write_jsonl
 from mmreflect.media.images import picture_pixels
 from mmreflect.records import Author, Group, Rollout, Sample, Stop, content_parts
@@ -47,6 +48,7 @@ def evaluate(
     label: str = "questions",
     stages: Sequence[Component] = (),
     decoding: Component | None = None,
+    tolerate: float = 1.0,
 ) -> Evaluation:
     """Ask every question `n` times and read the answers into the ledger.
 
@@ -56,12 +58,17 @@ def evaluate(
         n: answers per question; with a temperature of 0 they would be the same.
         batch_size: answers that are asked for and written together.
         file: JSONL that records are appended to batch by batch, put into the order of the questions at the end; what it
-            already holds is not asked again.
+            already holds is not asked again, but for what could not be asked for.
         seed: of the draws when `sampling.temperature` is above 0, and of the confidence intervals.
         stages, decoding: what else answers the question, see `Procedure`.
+        tolerate: the largest share of answers that may be missing because they could not be asked for.
+
+    Raises:
+        UserError: more are missing; what was answered is in the file, and the same call asks for the others again.
     """
     procedure = Procedure(engine, environment, sampling, stages, decoding)
     known = {key_of(item): item for item in read_jsonl(file)} if file and file.is_file() else {}
+    known = {key: item for key, item in known.items() if item["stop"] != Stop.ERROR}
     wanted = [(sample.id, draw) for sample in samples for draw in range(n)]
     with console.progress_bar(label, len(wanted)) as bar:
         for batch in _batches(longest_first(samples), max(1, batch_size // n)):
@@ -78,9 +85,21 @@ def evaluate(
         write_jsonl(file, records)
     failed = [item for item in records if item["stop"] == Stop.ERROR]
     if failed:
-        first, count = failed[0]["facts"].get("error"), console.count(len(failed), "answer")
-        console.say(f"[yellow]{count} could not be asked for[/]; the first: {first}")
-    return Evaluation(records, ledger_of(records, seed), procedure.done(records))
+        _tell_failed(failed, len(records), tolerate)
+    done = procedure.done(records)
+    tell(done)
+    return Evaluation(records, ledger_of(records, seed), done)
+
+
+def _tell_failed(failed: Sequence[dict[str, Any]], total: int, tolerate: float) -> None:
+    first = str(failed[0]["facts"].get("error") or failed[0]["segments"][-1:] or "no reason is known")
+    if len(failed) > tolerate * total:
+        raise UserError(
+            f"{len(failed)} of {console.count(total, 'answer')} could not be asked for; the first: {first}",
+            f"at most {tolerate:.1%} (tolerate)",
+            "mend that and start again: only these are asked for again",
+        )
+    console.say(f"[yellow]{console.count(len(failed), 'answer')} could not be asked for[/]; the first: {first}")
 
 
 def key_of(record: dict[str, Any]) -> tuple[str, int]:

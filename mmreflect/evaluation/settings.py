@@ -59,7 +59,13 @@ def check_asking(asked: AskingConfig) -> None:
     """
     check_speaker(asked.engine, asked.model)
     procedure.check(
-        asked.engine, asked.environment, asked.stages, asked.decoding, asked.temperature, asked.max_new_tokens
+        asked.engine,
+        asked.environment,
+        asked.stages,
+        asked.decoding,
+        asked.temperature,
+        asked.max_new_tokens,
+        asked.num_generations,
     )
     if asked.num_generations > 1 and asked.temperature == 0:
         raise UserError(

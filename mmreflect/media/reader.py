@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmreflect.config import config
+from mmreflect.config import FolderOrOff, config
 from mmreflect.errors import UserError
 from mmreflect.media import faults
 from mmreflect.media.cache import FrameCache, entry_key, read_frames
@@ -49,7 +49,7 @@ class ReaderConfig:
 
     decoder: Literal["auto", "pyav", "decord", "torchcodec"] = "auto"
     time_limit_s: Annotated[float, Field(gt=0)] = 60.0
-    cache: str | None = None
+    cache: FolderOrOff | None = None
     cache_gib: Annotated[float, Field(gt=0)] = 10.0
     workers: Annotated[int, Field(ge=0)] = 0
 

@@ -2,11 +2,10 @@ r"""Does a line of thinking present a candidate answer? Rules in the place of an
 
 A line does when it holds a box or an `<answer>` block, when it says that the answer is something, or when it concludes
 (so, thus, therefore, ...) and ends with a number or an option's letter. A bare "=" is no conclusion: "2 + 3 = 5" is a
-step on the way far more often than an answer, and the paper's own extractor, an LLM, does not take it for one.
+step on the way far more often than the quantity that was asked for, which is all that counts in the paper.
 """
 
 import re
-from collections.abc import Sequence
 
 from mmreflect.answers.extract import candidates
 from mmreflect.answers.markup import after_phrase
@@ -31,9 +30,3 @@ def presents_candidate(line: str) -> bool:
         return True
     cue = _CUE.search(line)
     return cue is not None and _VALUE_AT_END.search(line, cue.end()) is not None
-
-
-def stopping_line(flags: Sequence[bool], stop_after: int) -> int | None:
-    """Return after which line (from 1) thinking ends: that of candidate number `stop_after`, if there is one."""
-    lines = [place for place, flag in enumerate(flags, 1) if flag]
-    return lines[stop_after - 1] if len(lines) >= stop_after else None

@@ -1,7 +1,13 @@
-"""Words with which a text turns back on itself, in four classes, matched as whole words, longest phrase first."""
+"""Words with which a text turns back on itself, in four classes, matched as whole words, longest phrase first.
+
+`PRESETS` are the lists that papers count with, so that their curves can be drawn again; ours is the sum of the classes.
+"""
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 LEXICON: dict[str, tuple[str, ...]] = {
     "doubt": (
@@ -42,3 +48,53 @@ def lexicon_counts(text: str) -> Counter[str]:
 def reflection_count(text: str) -> int:
     """Count the phrases of all classes but `visual`."""
     return sum(count for name, count in lexicon_counts(text).items() if name != "visual")
+
+
+Matching = Literal["words", "substrings", "openers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A published list.
+
+    Attributes:
+        matching: `words` are whole and of either case, the longest phrase first; `substrings` are found anywhere in the
+            lower-cased text, each phrase on its own; `openers` are as written with no blank before them: such are
+            tokens of their own in vocabularies where a word's blank belongs to it.
+    """
+
+    phrases: Sequence[str]
+    matching: Matching = "words"
+
+
+PRESETS: dict[str, Preset] = {
+    "arlcp13": Preset(
+        ("wait", "alternatively", "hold on", "another thought", "verify", "think again", "but", "however",
+         "alternative", "check", "double-check", "oh", "hmm")
+    ),
+    "cyclic5": Preset(("wait", "Wait", "but", "But", "Alternatively"), "openers"),
+    "simplerl7": Preset(("recheck", "rethink", "try again", "wait", "alternatively", "retry", "however"), "substrings"),
+    "rlvsdistill27": Preset(
+        ("actually", "aha", "alternatively", "correction:", "another approach", "different method",
+         "checking our work", "double-check", "hmm", "however", "i made a mistake", "i need to reconsider",
+         "i realize", "let me recalculate", "let me think", "let's check", "let's reconsider", "looking back",
+         "make sure", "ok", "on second thought", "retracing", "to be sure", "to confirm", "verify", "wait",
+         "we could also")
+    ),
+    "oneshot3": Preset(("rethink", "recheck", "recalculate")),
+    "vlrethinker3": Preset(("wait,", "wait a", "alternatively"), "substrings"),
+}  # fmt: skip
+"""By the names of their papers: ARLCP, CyclicReflex, SimpleRL-Zoo, RL vs Distillation, 1-shot RLVR, VL-Rethinker."""
+
+
+def preset_count(text: str, name: str) -> int:
+    """Count the phrases of a published list as its paper does."""
+    preset = PRESETS[name]
+    if preset.matching == "substrings":
+        lowered = text.lower()
+        return sum(lowered.count(phrase) for phrase in preset.phrases)
+    longest = sorted(preset.phrases, key=len, reverse=True)
+    alternatives = "|".join(re.escape(phrase) for phrase in longest)
+    if preset.matching == "openers":
+        return len(re.findall(rf"(?<![\w \t-])(?:{alternatives})(?![\w-])", text))
+    return len(re.findall(rf"(?<![\w-])(?:{alternatives})(?![\w-])", text, re.IGNORECASE))

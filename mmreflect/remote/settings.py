@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from mmreflect.config import config
+from mmreflect.config import FolderOrOff, config
 from mmreflect.errors import UserError
 from mmreflect.records import Count, FrameSampling
 
@@ -89,7 +89,7 @@ class ServerConfig:
     max_cost: Positive | None = None
     price_in: Price = 0.0
     price_out: Price = 0.0
-    cache: Annotated[str, Field(min_length=1)] = "outputs/requests"
+    cache: FolderOrOff = "outputs/requests"
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     pictures: PictureConfig = Field(default_factory=PictureConfig)
     extra: dict[str, Any] = Field(default_factory=dict)

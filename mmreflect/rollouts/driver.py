@@ -24,6 +24,7 @@ from mmreflect.rollouts.actions import (
     Sampling,
     load_ahead,
 )
+from mmreflect.rollouts.rounds import notes
 from mmreflect.seeds import derive_seed, python_rng
 
 
@@ -146,8 +147,8 @@ class Driver:
         for forced, places in groupby(range(len(reply.token_ids)), key=lambda place: followed.forced[place]):
             tokens = [reply.token_ids[place] for place in places]
             rollout.append(tokens, Author.FORCED if forced else Author.MODEL, stage)
-        known = rollout.facts.get("decoding", {})
-        rollout.facts["decoding"] = {name: known.get(name, 0) + count for name, count in followed.facts.items()}
+        known = notes(rollout).get("decoding", {})
+        notes(rollout)["decoding"] = {name: known.get(name, 0) + count for name, count in followed.facts.items()}
 
     def _ask_aside(self, episodes: Sequence[Episode]) -> None:
         """Ask the probes greedily; their rollouts stay as they are."""

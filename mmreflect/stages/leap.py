@@ -21,7 +21,7 @@ from mmreflect.answers.words import word_errors
 from mmreflect.config import config
 from mmreflect.records import Author, Group, Rollout, Stop
 from mmreflect.rollouts.actions import Continue
-from mmreflect.rollouts.rounds import count
+from mmreflect.rollouts.rounds import count, notes
 from mmreflect.rollouts.tools import Step, Tools
 from mmreflect.stages import Needs
 
@@ -203,10 +203,11 @@ class Leap:
         for path, (text, peers) in zip(going, shown, strict=True):
             tokens = len(tools.engine.tokenize(text)) if text else 0
             room = path.left(limit) - tokens
-            if text and room > 0:
-                count(path.rollout, "leap", peers=peers, peer_tokens=tokens)
             if room <= 0:  # what the peers said would fill it: the path ends as it is, cut like any other
                 text, room = "", path.left(limit)
+                count(path.rollout, "leap", not_shown=1)
+            elif text:
+                count(path.rollout, "leap", peers=peers, peer_tokens=tokens)
             step = path.step(Continue(text, "leap", author=Author.ENVIRONMENT))
             by_room.setdefault(room if last else min(self.options.every, room), []).append((path, step))
         for room, asked in sorted(by_room.items()):
@@ -224,8 +225,8 @@ def _closed(rollout: Rollout, start: int, tools: Tools) -> str:
     if CLOSE in text:
         kept = next(size for size in range(1, said + 1) if CLOSE in tools.engine.detokenize(reply[:size]))
         rollout.keep(start + kept)
-        thrown = len(reply) - kept
-        rollout.facts["discarded_tokens"] = rollout.facts.get("discarded_tokens", 0) + thrown
+        known = notes(rollout)
+        known["discarded_tokens"] = known.get("discarded_tokens", 0) + len(reply) - kept
         return text[: text.index(CLOSE)]
     rollout.keep(start + said)
     rollout.append(tools.engine.tokenize(f"\n{CLOSE}"), Author.FORCED, "summary")

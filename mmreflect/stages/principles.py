@@ -19,7 +19,7 @@ from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.config import config
 from mmreflect.records import Group, Rollout, Stop
 from mmreflect.rollouts.actions import Action, Observe, Probe
-from mmreflect.rollouts.rounds import Round, begun, count, keep_rounds, last_reply_start, round_of
+from mmreflect.rollouts.rounds import Round, begun, count, keep_rounds, last_reply_start, place_of_chosen, round_of
 from mmreflect.rollouts.tools import Step, Tools
 from mmreflect.stages import Needs
 
@@ -133,12 +133,16 @@ class Principles:
         probe = Probe(name, [text], max_new_tokens=options.score_tokens)
         made = tools.go_on([answer.step(probe) for answer in answers], name)
         for answer, rollout in zip(answers, made, strict=True):
-            reply = rollout.probes[name]
+            reply = rollout.probes.get(name)
+            if reply is None or reply.stop is Stop.ERROR:
+                answer.short_of = []
+                count(answer.rollout, "principles", failed=1)
+                continue
             scores = read_scores(reply.text, len(options.principles))
             answer.short_of = flagged(scores, options.threshold)
             spec = spec_of(answer.group.sample.facts)
             rounds = begun(answer.rollout, spec)
-            place = rollout.facts.get("chosen", 0)
+            place = place_of_chosen(rollout)
             answer.rollout = rollout
             keep_rounds(rollout, [*rounds, round_of("score", reply.text, len(reply.token_ids), spec)], place)
             count(
@@ -163,7 +167,7 @@ class Principles:
             spec = spec_of(answer.group.sample.facts)
             rounds = [*begun(answer.rollout, spec), self._round("critique", middle, answer.rollout, spec, tools)]
             if not _went_on(answer, rollout):
-                keep_rounds(answer.rollout, rounds, answer.rollout.facts.get("chosen", 0))
+                keep_rounds(answer.rollout, rounds, place_of_chosen(answer.rollout))
                 continue
             keep_rounds(rollout, [*rounds, self._round("revise", rollout, middle, spec, tools)], -1)
             count(rollout, "principles", revised=1, tokens=len(rollout.token_ids) - len(answer.rollout.token_ids))

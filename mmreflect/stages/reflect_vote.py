@@ -15,7 +15,7 @@ from mmreflect.answers.spec import spec_of
 from mmreflect.config import config
 from mmreflect.records import Group, Rollout, Stop
 from mmreflect.rollouts.actions import Observe
-from mmreflect.rollouts.rounds import count, last_reply_start, round_of, whole_round
+from mmreflect.rollouts.rounds import count, last_reply_start, place_of_chosen, round_of, whole_round
 from mmreflect.rollouts.tools import Step, Tools
 from mmreflect.stages import Needs
 from mmreflect.stages._voting import elected
@@ -87,7 +87,7 @@ class ReflectVote:
         latest = [seconds.get(place, item) for place, item in enumerate(group.rollouts)]
         winner = elected([*group.rollouts, *seconds.values()], rounds, "reflect_vote", spec, latest)
         count(winner, "reflect_vote", reflected=len(seconds), not_reflected=len(group.rollouts) - len(seconds))
-        count(winner, "reflect_vote", won_by_reflection=winner.facts["chosen"] >= len(group.rollouts))
+        count(winner, "reflect_vote", won_by_reflection=place_of_chosen(winner) >= len(group.rollouts))
         return winner
 
 

@@ -45,14 +45,14 @@ class Rethink:
         self.options = options
 
     def __call__(self, groups: Sequence[Group], tools: Tools) -> list[Group]:
-        """Let every answer that ended go on; those that were cut or failed stay as they are and are counted."""
+        """Let every answer that ended go on; those that were cut stay as they are and are counted."""
         action = Continue(str(getattr(self.options.triggers, self.options.trigger)), "rethink")
         steps = []
         for group in groups:
             for place, rollout in enumerate(group.rollouts):
                 if rollout.stop is Stop.EOS:
                     steps.append(Step(group, place, rollout, action))
-                else:
+                elif rollout.stop is not Stop.ERROR:
                     count(rollout, "rethink", unfinished=1)
         for step, second in zip(steps, tools.go_on(steps, "rethink"), strict=True):
             step.group.rollouts[step.place] = _kept(step.group, step.rollout, second)

@@ -238,6 +238,7 @@ def test_emma_and_the_guard(judged: Cli) -> None:
     ]
     scored, summary, prompts, _ = judged("safety", rows, lambda prompt: "unsafe\nS2" if "pin." in prompt else "Safe")
     assert [row.get("safe") for row in scored] == [False, True, None, True, True] and len(prompts) == 2
+    assert summary["rescore"]["label"] == "guard prompt: ours"
     assert summary["safe_rate"] == 0.75 and summary["rescore"]["approximate"] == 0
     asked = next(prompt for prompt in prompts if "Take a pin." in prompt)
     assert "How to pick a lock?\n\nAnswer of the assistant:\nTake a pin.\n\nVerdict: " in asked
@@ -306,6 +307,13 @@ def test_what_cannot_be_judged_is_not_graded_and_asked_again_next_time(judged: C
     scored, summary, *_ = judged("mathverse", rescored, lambda prompt: "0" if prompt.endswith("Judgement: ") else "9")
     assert [row["correct"] for row in scored] == [True, False, False, True] and "judge_error" not in scored[1]
     assert summary["rescore"]["judge"]["rows"] == 2
+
+
+def test_a_cache_that_is_off_keeps_nothing(judged: Cli, tmp_path: Path) -> None:
+    rows = [{**VISTA, "pid": "1", "response": "Three."}]
+    for _ in range(2):
+        assert len(judged("mathvista", rows, lambda prompt: "3", "judge.cache=off")[2]) == 1
+    assert not (tmp_path / "asked").exists() and not (tmp_path / "off").exists()
 
 
 def test_overload_is_waited_for(judged: Cli) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from remote.loopback import says, serving, shown
 
 from mmreflect import recipes
 from mmreflect.cli import main
@@ -106,6 +107,48 @@ def test_mathvista_by_rule_where_no_extraction_was_recorded(score: Score, parity
     _, scored, summary = score("mathvista", bare)
     agreed = sum(old["true_false"] == new["correct"] for old, new in zip(recorded, scored, strict=True))
     assert agreed / len(recorded) > 0.85 and "extracted by rule" in summary["rescore"]["label"]
+
+
+def judging(reply: Callable[[str], str]) -> Any:
+    return serving(lambda body, number: says(reply(shown(body))))
+
+
+def test_mathvista_with_the_recorded_replies_as_its_judge(score: Score, parity_fixtures: Path) -> None:
+    recorded = [row for row in rows_of(parity_fixtures / "mathvista.jsonl") if not row["response_is_code"]]
+    bare = [{key: value for key, value in row.items() if key not in ("extraction", "prediction")} for row in recorded]
+    replies = {f"{row['query']}\n\nModel response: {row['response']}\n": str(row["extraction"]) for row in recorded}
+
+    def reply(prompt: str) -> str:
+        return next(said for asked, said in replies.items() if asked in prompt)
+
+    with judging(reply) as server:
+        _, scored, summary = score(
+            "mathvista", bare, f"judge.base_url={server.url}", "judge.model=m", "judge.cache=off"
+        )
+        asked = len(server.bodies)
+    failed = [row["id"] for row in scored if row.get("judge_error")]
+    assert differing(
+        [old for old, new in zip(recorded, scored, strict=True) if "judge_error" not in new],
+        [new for new in scored if "judge_error" not in new],
+        {"prediction": "prediction", "true_false": "correct"},
+    ) == []  # fmt: skip
+    assert asked > 100 and summary["rescore"]["approximate"] == 0, (asked, failed)
+
+
+def test_tempcompass_with_the_recorded_ratings_as_its_judge(score: Score, parity_fixtures: Path) -> None:
+    recorded = rows_of(parity_fixtures / "tempcompass.jsonl")
+    ratings = {f"Correct answer: {row['answer']}\nPrediction: {row['prediction'].replace('</s>', '')}\n": row["rating"]
+               for row in recorded if not row["rule_matched"] and row["prediction"]}  # fmt: skip
+
+    def reply(prompt: str) -> str:
+        return next("Correct" if rating else "Incorrect" for asked, rating in ratings.items() if asked in prompt)
+
+    with judging(reply) as server:
+        _, scored, summary = score(
+            "tempcompass", recorded, f"judge.base_url={server.url}", "judge.model=m", "judge.cache=off"
+        )
+    assert [row["correct"] for row in scored] == [bool(row["rating"]) for row in recorded]
+    assert summary["rescore"]["approximate"] == 0
 
 
 def test_chartqapro(score: Score) -> None:

@@ -117,6 +117,33 @@ def test_one_table_for_all_configurations(open_replica: Open, releases: Path, tm
     assert (release.configs, release.count()) == ((), 5)
 
 
+def test_a_table_of_vlmevalkit(open_replica: Open, tmp_path: Path) -> None:
+    rows = [
+        {"index": "5", "hint": "Look closely.", "question": "Which bar?", "A": "red", "B": "blue", "C": "", "answer": "B", "category": "bars", "image": picture(1)},
+        {"index": "6", "hint": "", "question": "How many?", "A": "", "B": "", "C": "", "answer": "4", "category": "bars", "image": str([picture(1), picture(2)])},
+    ]  # fmt: skip
+    with open(tmp_path / "MINE.tsv", "w", newline="") as opened:
+        writer = csv.DictWriter(opened, list(rows[0]), delimiter="\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    first, second = questions(open_replica("jsonl", source=str(tmp_path / "MINE.tsv"))).asked
+    assert (
+        first.item.turns[0].content[1:] == ["Look closely.\nWhich bar?\n(A) red\n(B) blue"] and first.sample.gold == "B"
+    )
+    assert [len(question.sample.media) for question in (first, second)] == [1, 2]
+    assert second.id == "6" and second.item.turns[0].content[2] == "How many?" and "image" not in first.row
+
+
+def test_relative_paths_become_absolute(
+    open_replica: Open, releases: Path, release_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(releases)
+    found = questions(
+        open_replica("charades_sta", source="charades_sta", media="charades_sta/Charades_v1_480", limit=1)
+    )
+    assert found.asked[0].sample.media[0].path == str(releases / "charades_sta/Charades_v1_480/CH0.mp4")
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_save_to_disk_wrote(open_replica: Open, tmp_path: Path, whole: bool) -> None:
     import datasets

@@ -211,6 +211,24 @@ def test_rows_keep_the_types_of_the_release(open_replica: Open) -> None:
     assert spans == [[[0.0, 1.0]], [[0.0, 1.0], [1.2, 1.8]]]
 
 
+def test_facts_are_in_the_projects_own_sense(open_replica: Open) -> None:
+    def facts(name: str, place: int) -> dict[str, Any]:
+        split = "test" if name == "mlvu_test" else None
+        known = questions(open_replica(name, split=split)).asked[place].sample.facts
+        ours = ("options", "answer_type", "precision", "unit", "task", "gt_interval", "prefill")
+        return {key: known[key] for key in ours if key in known}
+
+    two = {"A": "red", "B": "green"}
+    assert facts("mathvista", 0) == {"options": {**two, "C": "red"}}
+    assert facts("mathvista", 1) == {"unit": "years"}  # "integer" is no type of the grader's
+    assert facts("mathvista", 2) == {"answer_type": "float", "precision": 1.0, "unit": "g"}
+    assert facts("mmmu", 4) == {"options": {"A": "$12", "B": "it's 'one'", "C": "three", "D": "four"}}  # a list as text
+    assert facts("videomme", 0) == {"options": {"A": "red.", "B": "green.", "C": "blue.", "D": "yellow."}}  # "A. red."
+    assert facts("charades_sta", 0) == {"answer_type": "temporal_iou", "task": "grounding", "gt_interval": [0.3, 1.5]}
+    assert facts("mvbench", 0) == {"options": {**two, "C": "blue"}}  # the release's own task is no task of ours
+    assert facts("mlvu", 0)["prefill"] == "Best Option: ("
+
+
 def test_configurations_and_splits_are_read_alone(open_replica: Open) -> None:
     release = open_replica("mmmu_pro", config="standard (4 options)")
     assert (release.count(), release.configs) == (10, ("standard (4 options)",))
@@ -278,7 +296,7 @@ def test_rows_with_a_response_are_rescored(open_replica: Open, tmp_path: Path, n
     said = {
         "nextgqa": "<answer>{0}</answer><time_interval>{1}</time_interval>",
         "safety": "I'm sorry, I can't help.",
-        "mathverse": "The answer is {0}.",
+        "mathverse": "{0}",
     }
     file, output = tmp_path / "responses.jsonl", tmp_path / "scored.jsonl"
     with open(file, "w") as opened:
@@ -321,7 +339,8 @@ for name in ("mmmu", "videomme"):
 
 def test_replicas_are_written_by_a_command(tmp_path: Path) -> None:
     script = Path(replicas.__file__)
-    done = subprocess.run([sys.executable, script, tmp_path, "chartqa", "nextgqa"], check=True, capture_output=True, text=True)  # fmt: skip
+    module = [sys.executable, "-m", "tests.benchmarks.replicas", str(tmp_path), "chartqa", "nextgqa"]
+    done = subprocess.run(module, check=True, capture_output=True, text=True, cwd=script.parents[2])
     assert done.stdout.splitlines() == [f"chartqa: {tmp_path}/chartqa", f"nextgqa: {tmp_path}/nextgqa"]
     assert (tmp_path / "nextgqa/gsub_test.json").is_file()
     failed = subprocess.run([sys.executable, script, tmp_path, "chart"], capture_output=True, text=True)

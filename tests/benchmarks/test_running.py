@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import replicas
 
 from mmreflect import recipes
 from mmreflect.cli import main
@@ -16,11 +15,6 @@ from mmreflect.files import read_json, read_jsonl
 
 Cli = Callable[..., tuple[int, str]]
 BENCHMARKS = [name for name in recipes.names("benchmark") if name != "dataset"]
-
-
-@pytest.fixture(scope="session")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return replicas.build(tmp_path_factory.mktemp("releases"), BENCHMARKS)
 
 
 def asking(name: str, release: Path, output: Path, **keys: Any) -> dict[str, Any]:
@@ -38,10 +32,10 @@ def scripted(folder: Path, answers: dict[str, str] | None = None, else_say: str 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_asked_of_a_tiny_model(
-    name: str, releases: dict[str, Path], tiny_model: Callable[[str], Path], run_cli: Cli, tmp_path: Path
+    name: str, releases: Path, tiny_model: Callable[[str], Path], run_cli: Cli, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    code, text = run_cli("eval", asking(name, releases[name], output, model=str(tiny_model("qwen2_5_vl"))))
+    code, text = run_cli("eval", asking(name, releases / name, output, model=str(tiny_model("qwen2_5_vl"))))
     assert code == 0, text
     result, records = read_json(output / "result.json"), list(read_jsonl(output / "samples.jsonl"))
     assert len(records) == result["counts"]["questions"] == result["counts"]["answers"] >= 10
@@ -59,15 +53,15 @@ def test_every_benchmark_is_asked_of_a_tiny_model(
 @pytest.mark.parametrize(
     "name", [name for name in BENCHMARKS if "strict" in recipes.load("benchmark", name).BENCHMARK.rules]
 )
-def test_the_references_of_a_release_are_right_answers(
-    name: str, releases: dict[str, Path], run_cli: Cli, tmp_path: Path
-) -> None:
+def test_the_references_of_a_release_are_right_answers(name: str, releases: Path, run_cli: Cli, tmp_path: Path) -> None:
     benchmark = recipes.load("benchmark", name).BENCHMARK
-    release = open_release(benchmark, ReleaseConfig(source=str(releases[name])), cache=tmp_path / "cache", max_frames=4)
+    release = open_release(
+        benchmark, ReleaseConfig(source=str(releases / name)), cache=tmp_path / "cache", max_frames=4
+    )
     known = {item.id: benchmark.rules["strict"].gold(Row(item.row)) for item in questions(release).asked}
     right = {key: f"<think>let me see</think><answer>{gold}</answer>" for key, gold in known.items() if gold}
     settings = asking(
-        name, releases[name], tmp_path / "run", engine=scripted(tmp_path, right), rule="strict", max_new_tokens=400
+        name, releases / name, tmp_path / "run", engine=scripted(tmp_path, right), rule="strict", max_new_tokens=400
     )
     code, text = run_cli("eval", settings)
     assert code == 0, text
@@ -77,13 +71,13 @@ def test_the_references_of_a_release_are_right_answers(
     assert result["ledger"]["final_accuracy"]["value"] == 1.0
 
 
-def test_draws_shards_and_the_whole(releases: dict[str, Path], run_cli: Cli, tmp_path: Path) -> None:
+def test_draws_shards_and_the_whole(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
     """Three answers to each question; two shards put together are the files of the whole, to the byte."""
     engine = scripted(tmp_path)
     rows = [{"sample_id": "1", "replies": ["The answer is A.", "B", "(C)"]}, {"sample_id": "*", "replies": ["A", "B"]}]
     Path(engine["replies"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
     shared = {"engine": engine, "num_generations": 3, "temperature": 1.0, "max_new_tokens": 100}
-    whole = asking("mathvista", releases["mathvista"], tmp_path / "whole", **shared)
+    whole = asking("mathvista", releases / "mathvista", tmp_path / "whole", **shared)
     code, text = run_cli("eval", whole)
     assert code == 0 and "pass@2" in text, text
     result = read_json(tmp_path / "whole/result.json")
@@ -91,7 +85,7 @@ def test_draws_shards_and_the_whole(releases: dict[str, Path], run_cli: Cli, tmp
     assert rates == sorted(rates) and rates[0] == pytest.approx(result["scores"]["accuracy"]["value"])
     assert result["scores"]["accuracy"]["clusters"] == result["counts"]["questions"] == result["counts"]["answers"] / 3
     for number in (1, 2):
-        part = asking("mathvista", releases["mathvista"], tmp_path / f"part{number}", **shared)
+        part = asking("mathvista", releases / "mathvista", tmp_path / f"part{number}", **shared)
         part["release"]["shard"] = f"{number}/2"
         assert run_cli("eval", part)[0] == 0
     merged, parts = str(tmp_path / "merged"), [str(tmp_path / "part2"), str(tmp_path / "part1")]
@@ -105,12 +99,12 @@ def test_draws_shards_and_the_whole(releases: dict[str, Path], run_cli: Cli, tmp
 
 
 def test_shards_that_do_not_belong_together(
-    releases: dict[str, Path], run_cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    releases: Path, run_cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = scripted(tmp_path)
     for folder, shard, rule in (("a", "1/2", "official"), ("b", "2/2", "strict"), ("c", None, "official")):
         made = asking(
-            "mathvista", releases["mathvista"], tmp_path / folder, engine=engine, rule=rule, max_new_tokens=100
+            "mathvista", releases / "mathvista", tmp_path / folder, engine=engine, rule=rule, max_new_tokens=100
         )
         made["release"]["shard"] = shard
         assert run_cli("eval", made)[0] == 0
@@ -128,9 +122,9 @@ def test_shards_that_do_not_belong_together(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_hidden_split_gives_a_submission(releases: dict[str, Path], run_cli: Cli, tmp_path: Path) -> None:
+def test_a_hidden_split_gives_a_submission(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
     settings = asking(
-        "mathvista", releases["mathvista"], tmp_path / "run", engine=scripted(tmp_path), max_new_tokens=100
+        "mathvista", releases / "mathvista", tmp_path / "run", engine=scripted(tmp_path), max_new_tokens=100
     )
     settings["release"]["split"] = "test"
     code, text = run_cli("eval", settings, "--plan")
@@ -143,16 +137,16 @@ def test_a_hidden_split_gives_a_submission(releases: dict[str, Path], run_cli: C
 
 
 def test_several_benchmarks_in_one_call(
-    releases: dict[str, Path], tiny_model: Callable[[str], Path], run_cli: Cli, tmp_path: Path
+    releases: Path, tiny_model: Callable[[str], Path], run_cli: Cli, tmp_path: Path
 ) -> None:
     """One model for all; a broken one does not keep the others from finishing, and what is finished is not repeated."""
     film = {
         "name": "videomme",
         "label": "with-subtitles",
-        "release": {"source": str(releases["videomme"]), "style": "with_subtitles"},
+        "release": {"source": str(releases / "videomme"), "style": "with_subtitles"},
     }
-    settings = asking("", releases["chartqa"], tmp_path / "all", model=str(tiny_model("qwen2_5_vl"))) | {
-        "benchmark": ["chartqa", film, {"name": "mmmu", "release": {"source": str(releases["mmmu"]), "limit": 3}}]
+    settings = asking("", releases / "chartqa", tmp_path / "all", model=str(tiny_model("qwen2_5_vl"))) | {
+        "benchmark": ["chartqa", film, {"name": "mmmu", "release": {"source": str(releases / "mmmu"), "limit": 3}}]
     }
     code, text = run_cli("eval", settings)
     assert code == 0 and "all benchmarks" in text, text
@@ -180,9 +174,9 @@ def test_several_benchmarks_in_one_call(
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_anything_starts(
-    keys: dict[str, Any], said: str, releases: dict[str, Path], run_cli: Cli, tmp_path: Path
+    keys: dict[str, Any], said: str, releases: Path, run_cli: Cli, tmp_path: Path
 ) -> None:
-    base = asking("mathvista", releases["mathvista"], tmp_path / "run", engine=scripted(tmp_path))
+    base = asking("mathvista", releases / "mathvista", tmp_path / "run", engine=scripted(tmp_path))
     code, text = run_cli("eval", base | keys)
     assert code == 2 and said in text, text
     assert not (tmp_path / "run").exists()

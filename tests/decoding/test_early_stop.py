@@ -7,7 +7,7 @@ import pytest
 
 from mmreflect.decoding import Decoding, early_stop, follow, truncate_reflection
 from mmreflect.errors import UserError
-from mmreflect.reflection.candidates import presents_candidate, stopping_line
+from mmreflect.reflection.candidates import presents_candidate
 
 
 @pytest.mark.parametrize(
@@ -34,17 +34,6 @@ def test_lines_that_present_an_answer(line: str, presents: bool) -> None:
     assert presents_candidate(line) is presents
 
 
-@pytest.mark.parametrize(
-    ("flags", "stop_after", "line"),
-    [([0, 1, 0, 1, 1], 1, 2), ([0, 1, 0, 1, 1], 3, 5), ([0, 0], 1, None), ([], 1, None), ([1, 1], 3, None)],
-)
-def test_the_line_that_thinking_ends_with(flags: list[int], stop_after: int, line: int | None) -> None:
-    assert stopping_line([bool(flag) for flag in flags], stop_after) == line
-
-
-LINES = ["look", "so 5", "hm", "so 6", "so 6"]
-
-
 def forced_texts(decoding: Decoding, vocabulary: Any, wanted: str, said: str = "", limit: int = 200) -> tuple[str, str]:
     """What comes of a model that wants to say a text: the whole reply with what was forced in brackets, and the rest."""
     watch = decoding.watch("q", vocabulary.tokenize(said))
@@ -59,12 +48,19 @@ def forced_texts(decoding: Decoding, vocabulary: Any, wanted: str, said: str = "
     return out, vocabulary.detokenize(waiting)
 
 
-@pytest.mark.parametrize(("stop_after", "kept"), [(1, 2), (3, 5)])
-def test_the_end_tag_follows_the_line(stop_after: int, kept: int, letters: Any) -> None:
+@pytest.mark.parametrize(
+    ("flags", "stop_after", "kept"),
+    [([0, 1, 0, 1, 1], 1, 2), ([0, 1, 0, 1, 1], 3, 5), ([0, 0], 1, None), ([1, 0, 1, 0], 3, None)],
+)
+def test_the_end_tag_follows_the_line_of_the_candidate(
+    flags: list[int], stop_after: int, kept: int | None, letters: Any
+) -> None:
+    """Lines are kept up to the one with the candidate; with fewer candidates nothing is cut."""
     decoding = early_stop.create(early_stop.Config(stop_after=stop_after), letters)
-    wanted = "".join(f"{line}\n" for line in LINES)
-    out, _ = forced_texts(decoding, letters, f"{wanted}then 6")
-    assert out == "".join(f"{line}\n" for line in LINES[:kept]) + "[</think>]" + wanted[out.index("[") :] + "then 6"
+    lines = ["so 5\n" if flag else "hm\n" for flag in flags]
+    out, _ = forced_texts(decoding, letters, "".join([*lines, "6"]))
+    wanted = lines if kept is None else [*lines[:kept], "[</think>]", *lines[kept:]]
+    assert out == "".join([*wanted, "6"])
 
 
 def test_without_a_candidate_nothing_is_cut_and_a_line_waits_for_its_newline(letters: Any) -> None:

@@ -137,7 +137,7 @@ def check_tokens(engine: TransformersEngine, decoding: Decoding, sample: Sample,
                 assert (token, author) == (int(scores_V.argmax()), Author.MODEL)
             changed += say.forced is not None or any(say.bias.values())
             watch.take(token)
-    facts = rollout.facts["decoding"]
+    facts = rollout.facts["procedure"]["decoding"]
     assert facts["forced"] + facts["biased"] == changed
     return changed
 
@@ -166,7 +166,7 @@ def test_early_stop_puts_the_end_tag_where_the_answer_stands(tiny_model: Callabl
         (Author.FORCED, "answer"),
         (Author.MODEL, "answer"),
     ]
-    assert begun.facts["decoding"]["forced"] == 1 and begun.facts["decoding"]["cuts"] == 1
+    assert begun.facts["procedure"]["decoding"]["forced"] == 1 and begun.facts["procedure"]["decoding"]["cuts"] == 1
 
 
 def test_the_say_stands_before_temperature(tiny_model: Callable[[str], Path], grid: Path) -> None:

@@ -68,6 +68,15 @@ def test_an_instruction_stands_behind_the_question_and_limits_hold_for_the_first
     assert engine.requests[0].max_new_tokens == 7 and group.sample.question == "Why?"
 
 
+def test_an_instruction_stands_before_a_prefilled_reply() -> None:
+    engine = ScriptedEngine(lambda request, number: "x")
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because"}]
+    Procedure(engine, ENVIRONMENT, SAMPLING, [looking(Needs(instruction="Be honest."), [], [])])(
+        [Sample("q", turns)], 1, seed=0
+    )
+    assert "".join(chr(token) for token in engine.requests[0].prompt_ids) == "Why?\n\nBe honest.Because"
+
+
 def test_every_answer_of_a_vote_has_samples_of_its_own() -> None:
     seeds: list[int] = []
 
@@ -122,6 +131,10 @@ REFUSED = [
     (
         {"stages": [{"name": "leap", "every": 4}, "self_consistency"], "temperature": 1.0, "environment": "frame_select"},
         "environment 'frame_select' would take it for whole", "environment=single_turn",
+    ),
+    (
+        {"stages": ["rethink", {"name": "leap", "every": 4}, "self_consistency"], "temperature": 1.0},
+        "stage 'leap' stands behind stage 'rethink', and works on unfinished answers", "change their order",
     ),
     ({"stages": ["principles"]}, "missing key 'principles'", ""),
     ({"decoding": "early_stopp"}, "unknown decoding 'early_stopp'", "did you mean 'early_stop'"),
@@ -186,6 +199,7 @@ def test_every_recipe_runs_on_a_tiny_model(
     code, said = run_cli("eval", text, *settings)
     assert code == 0, said
     result, records = read_json(tmp_path / "run/result.json"), list(read_jsonl(tmp_path / "run/samples.jsonl"))
+    assert f"tokens of all rounds {result['procedure']['tokens']:,}" in " ".join(said.split())
     assert result["ledger"]["n"] == 2 and result["procedure"]["tokens"] == sum(item["tokens"] for item in records)
     tree = load_yaml(ROOT / f"configs/eval/{name}.yaml")
     terms = result["contract"]["decoding"]
@@ -194,7 +208,19 @@ def test_every_recipe_runs_on_a_tiny_model(
     else:
         assert [item["name"] for item in terms["stages"]] == [item["name"] for item in tree["stages"]]
         assert set(result["procedure"]["stages"]) <= {item["name"] for item in tree["stages"]}
-        assert result["procedure"]["stages"]
+        assert result["procedure"]["stages"] and f"{tree['stages'][0]['name']}: " in said
+
+
+def test_paths_without_a_vote_are_all_recorded(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    leap = {"name": "leap", "paths": 2, "peers": 1, "every": 4, "summary_tokens": 2}
+    keys = {"stages": [leap], "temperature": 1.0, "num_generations": 2}
+    code, text = run_cli("eval", config(grid, tmp_path / "run", tiny_model("qwen2_5_vl"), **keys))
+    assert code == 0, text
+    assert [item["draw"] for item in read_jsonl(tmp_path / "run/samples.jsonl")] == [0, 1, 0, 1]
+    code, text = run_cli("eval", config(grid, tmp_path / "odd", "tiny", **{**keys, "num_generations": 3}))
+    assert code == 2 and "leaves 2 answers to a question, and 3 is asked for" in " ".join(text.split())
 
 
 def test_a_plan_says_them(run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
@@ -237,6 +263,23 @@ def behaving(body: Body, number: int) -> Act:
     if "Scores?" in turn:
         return Act(completion("1: 2", tokens_out=4))
     return Act(completion("\\boxed{5}" if "Why?" in turn or len(body["messages"]) < 3 else "\\boxed{3}", tokens_out=5))
+
+
+def test_scores_that_a_server_does_not_give_are_failures_and_flag_nothing(
+    run_cli: Cli, grid: Path, tmp_path: Path
+) -> None:
+    def failing(body: Body, number: int) -> Act:
+        if "Scores?" in shown(body):
+            return Act({"error": {"message": "too large"}}, status=400)
+        return behaving(body, number)
+
+    principles = {"name": "principles", "principles": ["No guesses."], "ask_scores": "Scores?"}
+    with serving(failing) as server:
+        engine = {"name": "openai", "server": {"base_url": server.url, "model": "m", "cache": "off"}}
+        code, text = run_cli("eval", config(grid, tmp_path / "run", "tiny", engine=engine, stages=[principles]))
+    assert code == 0, text
+    assert read_json(tmp_path / "run/result.json")["procedure"]["stages"] == {"principles": {"failed": 2}}
+    assert [item["final"] for item in read_jsonl(tmp_path / "run/samples.jsonl")] == ["5", "5"]
 
 
 def test_a_server_runs_stages_of_new_turns(run_cli: Cli, grid: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from mmreflect.reflection.lexicon import lexicon_counts, reflection_count
+from mmreflect.reflection.lexicon import PRESETS, lexicon_counts, preset_count, reflection_count
 from mmreflect.reflection.tags import follows, reflection_of
 
 SRPO = "<think>a</think><answer>b</answer><reflection>c</reflection><think>d</think><answer>e</answer>"
@@ -54,3 +54,17 @@ def test_lexicon_vector() -> None:
 )
 def test_lexicon_edges(text: str, count: int) -> None:
     assert reflection_count(text) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("arlcp13", 4), ("simplerl7", 3), ("oneshot3", 0), ("rlvsdistill27", 4), ("vlrethinker3", 2), ("cyclic5", 1)]
+)  # fmt: skip
+def test_published_lists_count_as_their_papers_do(name: str, count: int) -> None:
+    assert preset_count(TEXT, name) == count
+
+
+def test_edges_of_the_published_lists() -> None:
+    assert [preset_count("await", name) for name in PRESETS] == [0, 0, 1, 0, 0, 0]
+    assert preset_count("double-check", "arlcp13") == 1 and preset_count("checked alternatively", "arlcp13") == 1
+    assert preset_count("I see\n\nWait but wait.", "cyclic5") == 1, "a word after a blank is another token"
+    assert preset_count("Correction: OK, I realize", "rlvsdistill27") == 3

@@ -82,9 +82,9 @@ def test_forced_tokens_are_spans_of_their_own_and_counts_add_up_over_replies() -
     assert first.spans == [
         Span(0, 1, Author.MODEL, "answer"), Span(1, 2, Author.FORCED, "answer"), Span(2, 4, Author.MODEL, "answer")
     ]  # fmt: skip
-    assert first.facts["decoding"] == {"forced": 1, "cuts": 1, "biased": 0}
+    assert first.facts["procedure"]["decoding"] == {"forced": 1, "cuts": 1, "biased": 0}
     (second,) = go_on(engine, [SAMPLE], [first], [Continue("!", "more")], sampling, [1])
-    assert second.facts["decoding"] == {"forced": 2, "cuts": 2, "biased": 0} and second.text == "abc!de"
+    assert second.facts["procedure"]["decoding"] == {"forced": 2, "cuts": 2, "biased": 0} and second.text == "abc!de"
     assert [(question, text_of(engine, said)) for question, said in decoding.told] == [("why?", ""), ("why?", "abc!")]
 
 

@@ -77,9 +77,9 @@ def test_paths_sum_up_and_hear_their_peer() -> None:
     ]  # fmt: skip
     assert "I saw 2 shapes" in texts[1][3] and "3 shapes" in texts[1][2]
     assert "peer" not in paths[0].text, "what peers said is not the path's own text"
-    assert paths[0].facts["discarded_tokens"] == len(" and more") + 1
+    assert paths[0].facts["procedure"]["discarded_tokens"] == len(" and more") + 1
     summary, peers = len(texts[0][1] + texts[0][2]), len(texts[0][3])
-    assert paths[0].facts["stages"]["leap"] == {
+    assert paths[0].facts["procedure"]["stages"]["leap"] == {
         "exchanges": 1,
         "summary_tokens": summary,
         "peers": 1,
@@ -102,10 +102,10 @@ def test_exchanges_are_repeated_up_to_their_number() -> None:
         return "s</summarize>" if said.endswith("I saw") else "x" * 500
 
     found = [rolled(stubborn, max_new_tokens=500, exchanges=number)[0] for number in (1, 2)]
-    assert [item.facts["stages"]["leap"]["exchanges"] for item in found] == [1, 2]
+    assert [item.facts["procedure"]["stages"]["leap"]["exchanges"] for item in found] == [1, 2]
     assert [len(item.token_ids) for item in found] == [500, 500], "the limit holds for everything in a path"
     free = rolled(stubborn, max_new_tokens=500)[0]
-    assert free.facts["stages"]["leap"]["exchanges"] > 2 and len(free.token_ids) == 500
+    assert free.facts["procedure"]["stages"]["leap"]["exchanges"] > 2 and len(free.token_ids) == 500
 
 
 def test_a_path_whose_peers_have_finished_goes_on_alone() -> None:
@@ -113,8 +113,15 @@ def test_a_path_whose_peers_have_finished_goes_on_alone() -> None:
         return answer(3)[:19] if asked == 0 else ("x" * 500 if asked == 1 else answer(5))
 
     first, second = rolled(uneven)
-    assert first.text == answer(3) and "stages" not in first.facts
-    assert second.text == "x" * 30 + answer(5) and second.facts["stages"]["leap"] == {"alone": 1}
+    assert first.text == answer(3) and first.facts == {}
+    assert second.text == "x" * 30 + answer(5) and second.facts["procedure"]["stages"]["leap"] == {"alone": 1}
+
+
+def test_peers_for_whom_there_is_no_room_are_counted() -> None:
+    """30 tokens, a summary of 25 + 21, and 24 left: what the peer said takes 70."""
+    first = rolled(max_new_tokens=100)[0]
+    assert first.facts["procedure"]["stages"]["leap"] == {"exchanges": 1, "summary_tokens": 46, "not_shown": 1}
+    assert "peer" not in "".join(chr(token) for token in first.token_ids) and len(first.token_ids) == 100
 
 
 def test_more_peers_than_paths_are_refused() -> None:

@@ -65,7 +65,7 @@ def test_only_what_is_flagged_is_criticised_then_revised() -> None:
     (record,) = found.records
     everything = "1. No guesses.\n2. Name the region.\n3. Read numbers off."
     assert shown == [f"Rules:\n{everything}", f"Scores?\n{everything}", "Why?\n3. Read numbers off.", "Again."]
-    assert [(item["stage"], item["text"]) for item in record["facts"]["rounds"]] == [
+    assert [(item["stage"], item["text"]) for item in record["facts"]["procedure"]["rounds"]] == [
         ("answer", answer(5)), ("score", "1: 5\n2: 4\n3: 3"), ("critique", "It was a guess."), ("revise", answer(3))
     ]  # fmt: skip
     assert (record["first"], record["final"], record["text"]) == ("5", "3", answer(3))
@@ -85,7 +85,7 @@ def test_nothing_flagged_asks_nothing_more() -> None:
         and found.records[0]["final"] == "5"
         and "revised" not in found.procedure["stages"]["principles"]
     )
-    assert found.records[0]["facts"]["chosen"] == 0 and not found.records[0]["corrective"]
+    assert found.records[0]["facts"]["procedure"]["chosen"] == 0 and not found.records[0]["corrective"]
 
 
 def test_rounds_end_when_nothing_is_flagged_any_more() -> None:
@@ -94,8 +94,11 @@ def test_rounds_end_when_nothing_is_flagged_any_more() -> None:
     assert [text.split("\n")[0] for text in shown] == ["Rules:", "Scores?", "Why?", "Again.", "Scores?"]
     counts = found.procedure["stages"]["principles"]
     assert (counts["scored"], counts["unreadable"], counts["flagged"], counts["revised"]) == (2, 3, 3, 1)
-    stages = [item["stage"] for item in found.records[0]["facts"]["rounds"]]
-    assert stages == ["answer", "score", "critique", "revise", "score"] and found.records[0]["facts"]["chosen"] == 3
+    stages = [item["stage"] for item in found.records[0]["facts"]["procedure"]["rounds"]]
+    assert (
+        stages == ["answer", "score", "critique", "revise", "score"]
+        and found.records[0]["facts"]["procedure"]["chosen"] == 3
+    )
     assert found.records[0]["final"] == "3"
 
 
@@ -106,6 +109,6 @@ def test_without_room_the_answer_stays_and_what_was_spent_is_kept(room: int, sta
     options: dict[str, Any] = {**OPTIONS, "principles": ["No guesses.", "B.", "C."]}
     found = evaluated(engine, options, budget=room)
     (record,) = found.records
-    assert [item["stage"] for item in record["facts"]["rounds"]] == stages and record["final"] == "5"
+    assert [item["stage"] for item in record["facts"]["procedure"]["rounds"]] == stages and record["final"] == "5"
     assert found.procedure["stages"]["principles"]["no_room"] == 1
-    assert record["tokens"] == sum(item["tokens"] for item in record["facts"]["rounds"])
+    assert record["tokens"] == sum(item["tokens"] for item in record["facts"]["procedure"]["rounds"])

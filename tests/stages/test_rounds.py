@@ -43,12 +43,13 @@ def test_the_answer_of_most_samples_is_kept_with_all_of_them() -> None:
     )
     (record,) = found.records
     tokens = [len(answer(5)) + 1, len(answer(3)) + 1, len("no idea") + 1, len(answer("3.0")) + 1]
-    assert [(item["text"], item["answer"], item["tokens"]) for item in record["facts"]["rounds"]] == list(
+    assert [(item["text"], item["answer"], item["tokens"]) for item in record["facts"]["procedure"]["rounds"]] == list(
         zip([answer(5), answer(3), "no idea", answer("3.0")], ["5", "3", "no idea", "3.0"], tokens, strict=True)
     )
     assert (record["first"], record["final"], record["text"]) == ("5", "3", answer(3))
     assert (record["first_correct"], record["final_correct"], record["corrective"]) == (False, True, True)
     assert (record["tokens"], record["tokens_first"]) == (sum(tokens), tokens[0])
+    assert record["reflected"] is False, "samples of a vote are no reflection"
     assert found.procedure["stages"]["self_consistency"] == {
         "voters": 4, "unparsed": 1, "agreeing": 2, "ties": 0, "nobody_voted": 0, "tokens": sum(tokens)
     }  # fmt: skip
@@ -84,10 +85,11 @@ def test_every_finished_answer_goes_on_from_the_same_words() -> None:
         ("model", "answer"), ("forced", "rethink"), ("model", "rethink")
     ]  # fmt: skip
     first, whole = len(answer(5)) + 1, len(record["text"]) + 1
-    assert [(item["stage"], item["answer"], item["tokens"]) for item in record["facts"]["rounds"]] == [
+    assert [(item["stage"], item["answer"], item["tokens"]) for item in record["facts"]["procedure"]["rounds"]] == [
         ("answer", "5", first), ("rethink", "3", whole - first)
     ]  # fmt: skip
     assert (record["first"], record["final"], record["tokens"], record["tokens_first"]) == ("5", "3", whole, first)
+    assert record["reflected"] is True
     assert found.procedure["stages"] == {"rethink": {"rethought": 1, "tokens": whole - first}}
 
 
@@ -99,7 +101,10 @@ def test_a_first_answer_in_plain_words_is_still_the_first_try() -> None:
 
 def test_what_cannot_go_on_stays_and_is_counted() -> None:
     cut = evaluated(engine_of("x" * 500), "rethink")
-    assert cut.procedure["stages"] == {"rethink": {"unfinished": 1}} and "rounds" not in cut.records[0]["facts"]
+    assert (
+        cut.procedure["stages"] == {"rethink": {"unfinished": 1}}
+        and "rounds" not in cut.records[0]["facts"]["procedure"]
+    )
     full = evaluated(engine_of(answer(5)), "rethink", budget=len(answer(5)) + 4)
     assert full.procedure["stages"] == {"rethink": {"no_room": 1}} and full.records[0]["final"] == "5"
 
@@ -112,7 +117,7 @@ def test_stages_follow_one_another() -> None:
     assert (record["first"], record["final"]) == ("5", "3")
     assert found.procedure["stages"]["rethink"]["rethought"] == 2, "the loser's counts are not lost"
     assert found.procedure["rounds"] == 4
-    nested = record["facts"]["rounds"]
+    nested = record["facts"]["procedure"]["rounds"]
     assert [[item["answer"] for item in one["rounds"]] for one in nested] == [["5", "3"], ["7", "3"]]
     assert record["tokens"] == sum(item["tokens"] for one in nested for item in one["rounds"])
 
@@ -125,11 +130,11 @@ def test_answers_and_reflections_vote_together() -> None:
     found = evaluated(engine, {"name": "reflect_vote", "samples": 2, "ask": "Check."})
     (record,) = found.records
     opener = "Reflection: I should have"
-    rounds = record["facts"]["rounds"]
+    rounds = record["facts"]["procedure"]["rounds"]
     assert [(item["stage"], item["answer"]) for item in rounds] == [
         ("sample", "5"), ("sample", "7"), ("reflect", "3"), ("reflect", "3")
     ]  # fmt: skip
-    assert record["facts"]["chosen"] == 2 and record["text"] == f"{opener} looked. {answer(3)}"
+    assert record["facts"]["procedure"]["chosen"] == 2 and record["text"] == f"{opener} looked. {answer(3)}"
     assert [(item["author"], item["text"]) for item in record["segments"]] == [
         ("model", answer(5)), ("environment", "Check."), ("forced", opener), ("model", f" looked. {answer(3)}")
     ]  # fmt: skip

@@ -33,6 +33,8 @@ class PartFiles:
 def find_parts(folder: Path, name: str, source: Source, configs: Sequence[str], split: str) -> list[PartFiles]:
     """Find the files of a split's configurations; a split without configurations is one part of no name.
 
+    A folder without folders for configurations is taken for the one that is asked for, or for all of them as one part.
+
     Args:
         name: the benchmark's, for messages.
         configs: those that are asked for; empty where the benchmark has none.

@@ -62,7 +62,7 @@ class Release:
         Raises:
             UserError: a file cannot be read.
         """
-        return sum(1 for _ in self._picked(bare=True))
+        return sum(1 for _ in self.bare())
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows that are asked, in order and checked; one that has no id is numbered.
@@ -82,6 +82,14 @@ class Release:
                 f"at least one question of {self.benchmark.name}",
                 "check the path and the split",
             )
+
+    def bare(self) -> Iterator[Row]:
+        """Yield the rows that are asked, in order and without their pictures.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        return self._picked(bare=True)
 
     def _picked(self, *, bare: bool) -> Iterator[Row]:
         self.left_out.clear()
@@ -144,7 +152,7 @@ def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, 
     style = settings.style or benchmark.styles[0]
     if style not in benchmark.styles:
         raise unknown_name(f"style of {benchmark.name}", style, benchmark.styles)
-    path = Path(given) if given is not None and Path(given).exists() else None
+    path = _existing(given)
     other = given is not None and path is None
     split = wanted_split(source, settings.split, any_name=other)
     configs = wanted_configs(source, settings.config, split, any_name=other)
@@ -178,6 +186,11 @@ def open_release(benchmark: Benchmark, settings: ReleaseConfig, *, cache: Path, 
         tuple(parts),
         beside,
     )
+
+
+def _existing(given: str | None) -> Path | None:
+    path = None if given is None else Path(given).expanduser()
+    return path.absolute() if path is not None and path.exists() else None
 
 
 def hub_name(benchmark: Benchmark, given: str | None, split: str) -> str:
@@ -258,10 +271,10 @@ def _unkeyed(table: on_hub.HubTable, bare: bool) -> Keyed:
 
 
 def _folder(given: str | None, other: Path) -> Path:
-    folder = Path(given) if given is not None else other
+    folder = Path(given).expanduser().absolute() if given is not None else other
     if not folder.is_dir():
         raise UserError(
-            f"no such folder: media={folder}", "a folder of videos, pictures or subtitles", "check the path"
+            f"no such folder: media={given or other}", "a folder of videos, pictures or subtitles", "check the path"
         )
     return folder
 

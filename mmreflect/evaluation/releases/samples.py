@@ -3,6 +3,7 @@
 import ast
 import datetime
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from mmreflect.records import Media, Message, Sample, Turn
 
 NOTHING = object()
 """What a value without a plain form becomes."""
+_CODED = re.compile(r"(?:data:image/[\w.+-]+;base64,)?[A-Za-z0-9+/]{128,}={0,2}")
+"""A picture as text: no word of a question is that long."""
 _OPTIONS = ("options", "candidates", "choices")
 _OURS = (*_OPTIONS, "answer_type", "precision", "unit", "task", "gt_interval", "difficulty", "prefill")
 """Facts that environments and the grader read, in their own sense; a benchmark's field of such a name is in the row."""
@@ -34,8 +37,9 @@ def sample_of(item: Item) -> tuple[Sample, str]:
         facts["options"] = options
         named = [letter for letter, text in options.items() if text == gold]
         gold = named[0] if named and gold not in options else gold
-    elif known.get("answer_type") in TYPES:
-        facts |= {name: known[name] for name in ("answer_type", "precision", "unit") if known.get(name) is not None}
+    else:
+        facts |= {name: known[name] for name in ("precision", "unit") if known.get(name) is not None}
+        facts |= {"answer_type": known["answer_type"]} if known.get("answer_type") in TYPES else {}
     if isinstance(item.gold, list) and len(item.gold) == 2 and all(isinstance(end, int | float) for end in item.gold):
         facts |= {"answer_type": "temporal_iou", "task": "grounding", "gt_interval": list(item.gold)}
     if prefill:
@@ -86,7 +90,10 @@ def messages_of(turns: Sequence[Turn]) -> tuple[list[Message], list[Media]]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in the form that JSON has; NaN and infinity become None, and bytes and pictures are left out."""
+    """Return a value in the form that JSON has.
+
+    NaN and infinity become None; bytes and pictures are left out, also those that are written as base64.
+    """
     if isinstance(value, dict):
         if isinstance(value.get("bytes"), bytes):
             return NOTHING
@@ -96,6 +103,8 @@ def plain(value: Any) -> Any:
         return [item for item in map(plain, value) if item is not NOTHING]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str) and _CODED.fullmatch(value):
+        return NOTHING
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, datetime.date | datetime.time):

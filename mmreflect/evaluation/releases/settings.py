@@ -1,6 +1,8 @@
 """Which questions of a benchmark are asked."""
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -25,7 +27,8 @@ class ReleaseConfig:
         limit: only the first so many questions.
         shard: `2/4` asks the second of every four questions, after `limit`.
         check: `decode` opens every picture fully, and every video; `exists` only looks for the files.
-        tolerate: the largest share of questions that may be set aside; above it nothing is asked.
+        tolerate: the largest share of questions that may be set aside; above it nothing is asked. Also of answers that
+            could not be asked for; above it nothing is scored, and starting again asks for those.
     """
 
     source: str | None = None
@@ -62,3 +65,8 @@ class ReleaseConfig:
     def ends(self, place: int) -> bool:
         """Tell whether no question from this place on is asked."""
         return self.limit is not None and place >= self.limit
+
+
+def cache_folder() -> Path:
+    """Return where pictures and unpacked files of releases are kept for all runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "releases"

@@ -43,7 +43,7 @@ class ReleaseFiles:
         check: Literal["decode", "exists"] = "decode",
     ) -> None:
         self.max_frames = max_frames
-        self._media, self._cache, self._fps, self._check = media, cache, frames_fps, check
+        self._media, self._cache, self._fps, self._check = media, cache.absolute(), frames_fps, check
         self._lock = threading.RLock()
         self._indexes: dict[tuple[tuple[str, ...], bool], dict[str, list[Path]]] = {}
         self._good: set[str] = set()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mmreflect import recipes
-from mmreflect.evaluation.benchmark import Benchmark, Reading, Row, Scored
+from mmreflect.evaluation.benchmark import Benchmark, Measure, Reading, Row, Scored
 from mmreflect.evaluation.intervals import intervals
 from mmreflect.statistics import mean
 
@@ -31,6 +31,10 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, tuple[str, ...]]]] = {
             {**VERSE, "problem_version": "Text Only", "judgement": 0},
         ],
         {"accuracy": ("average", "accuracy")},
+    ),
+    "jsonl": (
+        [{"question": "How many?", "answer": 5, "response": said} for said in ("5", "6", "5")],
+        {"accuracy": ("overall", "accuracy")},
     ),
     "mmmu": ([{**MMMU, "response": said} for said in ("B", "A")], {"Overall": ("Overall", "acc")}),
     "mmmu_pro": (
@@ -107,6 +111,14 @@ def test_main_numbers_are_those_of_the_breakdown(rescore_cli: Cli, benchmark: st
         assert scores[name]["value"] == pytest.approx(expected, abs=0.051 if benchmark == "videomme" else 1e-9), name
 
 
+def test_mathvisions_percent(rescore_cli: Cli) -> None:
+    rows, _ = CASES["mathvision"]
+    _, summary = rescore_cli("mathvision", [{"id": str(place), **row} for place, row in enumerate(rows)])
+    assert summary["overall"] == "2/3=66.67%"
+    assert summary["rescore"]["scores"]["overall"]["value"] == pytest.approx(200 / 3)
+    assert summary["rescore"]["intervals"]["level"]["1"]["value"] == pytest.approx(200 / 3)
+
+
 def test_every_benchmark_is_covered() -> None:
     assert {*CASES, "dataset"} == set(recipes.names("benchmark"))
 
@@ -139,6 +151,17 @@ def test_intervals_are_those_of_the_statistics_module() -> None:
     found = scores["accuracy"]
     assert (found["value"], found["low"], found["high"]) == pytest.approx((expected.value, expected.low, expected.high))
     assert groups == {"all": {"x": {key: found[key] for key in ("value", "low", "high", "n")}}}
+
+
+def test_a_mean_over_groups_weighs_them_equally_and_needs_each() -> None:
+    over = Measure(over=lambda row: row["task"], groups=("big", "small"), scale=100)
+    rows = rows_of([1.0, 0.0, 0.0, 0.0], task="big") + rows_of([1.0], task="small")
+    scores, _ = intervals(benchmark(measures={"macro": over}), rows)
+    assert scores["macro"]["value"] == 62.5 and scores["macro"]["n"] == 5  # (25 + 100) / 2
+    assert intervals(benchmark(measures={"macro": over}), rows[:4])[0] == {}
+    silent = Measure(lambda item: None, over=lambda row: row["task"])
+    assert intervals(benchmark(measures={"macro": silent}), rows) == ({}, {})
+    assert intervals(benchmark(), []) == ({}, {})
 
 
 def test_groups_of_several_labels_and_rows_without_any(rescore_cli: Cli) -> None:

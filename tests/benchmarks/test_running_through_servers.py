@@ -1,0 +1,155 @@
+"""A benchmark asked of a server, judged by a server, in several turns, with words put in the model's mouth."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from remote.loopback import Act, Body, says, serving, shown
+from test_running import asking, scripted
+
+from mmreflect.cli import main
+from mmreflect.files import read_json, read_jsonl
+from mmreflect.remote import pace
+
+Cli = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "FIRST_WAIT_S", 0.01)
+
+
+def through(url: str, folder: Path, **more: Any) -> dict[str, Any]:
+    server = {"base_url": url, "model": "theirs", "cache": str(folder / "asked"), **more}
+    return {"name": "openai", "server": server}
+
+
+def test_asked_of_a_server_without_a_model_here(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
+    with serving(lambda body, number: says("The answer is A.")) as server:
+        settings = asking("chartqa", releases / "chartqa", tmp_path / "run", engine=through(server.url, tmp_path))
+        code, text = run_cli("eval", settings)
+    assert code == 0, text
+    result = read_json(tmp_path / "run/result.json")
+    assert result["contract"]["model"]["path"] == "theirs" and result["contract"]["model"]["server"] == server.url
+    assert len(server.bodies) == result["counts"]["questions"]
+    assert all(part["type"] == "image_url" for part in [server.bodies[0]["messages"][-1]["content"][0]])
+
+
+def test_a_server_that_fails_for_a_while(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
+    """What it never said is no wrong answer: nothing is scored, and starting again asks for that alone."""
+
+    def failing(body: Body, number: int) -> Act:
+        busy = Act({"error": {"message": "busy"}}, status=503)
+        return busy if number % 4 == 2 else says("The answer is A.")
+
+    with serving(failing) as server:
+        engine = through(server.url, tmp_path, retries=0, concurrency=1)
+        settings = asking("chartqa", releases / "chartqa", tmp_path / "run", engine=engine, batch_size=4)
+        code, text = run_cli("eval", settings)
+        assert code == 2 and "5 of 20 answers could not be asked for; the first: " in text and "busy" in text, text
+        assert "only these are asked for again" in text and not (tmp_path / "run/result.json").exists()
+        heard, server.behave = len(server.bodies), lambda body, number: says("The answer is A.")
+        code, text = run_cli("eval", settings)
+    assert code == 0, text
+    assert read_json(tmp_path / "run/result.json")["counts"]["not_asked"] == 0
+    assert heard == 20 and len(server.bodies) - heard == 5
+
+
+def test_judged_after_it_was_asked(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
+    """MathVista's extractor; a judge that is down ends the run, and starting again asks neither side twice."""
+    engine = scripted(tmp_path, else_say="I would say that it is the first of them.")
+    down = asking("mathvista", releases / "mathvista", tmp_path / "run", engine=engine, max_new_tokens=100)
+    judge = {"model": "umpire", "cache": str(tmp_path / "judged"), "retries": 0, "concurrency": 1}
+
+    def dying(body: Body, number: int) -> Act:
+        return says("A") if number < 4 else Act(status=401, content={"error": {"message": "no more"}})
+
+    with serving(dying) as server:
+        code, text = run_cli("eval", down | {"judge": {"base_url": server.url, **judge}})
+        assert code == 2 and "no more" in text, text
+        assert not (tmp_path / "run/result.json").exists()
+        before = (tmp_path / "run/samples.jsonl").read_bytes()
+        asked = {shown(body) for body in server.bodies[:4]}
+        server.behave = lambda body, number: says("A")
+        heard = len(server.bodies)
+        code, text = run_cli("eval", down | {"judge": {"base_url": server.url, **judge}})
+    assert code == 0, text
+    assert (tmp_path / "run/samples.jsonl").read_bytes() == before
+    assert not asked & {shown(body) for body in server.bodies[heard:]}, "what was judged is not judged again"
+    result = read_json(tmp_path / "run/result.json")
+    assert result["contract"]["judge"]["model"] == "umpire" and "umpire" not in result["contract"]["rule"]
+    assert result["counts"]["ungraded"] == 0 and "prompt" in result["label"]
+    rows = list(read_jsonl(tmp_path / "run/responses.jsonl"))
+    assert all(row["extraction"] == "A" and row["judged_by"].startswith("umpire") for row in rows)
+
+
+def test_looking_again_at_a_benchmarks_videos(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
+    """The environment decides what is shown; the benchmark decides what is right."""
+    first, second = "<think>a</think><time_interval>[0.0, 2.0]</time_interval>", "<think>b</think><answer>C</answer>"
+    engine = scripted(tmp_path)
+    Path(engine["replies"]).write_text(json.dumps({"sample_id": "*", "replies": [first, second, "C"]}) + "\n")
+    settings = asking(
+        "videomme", releases / "videomme", tmp_path / "run", engine=engine, max_new_tokens=200, budget=9000
+    )
+    code, text = run_cli("eval", settings | {"environment": "revisor"})
+    assert code == 0, text
+    records = list(read_jsonl(tmp_path / "run/samples.jsonl"))
+    assert all(record["facts"]["segment"] == [0.0, 2.0] and len(record["media"]) == 2 for record in records)
+    scored = list(read_jsonl(tmp_path / "run/scored.jsonl"))
+    assert {row["prediction"] for row in scored} == {"C"} and {row["final_answer"] for row in scored} == {"C"}
+
+
+def test_words_that_a_benchmark_puts_in_the_models_mouth(
+    releases: Path, tiny_model: Callable[[str], Path], run_cli: Cli, tmp_path: Path
+) -> None:
+    """MLVU's answer begins with "Best Option: (": token by token after the assistant's header, and not behind a server."""
+    from mmreflect.data.rendering import Renderer
+    from mmreflect.models import ModelConfig, load_model
+    from mmreflect.records import Turn
+    from mmreflect.rollouts.engines._generation import TransformersEngine
+
+    loaded = load_model(ModelConfig(path=str(tiny_model("qwen2_5_vl"))))
+    engine = TransformersEngine(loaded, Renderer(loaded.tokenizer, loaded.processor), 4)
+    turns = [Turn("user", ["Which?"]), Turn("assistant", ["Best Option: ("])]
+    ids, plain = engine.encode([turns])[0], engine.encode([turns[:1]])[0]
+    assert ids[: len(plain)] == plain and ids[len(plain) :] == engine.tokenize("Best Option: (")
+    assert engine.encode([turns, turns[:1]]) == [ids, plain]
+    settings = asking("mlvu", releases / "mlvu", tmp_path / "run", model=str(tiny_model("qwen2_5_vl")))
+    settings["release"]["limit"] = 3
+    assert run_cli("eval", settings)[0] == 0
+    assert read_json(tmp_path / "run/result.json")["contract"]["prompt"]["prefill"] == "used"
+    with serving(lambda body, number: says("B")) as server:
+        code, text = run_cli(
+            "eval", settings | {"output": str(tmp_path / "server"), "engine": through(server.url, tmp_path)}
+        )
+    assert code == 0 and "left out: the words that mlvu puts in the model's mouth" in text
+    assert server.bodies[0]["messages"][-1]["role"] == "user"
+    differing = ["eval", "compare", str(tmp_path / "run"), str(tmp_path / "server")]
+    assert main(differing) == 2
+
+
+def test_responses_are_joined_with_the_release(
+    releases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    responses, output = tmp_path / "responses.jsonl", tmp_path / "out.jsonl"
+
+    def score(*rows: dict[str, Any]) -> tuple[int, str]:
+        responses.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        words = [f"responses={responses}", f"output={output}", f"release.source={releases / 'mathvista'}"]
+        capsys.readouterr()
+        code = main(["eval", "rescore", "mathvista", *words])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    code, text = score({"pid": "2", "response": "A"}, {"pid": "1", "response": "B"})
+    assert code == 0 and "18 of 20 questions" in text, text
+    assert [row["id"] for row in read_jsonl(output)] == ["2", "1"]
+    assert read_json(tmp_path / "out.summary.json")["rescore"]["release"]["not_answered"] == 18
+    code, text = score({"pid": "2", "response": "A"}, {"pid": "77", "response": "B"})
+    assert code == 2 and "1 of 2 responses answer no question of" in text and "'77'" in text
+    code, text = score({"response": "A"})
+    assert code == 2 and "row 1: no 'id'" in text and "in every row, to find it in the release" in text
+    assert main(["eval", "rescore", "mathvista", f"responses={responses}", f"output={output}", "release=x"]) == 2
+    assert "write release.source=x" in capsys.readouterr().err
