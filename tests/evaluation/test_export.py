@@ -217,6 +217,8 @@ def test_what_cannot_be_exported(grid: Path, tmp_path: Path, capsys: pytest.Capt
     ):
         assert main(["export", str(folder), "format=lmms_eval", f"output={tmp_path / 'x'}"]) == 2
         assert said in capsys.readouterr().err
+    assert main(["export", str(tmp_path), "format=lmms_eval", f"output={tmp_path / 'x'}"]) == 2
+    assert "holds several evaluations" in capsys.readouterr().err
     (open_run / "result.json").write_text("{}")
     assert main(["export", str(open_run), "format=lmms_eval", f"output={tmp_path / 'x'}"]) == 2
     assert "holds no answer that was asked for" in capsys.readouterr().err

@@ -307,3 +307,22 @@ def dom(file: Path, state: str, home: Path) -> str:
     command = [CHROMIUM, *options, *quiet, f"file://{file}{state}"]
     found = subprocess.run(command, capture_output=True, check=True, timeout=120).stdout.decode()
     return re.sub(r"<script.*?</script>", "", found, flags=re.S)
+
+
+def test_several_benchmarks_have_an_overview_and_a_page_each(tmp_path: Path) -> None:
+    own_file = tmp_path / "own.jsonl"
+    own_file.write_text(json.dumps(own("v1", "up", "light")) + "\n" + json.dumps(own("v2", "down", "light")) + "\n")
+    entries = [{"name": "mathvista", "label": "maths & more"}, {"name": "jsonl", "release": {"source": str(own_file)}}]
+    folder = ask(tmp_path, REPLIES | {"v1": "<answer>up</answer>"}, benchmark=entries)
+    page = view(folder)
+    text = words(page)
+    assert (
+        "2 benchmarks of 2 finished." in text
+        and "maths & more accuracy 33.3 %" in text
+        and "jsonl accuracy 50.0 %" in text
+    )
+    assert re.findall(r'<a href="([^"#]+)"', page) == ["maths%20%26%20more/index.html", "jsonl/index.html"]
+    assert "Accuracy: 33.3 %" in words((folder / "maths & more/index.html").read_text())
+    assert cards((folder / "jsonl/index.html").read_text())["v1"]["f"]["verdict"] == ["right"]
+    (folder / "jsonl/run.json").unlink()
+    assert "1 benchmark of 2 finished." in words(view(folder))

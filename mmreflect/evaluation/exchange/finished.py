@@ -90,6 +90,9 @@ def read_finished(folder: Path) -> Finished:
         UserError: it holds none, or one that is not finished.
     """
     samples, result, summary = folder / "samples.jsonl", folder / "result.json", folder / "summary.json"
+    inside = sorted(file.parent.name for file in folder.glob("*/samples.jsonl"))
+    if not samples.is_file() and inside:
+        raise UserError(f"{folder} holds several evaluations", "one of them", f"name one of: {', '.join(inside)}")
     if not samples.is_file():
         raise UserError(f"{folder} holds no answers", "the output folder of mmreflect eval", "check the path")
     if not result.is_file():
