@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from mmreflect.evaluation.compare import value_of
-from mmreflect.evaluation.exchange.finished import reference_of
+from mmreflect.evaluation.exchange.finished import labels_of, reference_of
 from mmreflect.records import Stop
 from mmreflect.report.album import Album
 from mmreflect.report.data import Answer
@@ -52,6 +52,17 @@ class Answered:
         facets: dict[str, Any] = self.scoring.account.get("intervals", {}) if self.scoring else self._facts
         chosen = {name: list(known) for name, known in facets.items() if len(known) > 1}
         return {VERDICT: VERDICTS, TRANSITION: TRANSITIONS, NOTED: (), **chosen}
+
+    @property
+    def unseen(self) -> list[str]:
+        """The groups of a benchmark that cannot be read off its rows, and so are no filters."""
+        groups: dict[str, Any] = self.scoring.account.get("intervals", {}) if self.scoring else {}
+        seen = (
+            {name for row in self._rows.values() for name in labels_of(row, self.scoring.account)}
+            if self.scoring
+            else set()
+        )
+        return [name for name, labels in groups.items() if len(labels) > 1 and name not in seen]
 
     def row(self, answer: Answer) -> dict[str, Any] | None:
         """The scored row of an answer; None where the run is no benchmark's or it was never asked."""

@@ -7,7 +7,7 @@ from mmreflect.reflection.ledger import ledger
 from mmreflect.report import benchmark, browser, gallery, segments, steps, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.cards import Answered, makers, row_makers
-from mmreflect.report.data import Answer, Folder, answers_of
+from mmreflect.report.data import Answer, Folder, answers_of, rows_of
 from mmreflect.report.layout import Parts, Section
 from mmreflect.report.scored import VERDICTS, Scoring, scoring_of
 
@@ -32,6 +32,7 @@ def parts(run: Folder, album: Album, thumbnails: Album) -> Parts:
     sections = [
         verdicts.ledger_section(stages, []),
         benchmark.capability_section(run.result or {}),
+        benchmark.dataset_counts(answers, rows_of(run.path / "quarantine.jsonl")),
         segments.section(stages),
         steps.section(answers),
         gallery.samples(stages, album),
@@ -84,7 +85,8 @@ def rescored(scoring: Scoring, file: Path) -> Parts:
 
 
 def _browser(run: Answered, album: Album) -> Section | None:
-    return browser.section(makers(run, album), run.orders, album, [_KEYS])
+    unseen = f" Groups by {', '.join(run.unseen)} are computed, and cannot be chosen here." if run.unseen else ""
+    return browser.section(makers(run, album), run.orders, album, [f"{_KEYS}{unseen}"])
 
 
 def what(run: Folder) -> str:

@@ -214,10 +214,14 @@
     }
   }
 
-  // The state stands behind the # so that a link leads to the same answer.
-  let ready = false;
+  // The state stands behind the # so that a link leads to the same answer; browsers allow few changes in a row.
+  let ready = false, writing;
   function remember() {
-    if (!ready) return;
+    clearTimeout(writing);
+    if (ready) writing = setTimeout(write, 300);
+  }
+
+  function write() {
     const state = new URLSearchParams();
     for (const [key, select] of selects) if (select.value) state.set(key, select.value);
     if (find.value) state.set("words", find.value);
@@ -239,10 +243,10 @@
 
   function keys(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const writing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
+    const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
     if (event.key === "Escape" && event.target === find) { find.value = ""; find.blur(); choose(true); list.focus(); return; }
     if (event.key === "Enter" && event.target === find) { list.focus(); return; }
-    if (writing) return;
+    if (typing) return;
     const inside = list.contains(event.target);
     const steps = { j: 1, k: -1, ...(inside ? { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -place, End: matching.length - 1 - place } : {}) };
     if (event.key in steps) {
