@@ -13,6 +13,8 @@ import numpy.typing as npt
 from mmreflect.media import faults
 from mmreflect.media.timeline import Timeline
 
+CUT_S = 0.5
+"""Seconds that a file which ends early may miss: it may have lost its last index only."""
 _IDR = 5
 """What H.264 calls a slice of a picture with which everything begins anew; 1 to 4 are slices of others."""
 _NO_VIDEO = ("_pipe", "image2", "tty", "ico")
@@ -28,6 +30,7 @@ class Scanned:
         seekable: packets carry these times, so that a frame can be sought by them.
         counted: the file holds no times, or times that begin anew on the way; frames are told apart by their order.
         supposed: the times are what an even index lets suppose, and not read from every packet.
+        claimed: seconds that the header says; None where it says nothing or was not needed.
         keyed: some packet says that decoding can start with it; where none does, it starts with the first.
     """
 
@@ -37,6 +40,7 @@ class Scanned:
     counted: bool = False
     supposed: bool = False
     keyed: bool = True
+    claimed: float | None = None
 
     def beginning_with(self, pts: int | None) -> "Scanned | None":
         """Leave out the frames before one at the start that cannot be decoded; None where they are no start."""
@@ -164,13 +168,14 @@ def joins(packet: Any, stream: Any) -> bool:
 
 
 def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
-    """Read the timeline from the packets, decoding none; None where they carry no presentation times, or where these
-    begin anew, as in transport streams put one behind the other.
+    """Read the timeline from the packets, decoding none; None where they carry no presentation times.
 
-    Packets before the first keyframe are left out: nothing can decode them.
+    None also where the times begin anew, as in transport streams put one behind the other. Packets before the first
+    keyframe are left out: nothing can decode them.
 
     Raises:
-        UserError: there is no packet, or the file cannot be read to its end.
+        UserError: there is no packet, the file cannot be read to its end, or it is shorter than it says itself and
+            holds less than its header claims. (Transport streams say neither; what is there is the video.)
     """
     shown: list[int] = []
     keys: list[int] = []
@@ -199,7 +204,23 @@ def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
     if keys:
         pts_N = pts_N[pts_N >= min(keys)]
     places = sorted({0, *np.searchsorted(pts_N, keys).tolist()})
-    return Scanned(pts_N, _timeline(pts_N, places, stream, newest[1]), keyed=bool(keys))
+    timeline = _timeline(pts_N, places, stream, newest[1])
+    claimed = claimed_length(container, stream)
+    if claimed is not None and claimed > timeline.duration + CUT_S and faults.ends_early(path):
+        raise faults.cut_off(path, len(pts_N), round(claimed * timeline.fps), timeline.fps)
+    return Scanned(pts_N, timeline, keyed=bool(keys), claimed=claimed)
+
+
+def claimed_length(container: Any, stream: Any) -> float | None:
+    """Return how many seconds a track lasts by its header, else the file; None where neither is said."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    hours, _, rest = str(stream.metadata.get("DURATION", "")).partition(":")  # Matroska's, one for each track
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return container.duration / av.time_base if container.duration else None
 
 
 def by_frames(frames: Iterator[Any], stream: Any, path: str) -> Scanned:

@@ -63,7 +63,7 @@ class PyAvSource:
                 first = self._first_frame()
             self._held: tuple[int, Picture] = (0, self._rgb(first))
             height, width = self._held[1].shape[:2]
-            self.info = self._scanned.timeline.info(width, height)
+            self.info = self._scanned.timeline.info(width, height, self._scanned.claimed)
         except BaseException:
             self.close()
             raise
@@ -133,7 +133,7 @@ class PyAvSource:
     def _begin(self) -> None:
         """Read packets from where the container stands, beginning with one that can be decoded by itself."""
         found = self._unbroken(scan.packets(self._container, self._stream))
-        self._packets = scan.from_key(found) if self._keyed else found
+        self._packets: Iterator[Any] = scan.from_key(found) if self._keyed else found
         self._ready: deque[Any] = deque()
         self._damaged = False
         self._skip = ""
