@@ -293,7 +293,7 @@ def test_single_frames_stand_with_the_turn_that_showed_them(film: Path, tmp_path
         ],
         "stop": "eos",
         "media": [*(still(film, at, 0.5) for at in first), *(still(film, at, 0.25) for at in second)],
-        "facts": {"rounds": 2},
+        "facts": {"replies": 2},
         "sample_facts": {},
     }
     page = view(write_evaluation(tmp_path / "eval", [answer]))
