@@ -375,19 +375,16 @@ def _gaze(config: Config, scene: Scene, content: Sequence[str | Media]) -> list[
     if clip is None or clip.span is None:
         return ["nothing"]
     times = _dense_times(config, clip.span)
+    known = scene.kind != "direction" or is_shown(config, "direction", clip.span, scene.event)
     words = []
     for pair in zip(times[::2], times[1::2], strict=True):
+        seen = [share for share in (_share(scene.event, time) for time in pair) if 0 <= share < 1]
         box = any(scene.box[0] <= time < scene.box[1] for time in pair)
-        words.append(_word(scene, [_share(scene.event, time) for time in pair]) or ("box" if box else "-"))
+        if seen and known and scene.kind != "grounding":
+            words.append(scene.first if scene.kind == "change" and max(seen) < CHANGES_AT else scene.second)
+        else:
+            words.append("box" if box else "-")
     return words
-
-
-def _word(scene: Scene, shares: Sequence[float]) -> str | None:
-    """Put into words what frames show of an event, by how much of it is over; None for nothing."""
-    seen = [share for share in shares if 0 <= share < 1]
-    if not seen or scene.kind == "grounding":
-        return None
-    return scene.first if scene.kind == "change" and max(seen) < CHANGES_AT else scene.second
 
 
 if __name__ == "__main__":
