@@ -8,8 +8,9 @@ r"""Plan before looking: no frame is shown at first; the model asks for frames b
 
 The protocol and the budget are those of the released evaluation code of arXiv 2603.22918. An episode ends with an
 answer, with a reply that holds no valid call, or at the turn limit. Where we differ: the budget always holds (the code
-rounds after it has cut, and can land above it), a call has a largest number of frames, a frame is labelled with its own
-time (the code labels a single frame with the start of its window), and a native `"name"` is read like `"tool"`.
+rounds after it has cut, and forgets that processors enlarge small pictures: it can land above), a call has a largest
+number of frames, a frame is labelled with its own time (the code labels a single frame with the start of its window),
+and a native `"name"` is read like `"tool"`.
 """
 
 import json
@@ -50,8 +51,8 @@ class Config:
     Attributes:
         unit: pixels per side of one visual token: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5.
         min_tokens: fewest visual tokens that the processor makes of a picture, however small: it enlarges what is
-            smaller. 64 for Qwen3-VL and Qwen3.5 (65,536 pixels), 4 for Qwen2-VL and Qwen2.5-VL (3,136 pixels), more
-            where `data.min_pixels` says so. The published arithmetic leaves it out, which is 1.
+            smaller. None is that of the released processors: 64 for Qwen3-VL and Qwen3.5 (65,536 pixels), 4 for
+            Qwen2-VL and Qwen2.5-VL (3,136 pixels). To be set where `data.min_pixels` is.
         budget: largest estimate of visual tokens per call; a call above it gets smaller and fewer frames.
         max_frames: largest number of frames per call, whatever their size (ours; the released code has no such limit).
         max_calls: calls of one reply that are granted; further ones are refused and counted (ours).
@@ -64,7 +65,7 @@ class Config:
     """
 
     unit: Literal[28, 32] = 28
-    min_tokens: Annotated[int, Field(gt=0)] = 1
+    min_tokens: Annotated[int, Field(gt=0)] | None = None
     budget: Annotated[int, Field(gt=0)] = 12_000
     max_frames: Annotated[int, Field(gt=0)] = 768
     max_calls: Annotated[int, Field(gt=0)] = 8
@@ -79,8 +80,13 @@ class Config:
         Raises:
             ValueError: one frame takes more.
         """
-        if self.budget < self.min_tokens:
-            raise ValueError(f"budget={self.budget} is below min_tokens={self.min_tokens}, one frame; raise it")
+        if self.budget < self.least:
+            raise ValueError(f"budget={self.budget} is below the {self.least} tokens of the smallest frame; raise it")
+
+    @property
+    def least(self) -> int:
+        """The fewest visual tokens of a frame."""
+        return self.min_tokens or {28: 4, 32: 64}[self.unit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ def create(options: Config) -> Environment:
                 facts["calls"].append([round(call.start, 3), round(call.end, 3), call.nframes, round(call.resize, 4)])
                 facts["frames"] += call.nframes
                 facts["visual_tokens"] += estimate(
-                    call.nframes, call.resize, info.height, info.width, options.unit, options.min_tokens
+                    call.nframes, call.resize, info.height, info.width, options.unit, options.least
                 )
             reply = yield Observe(
                 _response(options, granted, video, begin, info, question), stage="look", role=options.reply_role
@@ -271,7 +277,7 @@ def grant(call: Call, info: "VideoInfo", options: Config) -> Call:
         start, end = 0.0, info.duration
     nframes = min(call.nframes, options.max_frames)
     nframes, resize = within_budget(
-        nframes, call.resize, info.height, info.width, options.budget, options.unit, options.min_tokens
+        nframes, call.resize, info.height, info.width, options.budget, options.unit, options.least
     )
     return Call(start, end, nframes, resize)
 

@@ -65,11 +65,12 @@ def test_real_processors_take_as_many_tokens_as_were_estimated(film: Path) -> No
 
 def test_the_smallest_picture_is_an_option(film: Path) -> None:
     said = call(start_time=0, end_time=20, nframes=40, resize=0.2)
-    rollout, _ = play(asking(film), said, "<answer>B</answer>", unit=32, budget=700, min_tokens=64)
+    rollout, _ = play(asking(film), said, "<answer>B</answer>", unit=32, budget=700)
     # 19 x 26 pixels make 64 tokens: 19 * sqrt(64 / 494) = 6.84 -> 7 and 9.36 -> 10, 70 tokens a frame
     assert rollout.facts["frames"] == 10 and rollout.facts["visual_tokens"] == 700 and rollout.facts["cut_calls"] == 1
-    with pytest.raises(ValueError, match=r"budget=63 is below min_tokens=64, one frame; raise it"):
-        Config(budget=63, min_tokens=64)
+    assert (Config().least, Config(unit=32).least, Config(unit=32, min_tokens=9).least) == (4, 64, 9)
+    with pytest.raises(ValueError, match=r"budget=63 is below the 64 tokens of the smallest frame; raise it"):
+        Config(budget=63, unit=32)
 
 
 def test_times_run_from_the_start_to_just_before_the_end() -> None:
@@ -272,12 +273,13 @@ def test_an_evaluation_by_the_command_line(run_cli: Callable[..., tuple[int, str
     code, text = run_cli(
         "eval",
         {"benchmark": "dataset", "output": str(tmp_path / "run"), "model": "tiny", "data": {"path": str(tmp_path / "data")},
-         "environment": "frame_select", "engine": {"name": "scripted", "replies": str(tmp_path / "said.jsonl")},
+         "environment": {"name": "frame_select", "min_tokens": 16}, "engine": {"name": "scripted", "replies": str(tmp_path / "said.jsonl")},
          "max_new_tokens": 2000},
     )  # fmt: skip
     assert code == 0, text
     record = json.loads((tmp_path / "run/samples.jsonl").read_text())
     assert record["final_correct"] is True and record["facts"]["frames"] == 4 and record["facts"]["replies"] == 2
+    assert record["facts"]["visual_tokens"] == 4 * 20, "48 x 64 pixels at 16 tokens: 3.46 -> 4 by 4.62 -> 5"
     assert [item["at"] for item in record["media"]] == pytest.approx([0, 6.5, 13, 19.5])
 
 
@@ -327,7 +329,7 @@ def test_a_real_model_goes_on_from_the_frames_that_it_asked_for(family: str, fil
 
     engine = engine_of(family)
     said = call(start_time=0, end_time=20, nframes=3, resize=0.75)
-    environment = frame_select.create(Config(unit=28 if family in ("qwen2_vl", "qwen2_5_vl") else 32))
+    environment = frame_select.create(Config(unit=28 if family in ("qwen2_vl", "qwen2_5_vl") else 32, min_tokens=1))
     sampling = Sampling(temperature=0, max_new_tokens=8, budget=2000)
     rollout = roll_out(Told(engine, said), environment, [asking(film)], 1, sampling, seed=0)[0].rollouts[0]  # type: ignore[arg-type]
     assert [item.at for item in rollout.media] == [0.0, 9.75, 19.5] and rollout.facts["replies"] == 2
