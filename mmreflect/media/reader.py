@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Frames = npt.NDArray[np.uint8]
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key; raised when the same request would give other frames."""
 KNOWN_VIDEOS = 4096
 
@@ -91,7 +91,8 @@ class VideoReader:
 
     Attributes:
         counts: clips and stills `decoded`, `cached` and `evicted` to make room; `second passes` (files whose frames the
-            quick way did not find whole); `repeated frames` (clips of a single frame); workers `killed` and `crashed`.
+            quick way did not find whole); `repeated frames` (clips of a single frame); `shorter than claimed` (files
+            that hold much less than their headers say); workers `killed` and `crashed`.
     """
 
     def __init__(self, options: ReaderConfig = ReaderConfig()) -> None:  # noqa: B008
@@ -134,7 +135,9 @@ class VideoReader:
         """
         limit = limit or self.limit(path)
         mark, _ = self._look_up(path, limit)
-        keys = [entry_key(mark, [FORMAT, *asdict(request).values()]) for request in requests]
+        # The decoder is part of the key: some show patched-up frames where others refuse.
+        made_by = [FORMAT, self._workers().decoder]
+        keys = [entry_key(mark, [*made_by, *asdict(request).values()]) for request in requests]
         found: dict[int, Frames] = {}
         for place, key in enumerate(keys):
             frames = self._cache.frames(key) if self._cache else None
@@ -166,6 +169,7 @@ class VideoReader:
             if self._cache:
                 self._cache.put_note(name, note)
         info = VideoInfo(**note)
+        self._count("shorter than claimed", info.claimed is not None)
         with self._lock:
             self._known[key] = (mark, info)
             while len(self._known) > KNOWN_VIDEOS:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmreflect.errors import UserError
 from mmreflect.media.cache import file_mark
-from mmreflect.media.decoders import DecoderName, Source, load, open_video
+from mmreflect.media.decoders import PACKAGES, DecoderName, Source, load, open_video
 
 if TYPE_CHECKING:
     from mmreflect.media.decoders import Picture
@@ -61,8 +61,13 @@ class _Worker:
             return {"error": [f"the video cannot be read: {error}", "a readable file", "check its permissions"]}
         except OSError as error:
             return {"error": [f"the video cannot be read: {request['path']} ({error})", "", "check the disk"]}
-        except Exception:  # a bug of ours: its traceback goes to whoever asked
-            return {"bug": traceback.format_exc()}
+        except Exception as error:
+            if _raised_in(error) != PACKAGES[self.decoder]:  # a bug of ours: its traceback goes to whoever asked
+                return {"bug": traceback.format_exc()}
+            self._drop()
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            given = f"{self.decoder} fails over {request['path']} ({type(error).__name__}: {said})"
+            return {"error": [given, "a video that it reads", "try another decoder, or remove its row"]}
 
     def worn_out(self) -> bool:
         """Say whether this process has done its part."""
@@ -98,6 +103,14 @@ class _Worker:
         held, self._held = self._held, None
         if held is not None:
             held[1].close()
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the package that an error comes out of."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] if trace is not None else ""
 
 
 def _write(source: Source, outputs: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from mmreflect.evaluation.compare import value_of
+from mmreflect.evaluation.exchange.finished import labels_of, reference_of
 from mmreflect.records import Stop
 from mmreflect.report.album import Album
 from mmreflect.report.data import Answer
@@ -51,6 +52,17 @@ class Answered:
         facets: dict[str, Any] = self.scoring.account.get("intervals", {}) if self.scoring else self._facts
         chosen = {name: list(known) for name, known in facets.items() if len(known) > 1}
         return {VERDICT: VERDICTS, TRANSITION: TRANSITIONS, NOTED: (), **chosen}
+
+    @property
+    def unseen(self) -> list[str]:
+        """The groups of a benchmark that cannot be read off its rows, and so are no filters."""
+        groups: dict[str, Any] = self.scoring.account.get("intervals", {}) if self.scoring else {}
+        seen = (
+            {name for row in self._rows.values() for name in labels_of(row, self.scoring.account)}
+            if self.scoring
+            else set()
+        )
+        return [name for name, labels in groups.items() if len(labels) > 1 and name not in seen]
 
     def row(self, answer: Answer) -> dict[str, Any] | None:
         """The scored row of an answer; None where the run is no benchmark's or it was never asked."""
@@ -152,12 +164,12 @@ def row_makers(scoring: Scoring) -> list[Callable[[], Card]]:
 
     def make(place: int, row: dict[str, Any]) -> Card:
         name = next((str(row[key]) for key in _NAMES if row.get(key) is not None), f"row {place}")
-        asked = next((str(row[key]) for key in _QUESTION if isinstance(row.get(key), str)), "")
+        asked = next((key for key in _QUESTION if isinstance(row.get(key), str)), "")
         text = str(row.get("response") or "")
-        reply = Reply("", _chips(row, notes_of(row)), blocks([Segment("model", "", text)]), judged(row))
+        told = judged(row, {asked, "answer", *_NAMES})
+        reply = Reply("", _chips(row, notes_of(row)), blocks([Segment("model", "", text)]), told)
         labels: dict[str, list[str]] = {VERDICT: [verdict_of(row)], NOTED: notes_of(row), **scoring.labels(row)}
-        gold = row.get("answer")
-        shown = Example(name, asked, None if gold is None else str(gold), [], [reply])
+        shown = Example(name, str(row.get(asked, "")), reference_of(row), [], [reply])
         tone = _TONES.get(verdict_of(row), "quiet")
         return Card(shown, labels, _brief(row.get("prediction")), tone, int(row.get("draw") or 0))
 
@@ -165,9 +177,7 @@ def row_makers(scoring: Scoring) -> list[Callable[[], Card]]:
 
 
 def _example(run: Answered, answer: Answer, replies: Sequence[Reply], album: Album) -> Example:
-    gold, row = answer.gold, run.row(answer)
-    if gold is None and row is not None and row.get("answer") not in (None, ""):
-        gold = str(row["answer"])
+    gold = answer.gold if answer.gold is not None else reference_of(run.row(answer) or {})
     media = album.show(question_media(answer), titles_of(answer))
     return Example(answer.id, answer.question, gold, media, replies)
 

@@ -16,7 +16,7 @@ _NAMES = {
     Step.KEPT_RIGHT: "right, kept",
     Step.KEPT_WRONG: "wrong, kept",
     Step.CORRECTED: "wrong to right",
-    Step.CHANGED_WRONG: "wrong to another wrong",
+    Step.CHANGED_WRONG: "another wrong",
     Step.SPOILED: "right to wrong",
 }
 _STYLES = {Step.CORRECTED: 2, Step.SPOILED: 1}
@@ -31,6 +31,8 @@ def section(answers: Sequence[Answer]) -> Section | None:
 
 def _outcomes(answers: Sequence[Answer]) -> PlotBlock:
     found = Counter(transition_of(answer.entry) for answer in answers)
+    if found["not graded"] == len(answers):
+        return PlotBlock(notes=["The project's verifier could grade none of these answers."])
     rows = [[name, f"{found[name]:,}", percent(found[name] / len(answers))] for name in TRANSITIONS if found[name]]
     note = "By the project's verifier, from the first to the final answer."
     return PlotBlock(notes=[note], tables=[Table(("what reflecting did", "answers", "share"), rows)])

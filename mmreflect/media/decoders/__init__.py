@@ -53,6 +53,11 @@ def open_video(path: str, decoder: DecoderName, threads: int) -> Source:
     """
     faults.check_content(path)
     source: Source = load(decoder).open_video(path, threads)
+    try:
+        faults.check_rate(path, source.info.duration, source.info.fps)
+    except UserError:
+        source.close()
+        raise
     return source
 
 
