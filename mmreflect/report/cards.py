@@ -1,6 +1,5 @@
 """From recorded answers to cards of the browser: of one run, of two runs side by side, or of a scored file."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ from mmreflect.evaluation.exchange.finished import labels_of, reference_of
 from mmreflect.records import Stop
 from mmreflect.report.album import Album
 from mmreflect.report.data import Answer
-from mmreflect.report.gallery import answer_reply, question_media, titles_of
+from mmreflect.report.gallery import answer_reply, question_media, titles_of, transition
 from mmreflect.report.layout import Card, Example, Reply
 from mmreflect.report.numbers import fixed, quantity
 from mmreflect.report.scored import (
@@ -23,12 +22,11 @@ from mmreflect.report.scored import (
     judged,
     notes_of,
     verdict_of,
-)  # fmt: skip
-from mmreflect.report.text import TRANSITIONS, Chip, Segment, Tone, blocks, transition_of, verdict_chip
+)
+from mmreflect.report.text import TRANSITIONS, Chip, Segment, Tone, blocks, verdict_chip
 
 VERDICT, TRANSITION, NOTED, CHANGE = "verdict", "transition", "noted", "change"
 _TONES: dict[str, Tone] = {"right": "right", "wrong": "wrong"}
-_MARKS = {"right": "✓ right", "wrong": "✗ wrong", "partly right": "partly right"}
 _MOST_FACT_LABELS = 20
 _SAID = 60
 """Characters of an answer in the list."""
@@ -56,12 +54,10 @@ class Answered:
     @property
     def unseen(self) -> list[str]:
         """The groups of a benchmark that cannot be read off its rows, and so are no filters."""
-        groups: dict[str, Any] = self.scoring.account.get("intervals", {}) if self.scoring else {}
-        seen = (
-            {name for row in self._rows.values() for name in labels_of(row, self.scoring.account)}
-            if self.scoring
-            else set()
-        )
+        if self.scoring is None:
+            return []
+        groups: dict[str, Any] = self.scoring.account.get("intervals", {})
+        seen = {name for row in self._rows.values() for name in labels_of(row, self.scoring.account)}
         return [name for name, labels in groups.items() if len(labels) > 1 and name not in seen]
 
     def row(self, answer: Answer) -> dict[str, Any] | None:
@@ -92,7 +88,7 @@ class Answered:
         noted = notes_of(row or {}, answer.stop)
         found: dict[str, list[str]] = {
             VERDICT: [self.verdict(answer)],
-            TRANSITION: [transition_of(answer.entry)],
+            TRANSITION: [transition(answer)],
             NOTED: noted,
         }
         groups = self.scoring.labels(row) if self.scoring and row else {}
@@ -216,9 +212,9 @@ def _word(value: object) -> str:
 
 def _facts(answers: Sequence[Answer]) -> dict[str, list[str]]:
     """Return the facts of a dataset's questions that have a few values each, with those values."""
-    values: dict[str, Counter[str]] = {}
+    values: dict[str, set[str]] = {}
     for answer in answers:
         for name, value in answer.known.items():
             if isinstance(value, str | bool | int):
-                values.setdefault(name, Counter())[_word(value)] += 1
+                values.setdefault(name, set()).add(_word(value))
     return {name: sorted(found) for name, found in values.items() if 1 < len(found) <= _MOST_FACT_LABELS}

@@ -22,7 +22,7 @@ from mmreflect.report.data import (
 from mmreflect.report.layout import Example, Gallery, Reply, Section, Table
 from mmreflect.report.looks import opening, titles, with_media
 from mmreflect.report.numbers import NONE, counted, percent, quantity
-from mmreflect.report.text import OUTCOMES, Block, Chip, Outcome, Segment, blocks, outcome_of, verdicts
+from mmreflect.report.text import OUTCOMES, Block, Chip, Outcome, Segment, blocks, outcome_of, transition_of, verdicts
 from mmreflect.report.timeline import Timeline, span_words, timeline, verdict
 from mmreflect.report.verdicts import Stage
 from mmreflect.rollouts.actions import FIRST_TRY
@@ -122,6 +122,14 @@ def _no_first_try(answer: Answer | KeptRollout) -> bool:
     """Tell whether a part of a video was asked for and no answer before it: what the ledger calls first is the last."""
     known = answer.entry
     return answer.choice is not None and FIRST_TRY not in answer.probes and known.first == known.final
+
+
+def transition(answer: Answer) -> str:
+    """Say what reflecting did to an answer, one of `TRANSITIONS`; nothing where no first try was asked for."""
+    final = answer.entry.final_correct
+    if _no_first_try(answer) and final is not None:
+        return f"{'right' if final else 'wrong'}, no first try"
+    return transition_of(answer.entry)
 
 
 def _chips(answer: Answer | KeptRollout) -> list[Chip]:

@@ -120,7 +120,9 @@ def view(folder: Path) -> str:
 
 
 def words(page: str) -> str:
-    body = re.sub(r"<style>.*?</style>|<title>.*?</title>|<desc>.*?</desc>", "", page, flags=re.S)
+    body = re.sub(
+        r"<style>.*?</style>|<title>.*?</title>|<desc>.*?</desc>|<script[^>]*>.*?</script>", "", page, flags=re.S
+    )
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body)).replace("\u00a0", " "))
 
 
@@ -249,6 +251,7 @@ def test_without_a_first_try_no_card_speaks_of_one(film: Path, tmp_path: Path) -
     assert "Not measured" in text and "final C ✗ wrong" in text and "final B ✓ right" in text
     assert "first C" not in text and "first B" not in text and "tokens to the first answer," not in text
     assert text.count("9 tokens; no first try was asked for") == 2
+    assert "right, no first try 1 50.0 % wrong, no first try 1 50.0 %" in text
     answers[0]["probes"]["first_try"] = "A"
     asked = words(view(write_evaluation(tmp_path / "asked", answers[:1])))
     assert "first C ✗ wrong" in asked and "to the first answer," in asked
