@@ -4,11 +4,11 @@ mmreflect eval configs/eval/dataset.yaml model=outputs/demo/sft/model
 python -m eval.dataset configs/eval/dataset.yaml
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmreflect import console
 from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
@@ -24,6 +24,7 @@ from mmreflect.evaluation.settings import (
 )
 from mmreflect.evaluation.speaking import Speaker
 from mmreflect.files import content_mark
+from mmreflect.media.reader import default_reader
 
 if TYPE_CHECKING:
     from mmreflect.runs import Run
@@ -54,19 +55,17 @@ def plan(config: Config) -> dict[str, str]:
 def run(config: Config, run: "Run") -> dict[str, Any]:
     """Ask every question, record every answer, and print the ledger."""
     from mmreflect.evaluation.capability import pass_at_k_of, show_pass_at_k
-    from mmreflect.evaluation.runner import show_ledger
+    from mmreflect.evaluation.runner import show_ledger, videos_since
     from mmreflect.evaluation.speaking import open_speaker
-    from mmreflect.training.session import videos_read
 
+    before = Counter(default_reader().counts)
     samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
     texts = (sample.question for sample in samples)
     speaker = open_speaker(config.engine, config.model, config.data, texts, config.seed)
     file, tolerate = run.path / "samples.jsonl", config.data.tolerate
     found = ask_all(config, speaker, samples, file, "questions", tolerate)
     show_ledger(f"{who(config)} on {config.data.path}", {config.data.split: found.ledger})
-    if read := videos_read():
-        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
-    result: dict[str, Any] = {"ledger": found.ledger.to_json()}
+    result: dict[str, Any] = {"ledger": found.ledger.to_json(), **videos_since(before)}
     if config.num_generations > 1:
         verdicts = ((record["id"], record["final_correct"]) for record in found.records)
         result["pass_at_k"] = pass_at_k_of(verdicts, config.num_generations, config.seed)

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def sync_folder(folder: Path) -> None:
@@ -30,8 +33,12 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Serialise to JSON in one fixed form: key order kept, no ASCII escapes, NaN refused."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    """Serialise to JSON in one fixed form: key order kept, no ASCII escapes, NaN refused.
+
+    Half a surrogate pair, which a server's JSON may hold, can only be written escaped: then everything is.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    return json.dumps(value, indent=indent, allow_nan=False) if _HALF.search(text) else text
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -107,6 +107,7 @@ class BenchmarkRecipe:
 
     def run(self, config: BenchmarkConfig, run: "Run") -> dict[str, Any]:
         """Ask every question, record every answer, score them, and print the scores."""
+        from mmreflect.evaluation.runner import videos_since
         from mmreflect.evaluation.scoring import score_answers
         from mmreflect.evaluation.speaking import open_speaker
 
@@ -128,7 +129,11 @@ class BenchmarkRecipe:
         counts = {"set_aside": len(found.aside), **({"left_out": found.left_out} if found.left_out else {})}
         scored["counts"] = counts | scored["counts"]
         scored |= {"procedure": answered.procedure} if answered.procedure else {}
-        return {**scored, **_videos(read), "contract": self._terms(config, release, answered.records, speaker, prefill)}
+        return {
+            **scored,
+            **videos_since(read),
+            "contract": self._terms(config, release, answered.records, speaker, prefill),
+        }
 
     def _release(self, config: BenchmarkConfig) -> Release:
         use_reader(config.reader)
@@ -206,11 +211,3 @@ def question_terms(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return how many questions were asked, and a hash of them, whatever their order: what shards agree on."""
     asked = sorted({(record["id"], record["question"]) for record in records})
     return {"questions": len(asked), "asked": hash_of([list(item) for item in asked])}
-
-
-def _videos(before: Counter[str]) -> dict[str, Any]:
-    """Return and say what this run read of videos; the reader counts for the whole process."""
-    counts = dict(sorted((Counter(default_reader().counts) - before).items()))
-    if counts:
-        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
-    return {"videos": counts} if counts else {}

@@ -14,11 +14,17 @@ ABSENT = object()
 
 
 def read_responses(path: Path) -> list[Row]:
-    """Read the rows of a JSONL file, or of a JSON file that holds a list of rows or a mapping from id to row.
+    """Read the rows of a JSONL file, of a JSON file with a list of rows or a mapping from id to row, or of a TSV.
+
+    A TSV is VLMEvalKit's table of predictions, as `mmreflect export` writes it.
 
     Raises:
         UserError: it is missing, holds no rows, or is not of that form.
     """
+    if path.suffix == ".tsv" and path.is_file():
+        from mmreflect.evaluation.exchange.vlmevalkit import read_predictions
+
+        return list(read_predictions(path))
     if path.suffix == ".json" and path.is_file():
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
