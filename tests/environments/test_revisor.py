@@ -182,6 +182,15 @@ def test_the_probe_sees_the_very_clip_of_the_second_look(film: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "segment"),
+    [("[12.3, 28.7]", (12.3, 28.7)), ("[28.7,12.3]", None), ("[5,6.5]", None), ("[-3,10]", (0.0, 10.0)), ("[10, 999]", (10.0, 40.0))],
+)  # fmt: skip
+def test_segments_of_a_video_of_forty_seconds(said: str, segment: tuple[float, float] | None) -> None:
+    found, problem = revisor.read_segment(f"<time_interval>{said}</time_interval>", (0.0, 40.0), 2.0)
+    assert found == segment and (problem is None) == (segment is not None)
+
+
+@pytest.mark.parametrize(
     ("seconds", "look", "frames", "cap"),
     [(297, "coarse", 296, 43_395), (3600, "coarse", 512, 25_088), (40, "dense", 80, 160_563), (6, "dense", 12, 200_704),
      (2, "dense", 4, 200_704), (3, "coarse", 4, 100_352), (1, "dense", 4, 200_704)],

@@ -1,5 +1,6 @@
 """DADR against the numbers of its specification, and the traps of the released code."""
 
+import statistics
 from typing import Any
 
 import pytest
@@ -48,6 +49,9 @@ def test_the_four_answers_of_the_specification(rollout: Rollout, code: float, pa
 def test_the_group_of_the_specification() -> None:
     group = [looked(RIGHT, "B"), looked(RIGHT, "A"), looked(WRONG, "B"), rollout_of(RIGHT)]
     values = [score.value for score in score_of(*group)]
+    assert statistics.mean(values) == pytest.approx(0.65) and statistics.stdev(values) == pytest.approx(
+        0.2646, abs=5e-5
+    )  # type: ignore[type-var]
     assert relative(values, 1e-6) == pytest.approx([1.323, 0.189, -0.945, -0.567], abs=5e-4)
 
 
