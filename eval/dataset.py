@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from mmreflect.config import config as config_class
-from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
-from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions
+from mmreflect.evaluation.contract import Contract, dataset_terms, media_terms
 from mmreflect.evaluation.settings import (
     AskingConfig,
     ask_all,
     asking_marks,
+    asking_terms,
     check_asking,
     decoding_lines,
-    decoding_terms,
     who,
 )
 from mmreflect.evaluation.speaking import Speaker
@@ -27,6 +26,9 @@ from mmreflect.files import content_mark
 from mmreflect.media.reader import default_reader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmreflect.records import Sample
     from mmreflect.runs import Run
 
 
@@ -44,7 +46,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 def plan(config: Config) -> dict[str, str]:
     """Say what will be asked of which model."""
-    check_asking(config)
+    check_asking(config, config.data)
     return {
         "model": who(config),
         "data": f"{config.data.path} ({config.data.split}), {count_samples(config.data):,} questions",
@@ -71,21 +73,13 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         result["pass_at_k"] = pass_at_k_of(verdicts, config.num_generations, config.seed)
         show_pass_at_k(result["pass_at_k"])
     result |= {"procedure": found.procedure} if found.procedure else {}
-    return {**result, "contract": _contract(config, len(samples), speaker).to_json()}
+    return {**result, "contract": _contract(config, samples, speaker).to_json()}
 
 
-def _contract(config: Config, questions: int, speaker: Speaker) -> Contract:
+def _contract(config: Config, samples: "Sequence[Sample]", speaker: Speaker) -> Contract:
     """Return what these scores depend on beside the model."""
-    data = to_tree(config.data)
-    return Contract(
-        model=speaker.subject,
-        benchmark=dataset_terms(config.data.path, config.data.split, questions),
-        prompt={"environment": hash_of(to_tree({"environment": config.environment})), "template": speaker.template},
-        pixels={name: data[name] for name in ("min_pixels", "max_pixels", "frames")},
-        decoding=decoding_terms(config),
-        rule="verifier",
-        versions=library_versions(),
-    )
+    terms = dataset_terms(config.data.path, config.data.split, len(samples)) | {"media": media_terms(samples)}
+    return Contract(benchmark=terms, rule="verifier", **asking_terms(config, speaker, samples))
 
 
 if __name__ == "__main__":

@@ -78,9 +78,24 @@ def content_mark(path: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
 
 
+def folder_mark(*folders: str) -> str:
+    """Return a mark of all files in some folders by their names, sizes and times; nothing is read."""
+    found = []
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                known = path.stat()
+                found.append((str(path.relative_to(folder)), known.st_size, known.st_mtime_ns))
+    return hashlib.sha256(str(found).encode()).hexdigest()
+
+
 def model_mark(path: str) -> str:
-    """Return a mark of a model folder by its weight files' names, sizes and times; `remote` for a Hub name."""
+    """Return a mark of a model folder by its files' names, sizes and times; `remote` for a Hub name.
+
+    Weights, and the JSON files beside them: a changed processor or generation config is another model.
+    """
     files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    files += sorted(Path(path).glob("*.json")) if files else []
     if not files:
         return "remote"
     return hashlib.sha256(

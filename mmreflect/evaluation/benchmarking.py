@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from mmreflect import console
-from mmreflect.config import config, to_tree
+from mmreflect.config import config
 from mmreflect.errors import unknown_name
 from mmreflect.evaluation.benchmark import Benchmark, Row
-from mmreflect.evaluation.contract import hash_of, library_versions
+from mmreflect.evaluation.contract import Contract, hash_of, media_terms
 from mmreflect.evaluation.judging import judge_of, judge_terms
 from mmreflect.evaluation.releases import Question, Release, ReleaseConfig, cache_folder, open_release, questions
 from mmreflect.evaluation.rescore import FALLBACKS, Settings
@@ -28,12 +28,13 @@ from mmreflect.evaluation.settings import (
     AskingConfig,
     ask_all,
     asking_marks,
+    asking_terms,
     check_asking,
     decoding_lines,
-    decoding_terms,
     who,
 )
-from mmreflect.evaluation.speaking import Speaker
+from mmreflect.evaluation.speaking import Speaker, most_frames
+from mmreflect.files import folder_mark
 from mmreflect.media.reader import ReaderConfig, default_reader, use_reader
 from mmreflect.records import Count, FrameSampling, Sample
 from mmreflect.remote.settings import ServerConfig
@@ -81,12 +82,17 @@ class BenchmarkRecipe:
     Config: type[BenchmarkConfig] = BenchmarkConfig
 
     def inputs(self, config: BenchmarkConfig) -> dict[str, str]:
-        """Return marks of what the run works on, so that another model or release makes another run."""
-        return {**asking_marks(config), "release": self._release(config).mark}
+        """Return marks of what the run works on, so that another model or release makes another run.
+
+        Of local media only names, sizes and times are looked at: a run that is finished is known at once.
+        """
+        places = [place for place in (config.release.source, config.release.media) if place and Path(place).is_dir()]
+        media = {"media": folder_mark(*places)} if places else {}
+        return {**asking_marks(config), "release": self._release(config).mark, **media}
 
     def plan(self, config: BenchmarkConfig) -> dict[str, str]:
         """Say what will be asked of which model, and how it will be scored; check all that can be checked before."""
-        check_asking(config)
+        check_asking(config, config)
         if config.rule not in self.benchmark.rules:
             raise unknown_name(f"rule of {self.benchmark.name}", config.rule, list(self.benchmark.rules))
         if config.fallback not in FALLBACKS:
@@ -132,45 +138,41 @@ class BenchmarkRecipe:
         return {
             **scored,
             **videos_since(read),
-            "contract": self._terms(config, release, answered.records, speaker, prefill),
+            "contract": self._terms(config, release, samples, answered.records, speaker, prefill),
         }
 
     def _release(self, config: BenchmarkConfig) -> Release:
         use_reader(config.reader)
-        return open_release(self.benchmark, config.release, cache=cache_folder(), max_frames=config.frames.max_frames)
+        return open_release(
+            self.benchmark, config.release, cache=cache_folder(), max_frames=most_frames(config.engine, config)
+        )
 
     def _terms(
         self,
         config: BenchmarkConfig,
         release: Release,
+        samples: Sequence[Sample],
         records: Sequence[dict[str, Any]],
         speaker: Speaker,
         prefill: str,
     ) -> dict[str, Any]:
         """Return the contract: what these scores depend on beside the model."""
-        from mmreflect.evaluation.contract import Contract
-
         judge = judge_terms(self.benchmark, config.judge, config.rule) if config.judge else None
+        terms = asking_terms(config, speaker, samples)
+        terms["prompt"] |= {"prefill": prefill}
+        questions = {**question_terms(records), "media": media_terms(samples)}
         return Contract(
-            model=speaker.subject,
             benchmark={
                 "name": self.benchmark.name,
                 "release": release.mark,
                 "configs": list(release.configs),
                 "split": release.split,
                 "style": release.style,
-                **question_terms(records),
+                **questions,
             },
-            prompt={
-                "environment": hash_of(to_tree({"environment": config.environment})),
-                "template": speaker.template,
-                "prefill": prefill,
-            },
-            pixels=to_tree({name: getattr(config, name) for name in ("min_pixels", "max_pixels", "frames")}),
-            decoding=decoding_terms(config),
             rule=config.rule if config.fallback == "wrong" else f"{config.rule}, random fallbacks, seed {config.seed}",
             judge=judge,
-            versions=library_versions(),
+            **terms,
         ).to_json()
 
 

@@ -160,6 +160,8 @@ def rescore(
     Raises:
         UserError: two rows have one id, or a row lacks what is needed; the row is named.
     """
+    if not benchmark.cluster and any(row.get("draw") for row in rows):
+        benchmark = replace(benchmark, cluster=("id",))  # answers to one question are drawn together
     counts = Counts(rows=len(rows))
     names, counts.rows_without_id = names_of(benchmark, rows, source)
     known = keyed(benchmark, rows, source)
