@@ -39,6 +39,8 @@ from mmreflect.records import FrameSampling, Media
 COUNTS = (8, 16, 32, 64)
 FPS, SECONDS, SIZE = 30, 60, (360, 640)
 SHOWN = (364, 644)
+WARM_UP = 100
+"""Clips of the memory test that are read before it begins."""
 GOALS = {"cold": 1.1, "second": 0.05, "growth_mib": 50.0}
 CLOSED = {"keyint_min": "250", "sc_threshold": "0", "preset": "veryfast", "bf": "3"}
 GROUPS = {
@@ -185,16 +187,15 @@ def measure_memory(folder: Path, clips: int) -> dict[str, float]:
         copy_clip(paths[0], path, number)
     reader = VideoReader(ReaderConfig(decoder="pyav", cache=str(folder / "memory"), cache_gib=0.05, workers=1))
     sampling = FrameSampling(nframes=8, min_tokens=1, max_tokens=64)
-    warm_up = 100
     start = worker_start = peak = 0.0
-    for number in range(warm_up + clips):
+    for number in range(WARM_UP + clips):
         crop = (0, 0, 320 - number // 20 % 200, 180 - number // 4000)  # no request comes twice
         load_video(Media("video", str(paths[number % 20]), crop=crop), sampling, reader=reader)
-        if number == warm_up:
+        if number == WARM_UP:
             start, worker_start = resident([os.getpid()]), resident(workers_of(reader))
-        if number > warm_up and number % 50 == 0:
+        if number > WARM_UP and number % 50 == 0:
             peak = max(peak, resident([os.getpid()]) + resident(workers_of(reader)))
-    assert reader.counts["decoded"] == warm_up + clips
+    assert reader.counts["decoded"] == WARM_UP + clips
     result = {
         "clips": clips,
         "process_mib": resident([os.getpid()]) - start,

@@ -129,7 +129,7 @@ def test_what_a_library_raises_is_no_bug_of_ours(film: Film, monkeypatch: pytest
     monkeypatch.setattr(worker_module, "open_video", fail)
     path = str(film(frames=2))
     given, _, do = worker_module._Worker("pyav").answer({"op": "open", "path": path, "threads": 1})["error"]
-    assert given == f"pyav fails over {path} (ValueError: Invalid pixel format: 'no such format')"
+    assert given == f"pyav fails over {path} (ValueError: not a pixel format: 'no such format')"
     assert do == "try another decoder, or remove its row"
     assert "ValueError" in worker_module._Worker("decord").answer({"op": "open", "path": path, "threads": 1})["bug"]
 
