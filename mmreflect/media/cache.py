@@ -37,8 +37,8 @@ def file_mark(path: str) -> str:
     """Return a mark of a file's content: its size and nine pieces of 64 KiB, evenly spread from start to end.
 
     Neither name nor time is part of it, so that a copied or downloaded-again video is found in the cache. Files up to
-    576 KiB are read whole. In a larger one a change between the pieces that keeps the size goes unseen; no encoder makes
-    such a change.
+    576 KiB are read whole. In a larger one a change between the pieces that keeps the size goes unseen; no encoder
+    makes such a change.
     """
     size = os.path.getsize(path)
     mark = hashlib.sha256(f"{size} ".encode())

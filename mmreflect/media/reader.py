@@ -38,9 +38,8 @@ class ReaderConfig:
     """How videos are read.
 
     Attributes:
-        decoder: `auto` takes PyAV, else decord, else torchcodec, whichever is installed. PyAV comes first because we
-            decode with it adaptively, it was the fastest in benchmarks/video_decode.py, and it alone reads every form
-            of file that we tried right and says what is wrong with a broken one.
+        decoder: `auto` takes PyAV, else decord, else torchcodec, whichever is installed; the order and what it was
+            measured by stand in `mmreflect.media.decoders`.
         time_limit_s: seconds that one clip may take; what takes longer is stopped and named.
         cache: folder of decoded frames; None for the user's cache folder, `off` for none.
         cache_gib: how large that folder may grow; frames used longest ago are removed.

@@ -6,6 +6,7 @@ and no other.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmreflect.errors import UserError
@@ -62,7 +64,7 @@ class _Worker:
         except OSError as error:
             return {"error": [f"the video cannot be read: {request['path']} ({error})", "", "check the disk"]}
         except Exception as error:
-            if _raised_in(error) != PACKAGES[self.decoder]:  # a bug of ours: its traceback goes to whoever asked
+            if not _raised_in(error, PACKAGES[self.decoder]):  # a bug of ours: its traceback goes to whoever asked
                 return {"bug": traceback.format_exc()}
             self._drop()
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -105,12 +107,10 @@ class _Worker:
             held[1].close()
 
 
-def _raised_in(error: BaseException) -> str:
-    """Return the package that an error comes out of."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] if trace is not None else ""
+def _raised_in(error: Exception, package: str) -> bool:
+    """Say whether an error comes out of a package; compiled ones name their files from the package on."""
+    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    return parts[0] == package or ("site-packages", package) in itertools.pairwise(parts)
 
 
 def _write(source: Source, outputs: list[dict[str, Any]]) -> None:

@@ -51,6 +51,7 @@ class PyAvSource:
         self._reformatter = VideoReformatter()
         self.second_passes = 0
         self._container: Any = None
+        self._packets: Iterator[Any] = iter(())
         self._keyed = self._strict = True
         self._start()
         try:
@@ -133,7 +134,7 @@ class PyAvSource:
     def _begin(self) -> None:
         """Read packets from where the container stands, beginning with one that can be decoded by itself."""
         found = self._unbroken(scan.packets(self._container, self._stream))
-        self._packets: Iterator[Any] = scan.from_key(found) if self._keyed else found
+        self._packets = scan.from_key(found) if self._keyed else found
         self._ready: deque[Any] = deque()
         self._damaged = False
         self._skip = ""
