@@ -11,6 +11,7 @@ submission.json   predictions by question, in the place of scores, where a split
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field

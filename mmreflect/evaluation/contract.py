@@ -29,8 +29,8 @@ class Contract:
         benchmark: which questions: name, split, how many, and a mark of their content.
         prompt: hash of the environment with all of its texts, and of the chat template.
         pixels: limits of pictures and of clips, the processor's own among them, and what decoded the clips.
-        decoding: engine and its options, how the model was loaded, temperature, limits, answers per question, stages; the
-            seed only where something is drawn.
+        decoding: engine and its options, how the model was loaded, temperature, limits, answers per question, stages;
+            the seed only where something is drawn.
         rule: how an answer is taken from a text and judged.
         judge: the model that extracts or judges; None for rules.
         versions: of what turns questions into scores.

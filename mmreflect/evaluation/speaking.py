@@ -85,8 +85,8 @@ def _check_limits(engine: Component, limits: PixelLimits) -> None:
     given += ["frames"] if limits.frames != FrameSampling() else []
     if given:
         raise UserError(
-            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} set, and engine {engine.name!r} sends pictures "
-            "and clips by limits of its own",
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} set, and engine {engine.name!r} sends "
+            "pictures and clips by limits of its own",
             "engine.server.pictures: {max_pixels: .., frames: {..}}",
             "set them there",
         )
