@@ -1,9 +1,9 @@
 r"""Where does a text present candidate answers? Rules in the place of an LLM ("First Try Matters", section 2.1).
 
-A line of thinking presents one when it holds a box or an `<answer>` block, when it says that the answer is something, or
-when it concludes (so, thus, therefore, ...) and ends with a number or an option's letter. A bare "=" is no conclusion:
-"2 + 3 = 5" is a step on the way far more often than the quantity that was asked for, which is all that counts in the
-paper.
+A line of thinking presents one when it holds a box or an `<answer>` block, when it says that the answer is something,
+or when it concludes (so, thus, therefore, ...) and ends with a number or an option's letter. A bare "=" is no
+conclusion: "2 + 3 = 5" is a step on the way far more often than the quantity that was asked for, which is all that
+counts in the paper.
 """
 
 import re
@@ -41,6 +41,8 @@ def stated(text: str) -> list[Candidate]:
     if thought is None:
         return list(_in_lines(text))
     inside = list(_in_lines(text[: thought.start()]))
+    late, shift = _in_lines(text[thought.end() :]), thought.end()
+    after = [Candidate(item.text, item.start + shift, item.end + shift) for item in late]
     if inside and after and _plain(after[-1].text) == _plain(inside[-1].text):
         return inside
     return inside + after[-1:]
