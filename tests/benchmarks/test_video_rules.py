@@ -172,12 +172,34 @@ def test_grounding_reads_final_answers_of_reasoning_models(read: Read) -> None:
     row = {"id": "1", "gt": [4, 10], "response": text}
     assert [read("charades_sta", row, rule).score for rule in ("official", "answer_tag")] == [1.0, 1.0]
     assert read("charades_sta", {**row, "timestamp": "[4.0, 10.0]", "gt": None}).score == 1.0
+    for text in (
+        "<THINK>1 - 2 <think>5 - 6</think> 7 - 8</THINK>The event happens in 4 to 10 seconds.",
+        "<answer>4 to 10</answer><reflection>not <answer>1 to 2</answer>?</reflection>",
+        "<thinking>all in here <answer>4 to 10</answer>",
+    ):
+        rule = "answer_tag" if "<answer>" in text else "official"
+        assert read("charades_sta", {**row, "response": text}, rule).score == 1.0, text
+
+
+def test_nextgqa_reads_no_span_out_of_thoughts(read: Read) -> None:
+    row = {"id": "1", "gt_spans": [[4, 8]], "qa_correct": True}
+    text = "<think>or <time_interval>[0, 1]</time_interval></think><time_interval>[4, 8]</time_interval>"
+    assert read("nextgqa", {**row, "response": text}).prediction == [4.0, 8.0]
+
+
+def test_nextgqa_does_not_ground_a_span_that_runs_backwards(read: Read) -> None:
+    row = {"id": "1", "gt_spans": [[15, 25]], "qa_correct": True}
+    backwards = read("nextgqa", {**row, "pred_span": [20, 10]})
+    assert (backwards.correct, backwards.extra["tIoU"], backwards.extra["tIoP"]) == (False, 0.0, 0.0)
+    point = read("nextgqa", {**row, "pred_span": [20, 20]})
+    assert (point.correct, point.extra["tIoU"], point.extra["tIoP"]) == (True, 0.0, 1.0)
 
 
 def test_overlaps() -> None:
     assert hull_iou((0, 4), (2, 6)) == pytest.approx(1 / 3)
     assert hull_iou((0, 1), (5, 6)) == 0.0 and hull_iou((1, 1), (1, 1)) == 0.0
     assert iop((2, 4), (0, 3)) == 0.5 and iop((2, 2), (0, 3)) == 1.0 and iop((5, 5), (0, 3)) == 0.0
+    assert iop((3, 1), (0, 4)) == 0.0
 
 
 def test_nextgqa_takes_the_best_gold_span_and_drops_missing_predictions(rescore_cli: Any) -> None:
