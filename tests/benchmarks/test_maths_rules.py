@@ -1,5 +1,6 @@
 r"""The rules of the picture benchmarks on rows of our own making, worked out by hand from their descriptions."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from mmreflect import recipes
 from mmreflect.evaluation.benchmark import Reading
-from mmreflect.evaluation.rules.latex import same_value, value_of
+from mmreflect.evaluation.rules.latex import same_expression, same_value, value_of
 from mmreflect.evaluation.rules.mmmu import mmmu_letter, mmmu_pro_letter, open_answers
 from mmreflect.evaluation.rules.number_words import number_in_words
 from mmreflect.evaluation.rules.reduction import final_text
@@ -299,6 +300,53 @@ def test_values_under_sympy_know_more_names() -> None:
     assert same_value("\\infty", "\\infty", "sympy") and not same_value("x", "x", "sympy")
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("x+1", "1+x", True), ("2x", "x*2", True), ("x^2-1", "(x-1)(x+1)", True), ("\\frac{a}{2}", "0.5a", True),
+        ("\\sin^2 x+\\cos^2 x", "1", True), ("\\frac{x^2-1}{x-1}", "x+1.", True), ("(n+1)!", "(n+1)n!", True),
+        ("kx/m", "\\frac{kx}{m}", True), ("x/2y", "x/(2y)", True), ("e^{2x}", "(e^x)^2", True), ("x-x", "0", True),
+        ("\\theta_1+\\alpha", "\\alpha+\\theta_1", True), ("y=2x", "x+x", True),
+        ("x+1", "x+1.00001", False), ("x_1", "x_2", False), ("f'", "f", False), ("x", "y", False), ("x", "", False),
+        ("\\sqrt{x^2}", "x", False), ("\\sqrt{x^2}", "|x|", True),  # variables have either sign
+        ("2x+1=0", "1+2x=0", False), ("x)", "x", False), ("listen", "silent", False), ("\\infty x", "\\infty x", False),
+        ("2+2", "4", False),  # without variables values are compared, and elsewhere
+        ("\\sqrt{-x^2-1}", "\\sqrt{-x^2-2}", False),  # nowhere real
+        ("x" + "+1" * 150, "x+150", False), ("+".join("abcdfghjklmno"), "+".join("onmlkjhgfdcba"), False),  # too much
+    ],
+)  # fmt: skip
+def test_formulas_with_variables(left: str, right: str, same: bool) -> None:
+    assert same_expression(left, right) is same and same_expression(right, left) is same
+
+
+def test_emma_compares_symbolically_and_errors_are_wrong(rescore_cli: Any) -> None:
+    pairs = [
+        ("x+1", "1+x", True),
+        ("\\frac{a}{2}", "0.5A", True),
+        ("x+1", "x+2", False),
+        ("\\begin{x", "x", False),
+        ("\\int x", "x", False),
+    ]
+    rows = [
+        {"pid": str(place), "type": "Open-ended", "answer": wanted, "response": f"So \\boxed{{{given}}}."}
+        for place, (given, wanted, _) in enumerate(pairs)
+    ]
+    scored, summary = rescore_cli("emma", rows)
+    assert [row["correct"] for row in scored] == [correct for _, _, correct in pairs]
+    assert summary["overall"]["correct"] == 2
+
+
+def test_emma_scores_a_thousand_rows_within_the_limit(read: Read) -> None:
+    base = {"pid": "1", "type": "Open-ended"}
+    texts = ["(" * 25 + "x+" + ")" * 25, "\\frac{a}{2}+b", "^".join("x" * 60), "x^{99}" * 30, "\\boxed{" * 300]
+    start = time.process_time()
+    for place in range(1000):
+        text = texts[place % len(texts)]
+        answer = f"0.5a+b+{place}-{place}"
+        assert read("emma", {**base, "response": f"\\boxed{{{text}}}", "answer": answer}).correct is (place % 5 == 1)
+    assert time.process_time() - start < 2
+
+
 OPTIONS = {"A": "red", "B": "the blue car", "C": "five", "D": "none of these"}
 
 
@@ -379,6 +427,7 @@ def test_mmmu_breakdown_is_weighted_by_numbers(rescore_cli: Any) -> None:
     ("response", "extraction"),
     [
         ("b", "B"), ("C: because", "C"), ("D. because", "D"), ("3.50", "3.50"), ("x \\boxed{a{b}} \\boxed{\\text{E}}", "E"),
+        ("\\boxed{4 \\boxed{5}", "5"), ("\\boxed{3} \\boxed{4", "3"), ("\\boxed{1 \\boxed{2}}", "1 \\boxed{2}"),
         ("\\boxed{12", ""), ("answer: 3.5", "3"), ("The final answer is 7\nok", "7"), ("none", ""), ("", None),
         ("The answer is \\boxed{x", "\\boxed{x"), ("The answer is X. \\boxed{y}", "y"),
     ],
