@@ -30,7 +30,7 @@ from mmreflect.evaluation.rules.latex import same_expression, same_value
 from mmreflect.evaluation.rules.marks import interleaved
 from mmreflect.evaluation.rules.number_words import number_in_words
 from mmreflect.evaluation.rules.tables import MISSING, cell, cells, field_of, groups, labels
-from mmreflect.evaluation.rules.verdicts import LETTERS, choice_spec, lettered, strict
+from mmreflect.evaluation.rules.verdicts import choice_spec, lettered, strict
 from mmreflect.records import Turn
 
 FACETS = ("subject", "type", "category", "task")
@@ -123,7 +123,7 @@ def _boxed(text: str) -> str | None:
 
 
 def equal(given: str, wanted: str) -> bool:
-    """Tell whether an answer is the reference: as text, as a number in words, by value to two decimals, or symbolically.
+    """Tell whether an answer is the reference: as text, as a number in words, by value to two decimals, as a formula.
 
     What cannot be compared is not equal. The script simplifies the difference; here it is evaluated at several points.
     """
@@ -145,10 +145,10 @@ def _references(row: Row) -> list[str] | None:
         return [str(answer), str(row["gt_content"])]
     if not _is_choice(row):
         return [str(answer)]
-    letter, options = str(answer).upper(), row["options"] or []
-    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
+    letter, options = str(answer).upper(), lettered(row["options"])
+    if letter not in options:
         raise BadField(f"answer is {answer!r} with {len(options)} options")
-    return [str(answer), str(options[LETTERS.index(letter)])]
+    return [str(answer), options[letter]]
 
 
 def official(row: Row, response: Response) -> Reading:
@@ -178,7 +178,7 @@ def ask(cases: Sequence[Case]) -> Steps:
 
 
 def _spec(row: Row) -> AnswerSpec:
-    return choice_spec(lettered(row["options"] or [])) if _is_choice(row) else AnswerSpec()
+    return choice_spec(lettered(row["options"])) if _is_choice(row) else AnswerSpec()
 
 
 def _parts(categories: Any) -> Any:

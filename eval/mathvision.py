@@ -27,7 +27,7 @@ from mmreflect.evaluation.benchmark import (
 )
 from mmreflect.evaluation.rules.latex import same_value, value_of
 from mmreflect.evaluation.rules.tables import correct, groups
-from mmreflect.evaluation.rules.verdicts import LETTERS, lettered, strict
+from mmreflect.evaluation.rules.verdicts import lettered, strict
 from mmreflect.records import Turn
 
 PROMPT = 'Please solve the problem step by step and put your answer in one "\\boxed{}".'
@@ -179,15 +179,15 @@ def _tuple(text: str) -> str:
 
 def _references(row: Row) -> tuple[str | None, str]:
     """Return the reference answer, and the text of that option."""
-    answer, options = row.get("answer"), row["options"]
+    answer, options = row.get("answer"), lettered(row["options"])
     if answer in (None, ""):
         return None, ""
     letter = str(answer)
     if not options:
         return letter, ""
-    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
+    if letter not in options:
         raise BadField(f"answer is {answer!r} with {len(options)} options")
-    return letter, str(options[LETTERS.index(letter)])
+    return letter, options[letter]
 
 
 def official(row: Row, response: Response) -> Reading:
@@ -199,7 +199,12 @@ def official(row: Row, response: Response) -> Reading:
 
 
 def _spec(row: Row) -> AnswerSpec:
-    return AnswerSpec("multiple_choice", tuple(lettered(row["options"]).items())) if row["options"] else AnswerSpec()
+    options = lettered(row["options"])
+    return AnswerSpec("multiple_choice", tuple(options.items())) if options else AnswerSpec()
+
+
+def _gold(row: Row) -> str | None:
+    return None if row.get("answer") in (None, "") else str(row["answer"])
 
 
 def _share(rows: Sequence[Scored]) -> str:
@@ -237,7 +242,7 @@ BENCHMARK = Benchmark(
     rules={
         "official": official,
         "lmms_eval": official,
-        "strict": strict(_spec, lambda row: row.get("answer") or None),
+        "strict": strict(_spec, _gold),
     },
     breakdown=breakdown,
     recorded=Recorded(id=("id",)),

@@ -84,7 +84,10 @@ def _qa(row: Row, response: Response) -> bool:
 def official(row: Row, response: Response) -> Reading:
     """The best IoU and the best IoP over the gold spans; right is a right answer with an IoP of at least 0.5."""
     span = _span(row, response)
-    golds = [span_of(gold, "gt_spans") for gold in row.get("gt_spans") or []]
+    spans = row.get("gt_spans")
+    if not isinstance(spans, list | tuple | None):
+        raise BadField(f"gt_spans is {str(spans)[:60]!r}, which is no list of spans")
+    golds = [span_of(gold, "gt_spans") for gold in spans or []]
     if span is None or not golds:
         return Reading(list(span) if span else None, parsed=span is not None)
     best_iou = max(hull_iou(span, gold) for gold in golds)

@@ -161,11 +161,12 @@ def test_mathvista_flag_for_empty_extractions(read: Read) -> None:
     assert (reading.prediction, reading.correct, reading.parsed) == (None, False, False)
 
 
-def test_mathvista_under_lmms_eval_loses_floats_with_a_float_precision(read: Read) -> None:
-    row = mathvista("float", "1.2", extraction="1.23")
-    assert read("mathvista", {**row, "precision": 1}, "lmms_eval").correct is True
-    assert read("mathvista", {**row, "precision": 1.0}, "lmms_eval").prediction is None
-    assert read("mathvista", {**row, "precision": 1.0}).correct is True
+def test_mathvista_under_lmms_eval_loses_every_float(read: Read) -> None:
+    for precision in (1, 1.0):  # a file's own type of number changes nothing
+        row = mathvista("float", "1.2", extraction="1.23", precision=precision)
+        reading = read("mathvista", row, "lmms_eval")
+        assert (reading.prediction, reading.correct, reading.parsed) == (None, False, False)
+        assert read("mathvista", row).correct is True
     assert read("mathvista", mathvista("integer", " 3 ", extraction="3.7"), "lmms_eval").correct is True
 
 
@@ -187,6 +188,37 @@ def test_mathvista_under_lmms_eval_loses_floats_with_a_float_precision(read: Rea
 def test_mathvista_under_vlmevalkit(read: Read, row: Any, response: str, extraction: str, correct: bool) -> None:
     reading = read("mathvista", {**row, "response": response, "extraction": extraction}, "vlmevalkit")
     assert reading.correct is correct
+
+
+@pytest.mark.parametrize(
+    ("row", "rule", "prediction"),
+    [
+        (mathvista("integer", "3", response="x", extraction=10**400), "vlmevalkit", 10**400),
+        (mathvista("float", "3", response="x", extraction="inf", precision=1), "vlmevalkit", None),
+        (mathvista("float", "3", response="nan", extraction="x", precision=1), "vlmevalkit", None),
+        (mathvista("float", "3", response="inf", precision=1), "official", "inf"),
+        (choice("No", "['Yes', 'No']", response="x", extraction="B"), "official", "No"),  # type: ignore[arg-type]
+        (choice("No", "['Yes', 'No']", response="(B)"), "strict", "B"),  # type: ignore[arg-type]
+        (mathvista("integer", 3, response="3"), "strict", "3"),  # type: ignore[arg-type]
+    ],
+)
+def test_mathvista_on_odd_fields(read: Read, row: Any, rule: str, prediction: Any) -> None:
+    reading = read("mathvista", row, rule)
+    assert reading.prediction == prediction and reading.correct is (prediction in ("No", "B", "3"))
+
+
+@pytest.mark.parametrize("rule", ["official", "strict"])
+def test_options_that_come_as_the_text_of_a_list(read: Read, rule: str) -> None:
+    options = "['red', 'blue']"
+    row = {"id": "1", "pid": "1", "options": options, "candidates": options, "answer": "B", "type": "Multiple Choice"}
+    assert read("mathvision", {**row, "response": "The answer is blue"}, rule).correct is True
+    assert read("emma", {**row, "response": "\\boxed{blue}"}, rule).correct is True
+    assert read("longvideobench", {**row, "correct_choice": 1, "response": "B"}, rule).correct is True
+    text = {**row, "answer": "blue"}
+    assert read("mlvu", {**text, "response": "(B)"}, rule).correct is True
+    assert read("mvbench", {**text, "response": "(B) blue"}, rule).correct is True
+    lettered = {**row, "options": "['A. red', 'B. blue']", "response": "B. blue"}
+    assert read("videomme", lettered, rule).correct is True
 
 
 def test_mathvista_strict_is_the_projects_own_grader(read: Read) -> None:

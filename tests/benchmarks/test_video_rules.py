@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mmreflect import recipes
-from mmreflect.evaluation.benchmark import Reading
+from mmreflect.evaluation.benchmark import BadField, Reading
 from mmreflect.evaluation.rules import letters
 from mmreflect.evaluation.rules.spans import answer_tag_span, hull_iou, iop, lmms_span
 
@@ -232,19 +232,55 @@ def test_references_as_letters_texts_and_indices(read: Read) -> None:
     }
     assert read("longvideobench", {**row, "correct_choice": 1}).correct is True
     assert read("longvideobench", {**row, "correct_choice": -1}).correct is None
+    for place in (1.0, "1", "B"):
+        assert read("longvideobench", {**row, "correct_choice": place}).correct is True
+    for place in ("-1", -1.0, "@", ""):
+        assert read("longvideobench", {**row, "correct_choice": place}).correct is None
+    for place in (1.5, 5, "5", "F", True, [1]):
+        with pytest.raises(BadField, match="neither a number from 0 to 4"):
+            read("longvideobench", {**row, "correct_choice": place})
     assert read("longvideobench", {**row, "correct_choice": 1, "response": "none"}).guesses == ("A", "B")
 
 
 def test_mvbench_under_vlmevalkit(read: Read) -> None:
     row = {"candidates": ["red", "blue"], "answer": "blue"}
-    texts = ("(B) blue", "B. blue", "b", "A", "the blue")
-    assert [read("mvbench", {**row, "response": text}, "vlmevalkit").correct for text in texts] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
+    right = ("(B) blue", "B. blue", "b", "(b)blue", "(B):")  # the token in the word, too
+    wrong = ("A", "the blue", "", " ", ".", "...", "(", "<think>never closed", "<think>b</think>")
+    for text in right + wrong:
+        reading = read("mvbench", {**row, "response": text}, "vlmevalkit")
+        assert (text, reading.correct) == (text, text in right)
+        assert reading.parsed is (text in (*right, "A", "the blue"))
+
+
+def test_mvbench_drops_what_reduces_to_nothing_and_scores_the_same_again(rescore_cli: Any) -> None:
+    base = {"task": "action_count", "answer": "red", "candidates": ["red", "blue"]}
+    texts = ("A", "<think>never closed", "<think>A</think>", "", None, "B")
+    rows = [{**base, "id": str(place), "response": text} for place, text in enumerate(texts)]
+    scored, summary = rescore_cli("mvbench", rows)
+    assert (summary["average"], summary["micro"], summary["unanswered"]) == (50.0, 50.0, 4)
+    assert summary["rescore"]["scores"]["micro"]["n"] == 2
+    assert {key: value for key, value in rescore_cli("mvbench", scored)[1].items() if key != "rescore"} == {
+        key: value for key, value in summary.items() if key != "rescore"
+    }
+    bare = [{"id": str(place), "task": "action_count", "correct": place < 1} for place in range(4)]
+    for _ in range(2):
+        bare, summary = rescore_cli("mvbench", bare)
+        assert (summary["average"], summary["unanswered"]) == (25.0, 0)
+    bare[0]["prediction"] = ""
+    assert rescore_cli("mvbench", bare)[1]["unanswered"] == 1
+
+
+def test_videomme_counts_verdicts_that_were_taken_over_as_answered(rescore_cli: Any) -> None:
+    rows = [{"question_id": str(place), "duration": "short", "correct": place < 3} for place in range(4)]
+    counted = {"total": 4, "answered": 4, "correct": 3, "acc_official": 75.0, "acc_over_total": 75.0}
+    for _ in range(2):
+        rows, summary = rescore_cli("videomme", rows)
+        assert summary["overall"] == summary["duration"]["short"] == counted
+        assert summary["rescore"]["scores"]["acc_official"]["value"] == 75.0
+    rows[0]["prediction"] = ""
+    assert rescore_cli("videomme", rows)[1]["overall"]["answered"] == 3
+    silent = [{"question_id": "1", "answer": "A", "response": "no idea"}]
+    assert rescore_cli("videomme", silent, "rule=strict")[1]["overall"]["answered"] == 0
 
 
 def test_mlvu_average_is_over_tasks(rescore_cli: Any) -> None:
