@@ -3,6 +3,7 @@
 mmreflect eval rescore longvideobench responses=FILE.jsonl output=OUT.jsonl [fallback=random seed=0]
 
 Where no letter can be read the rule guesses among the options; here that is wrong unless fallback=random, and counted.
+VLMEvalKit's rule is left out: what it reads before it asks a judge, and what it asks then, is not known to us.
 """
 
 import math

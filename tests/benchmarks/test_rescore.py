@@ -199,6 +199,8 @@ def test_unknown_names_name_the_nearest(capsys: pytest.CaptureFixture[str], tmp_
         ("mathvista", [{**FLOAT, "precision": None, "rule": "strict"}], "precision is None, which is no number of decimals"),
         ("mathvista", [{**FLOAT, "answer_type": ["float"], "rule": "strict"}], "answer_type is ['float'], which is no text"),
         ("mathvista", [{**FLOAT, "answer_type": ["float"], "rule": "vlmevalkit"}], "answer_type is ['float'], which is no text"),
+        ("mathverse", [{"sample_index": "3", "question_type": "free-form", "answer": "1", "extraction": "1", "rule": "lmms_eval"}],
+         "no 'response' (nor 'model_answer')"),
         ("mmmu", [{"id": "1", **MMMU, "response": float("nan")}], "row 1: 'response' is nan expected: JSON, in which a missing value is null"),
         ("mmmu", [{"id": "1", **MMMU, "response": "B"}, {"id": "2", **MMMU, "response": "B", "own": [{"x": float("inf")}]}], "row 2: 'own' is inf"),
         ("mmmu", [{"id": "1", **MMMU, "response": json.loads("[" * 300 + "]" * 300)}], "row 1: 'response' is nested too deep"),

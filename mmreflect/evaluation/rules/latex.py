@@ -101,16 +101,21 @@ def same_expression(left: str, right: str) -> bool:
     points = values.points(names)
     for place in _POINTS:
         point = {name: float(value) for name, value in points[place].items()}  # floats cannot grow
-        one = value_of(left, "sympy", point)
-        other = value_of(right, "sympy", point)
-        if one is None or other is None:
-            if one is not other:
+        one, other = (_finite(value_of(text, "sympy", point)) for text in (left, right))
+        if one is not None and other is not None:
+            if not values.same_value(one, other):
                 return False
-        elif not (math.isfinite(one) and math.isfinite(other)) or not values.same_value(float(one), float(other)):
-            return False
-        else:
             agreed += 1
+        elif one is not other:
+            return False
     return agreed >= _ENOUGH
+
+
+def _finite(value: float | int | None) -> float | None:
+    try:
+        return float(value) if value is not None and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 @functools.lru_cache(maxsize=256)
