@@ -92,7 +92,7 @@ def rescore_file(benchmark: Benchmark, words: Sequence[str]) -> dict[str, Any]:
     source, output = Path(chosen["responses"]), Path(chosen["output"])
     if output.is_dir():
         raise UserError(f"output={output} is a folder", "a file", "name a file in it, such as scored.jsonl")
-    rows, account, joined = read_responses(source), None, None
+    rows, account, joined = read_responses(source, benchmark.name), None, None
     if asked.release is not None:
         release = open_release(benchmark, asked.release, cache=cache_folder(), max_frames=1)
         rows, joined = join(benchmark, rows, release, str(source))
