@@ -1,0 +1,91 @@
+"""Lines through points, and scatter plots."""
+
+from mmreflect.charts.canvas import MARKERS, Point
+from mmreflect.charts.elements import Sheet
+from mmreflect.charts.plot import Entry, Plot, axis_title, category_axis, lay_out, line_height, value_axis
+from mmreflect.charts.scales import written
+from mmreflect.charts.tables import Table, capital
+
+RADIUS = 4.0
+
+
+def draw_lines(sheet: Sheet, table: Table) -> None:
+    """Draw a line chart; a line stops before a missing value and goes on after it.
+
+    Raises:
+        Misfit: labels find no room.
+    """
+    style = sheet.style
+    assert table.scale is not None
+    gaps = any(value is None for row in table.values for value in row)
+    marker = style.marker or ("circle" if gaps else None)
+    shape = f"{marker}+" if marker else "line"
+    entries = [Entry(name, style.palette[place], shape, place) for place, name in enumerate(table.columns)]
+    rows = category_axis(table.rows, capital(table.row_noun) if style.row_title else "")
+    room = line_height(sheet, style.small) + 6 if table.labelled else 6.0
+    values = value_axis(table.scale, style.numbers, table.unit, axis_title(table.noun, table.unit), room)
+    plot = lay_out(sheet, table, rows, values, entries if len(entries) > 1 else [])
+    courses = [_course(table, plot, column, rows.shares) for column in range(len(table.columns))]
+    for column, course in enumerate(courses):
+        for run in _runs(course):
+            sheet.canvas.line(run, style.palette[column], style.line_width)
+    for column, course in enumerate(courses):
+        _points(sheet, table, column, course, marker)
+
+
+def _course(table: Table, plot: Plot, column: int, shares: list[float]) -> list[Point | None]:
+    assert table.scale is not None
+    values = [line[column] for line in table.values]
+    return [
+        None if value is None else (plot.x(share), plot.y(table.scale.share(value)))
+        for share, value in zip(shares, values, strict=True)
+    ]
+
+
+def _runs(course: list[Point | None]) -> list[list[Point]]:
+    runs: list[list[Point]] = [[]]
+    for point in course:
+        if point is None:
+            runs.append([])
+        else:
+            runs[-1].append(point)
+    return [run for run in runs if len(run) > 1]
+
+
+def _points(sheet: Sheet, table: Table, column: int, course: list[Point | None], marker: str | None) -> None:
+    style = sheet.style
+    colour = style.palette[column]
+    for row, point in enumerate(course):
+        value = table.values[row][column]
+        if point is None or value is None:
+            continue
+        box = (point[0] - 2.0, point[1] - 2.0, point[0] + 2.0, point[1] + 2.0)
+        if marker:
+            box = sheet.canvas.marker(point, marker, RADIUS, colour)
+        sheet.note("point", box, point=point, row=row, column=column, value=float(value), colour=colour)
+        if table.labelled:
+            text = written(value, table.places, True)
+            where = (point[0], point[1] - RADIUS - 4)
+            sheet.write("value_label", where, text, style.small, ("center", "bottom"), row=row, column=column, value=float(value))
+
+
+def draw_scatter(sheet: Sheet, table: Table) -> None:
+    """Draw a scatter plot; groups differ in colour.
+
+    Raises:
+        Misfit: labels find no room.
+    """
+    style = sheet.style
+    assert table.scale is not None and table.x_scale is not None
+    shape = style.marker or MARKERS[0]
+    grouped = len(table.group_names) > 1
+    entries = [Entry(name, style.palette[place], shape, place) for place, name in enumerate(table.group_names)]
+    x = value_axis(table.x_scale, style.numbers, table.x_unit, axis_title(table.x_noun, table.x_unit))
+    y = value_axis(table.scale, style.numbers, table.unit, axis_title(table.noun, table.unit))
+    plot = lay_out(sheet, table, x, y, entries if grouped else [])
+    for row, (across, up) in enumerate(table.values):
+        assert across is not None and up is not None
+        point = (plot.x(table.x_scale.share(across)), plot.y(table.scale.share(up)))
+        colour = style.palette[table.groups[row]]
+        box = sheet.canvas.marker(point, shape, RADIUS, colour)
+        sheet.note("point", box, point=point, row=row, column=table.groups[row], value=float(up), colour=colour)
