@@ -63,7 +63,14 @@ def _properties(font: Font) -> Any:
     return FontProperties(fname=str(file), size=font.size)  # type: ignore[no-untyped-call]
 
 
-_DEFAULTS = ("path.simplify", "path.snap", "agg.path.chunksize", "text.hinting", "text.hinting_factor", "text.antialiased")
+_DEFAULTS = (
+    "path.simplify",
+    "path.snap",
+    "agg.path.chunksize",
+    "text.hinting",
+    "text.hinting_factor",
+    "text.antialiased",
+)
 
 
 @contextmanager
@@ -136,7 +143,12 @@ class Canvas:
         if shape == "circle":
             corners = [around(point, radius, 15.0 * place) for place in range(24)]
         elif shape == "square":
-            corners = [(x - radius, y - radius), (x + radius, y - radius), (x + radius, y + radius), (x - radius, y + radius)]
+            corners = [
+                (x - radius, y - radius),
+                (x + radius, y - radius),
+                (x + radius, y + radius),
+                (x - radius, y + radius),
+            ]
         elif shape == "triangle":
             corners = [(x, y - radius), (x + radius, y + radius), (x - radius, y + radius)]
         else:
@@ -154,7 +166,13 @@ class Canvas:
         return _capital(self, font)
 
     def text(
-        self, point: Point, text: str, font: Font, colour: str, anchor: tuple[str, str] = ("center", "middle"), angle: int = 0
+        self,
+        point: Point,
+        text: str,
+        font: Font,
+        colour: str,
+        anchor: tuple[str, str] = ("center", "middle"),
+        angle: int = 0,
     ) -> Box:
         """Write a text and return the box of its ink.
 
@@ -165,7 +183,10 @@ class Canvas:
         """
         width, above, below = self.measure(text, font)
         capital = self.capital(font)
-        across, along = capital * {"top": 1.0, "middle": 0.5, "bottom": 0.0}[anchor[1]], {"left": 0.0, "center": 0.5, "right": 1.0}[anchor[0]]
+        across, along = (
+            capital * {"top": 1.0, "middle": 0.5, "bottom": 0.0}[anchor[1]],
+            {"left": 0.0, "center": 0.5, "right": 1.0}[anchor[0]],
+        )
         turn = math.radians(angle)
         sine, cosine = math.sin(turn), math.cos(turn)
         x, y = point
@@ -207,9 +228,7 @@ def around(centre: Point, radius: float, degrees: float) -> Point:
 
 def overlap(one: Box, other: Box, gap: float = 0.0) -> bool:
     """Tell whether two boxes overlap, or are nearer than `gap`."""
-    return (
-        one[0] < other[2] + gap and other[0] < one[2] + gap and one[1] < other[3] + gap and other[1] < one[3] + gap
-    )
+    return one[0] < other[2] + gap and other[0] < one[2] + gap and one[1] < other[3] + gap and other[1] < one[3] + gap
 
 
 def inside(one: Box, other: Box) -> bool:

@@ -35,4 +35,8 @@ def draw(table: Table, style: Style) -> "tuple[Image, list[Element]]":
         sheet = Sheet(Canvas(style.width, style.height, style.face), style)
         PAINTERS[table.kind](sheet, table)
         sheet.check_texts()
-        return sheet.canvas.picture(), sheet.elements
+        picture = sheet.canvas.picture()
+        if table.kind == "table":  # nothing stands below it
+            end = max(element.box[3] for element in sheet.elements)
+            picture = picture.crop((0, 0, style.width, min(style.height, int(end) + 14)))
+        return picture, sheet.elements

@@ -244,11 +244,19 @@ def _ticks(sheet: Sheet, plot: Plot, x: Axis, y: Axis, angle: int) -> None:
             ends = [(at, bottom), (at, bottom + length)] if upright else [(left - length, at), (left, at)]
             sheet.canvas.line(ends, style.ink, 1.0)
             if place < len(axis.shares):
-                box = (at - 0.5, bottom, at + 0.5, bottom + length) if upright else (left - length, at - 0.5, left, at + 0.5)
+                box = (
+                    (at - 0.5, bottom, at + 0.5, bottom + length)
+                    if upright
+                    else (left - length, at - 0.5, left, at + 0.5)
+                )
                 number = float(axis.values[place]) if axis.values else None
-                sheet.note("tick", box, point=(at, bottom) if upright else (left, at), value=number, text="xy"[not upright])
+                sheet.note(
+                    "tick", box, point=(at, bottom) if upright else (left, at), value=number, text="xy"[not upright]
+                )
         for place, (text, share) in enumerate(zip(axis.texts, axis.shares, strict=True)):
-            fields = {"value": float(axis.values[place])} if axis.values else {"column" if axis.columns else "row": place}
+            fields = (
+                {"value": float(axis.values[place])} if axis.values else {"column" if axis.columns else "row": place}
+            )
             if not upright:
                 point = (left - TICK - 4, plot.y(share))
                 sheet.write("tick_label", point, text, font, ("right", "middle"), **fields)

@@ -103,7 +103,14 @@ def _topic(rng: random.Random, kind: str, ordered: bool) -> Topic:
     return rng.choice(pool)
 
 
-_COUNTS = {"bar": (4, 10), "grouped_bar": (3, 6), "stacked_bar": (3, 7), "line": (5, 12), "heat_map": (3, 7), "table": (4, 9)}
+_COUNTS = {
+    "bar": (4, 10),
+    "grouped_bar": (3, 6),
+    "stacked_bar": (3, 7),
+    "line": (5, 12),
+    "heat_map": (3, 7),
+    "table": (4, 9),
+}
 
 
 def _matrix(rng: random.Random, kind: str, labelled: bool, ordered: bool) -> Table:
@@ -135,7 +142,9 @@ def _matrix(rng: random.Random, kind: str, labelled: bool, ordered: bool) -> Tab
     elif labelled:
         low = min(known) if kind == "line" and rng.random() < 0.6 else Fraction(0)
         scale = label_scale(rng, low, max(known), finest)
-    places = max([places_of(value) for value in known] + [topic.places if labelled or kind in ("heat_map", "table") else 0])
+    places = max(
+        [places_of(value) for value in known] + [topic.places if labelled or kind in ("heat_map", "table") else 0]
+    )
     title = _title(rng, topic, rows, columns if len(columns) > 1 else ())
     return Table(
         kind, topic.noun, topic.unit, title, rows, columns, topic.row_noun, _noun_of(topic, columns), topic.preposition,
@@ -179,7 +188,12 @@ def _shape(rng: random.Random, count: int, time: bool) -> list[float]:
 
 
 def _numbers(
-    rng: random.Random, topic: Topic, shape: tuple[int, int], limits: tuple[Fraction, Fraction], unit: Fraction, thin: bool
+    rng: random.Random,
+    topic: Topic,
+    shape: tuple[int, int],
+    limits: tuple[Fraction, Fraction],
+    unit: Fraction,
+    thin: bool,
 ) -> Values:
     """Draw values that are multiples of `unit`, those of one row not too close to each other."""
     bottom, top = limits
@@ -302,7 +316,9 @@ def _spread(rng: random.Random) -> Table:
     values, outliers = [], []
     for _ in rows:
         middle, half = rng.uniform(0.35, 0.65), rng.uniform(0.15, 0.34)
-        cuts = sorted(rng.sample(range(int((last - first) * (middle - half)), int((last - first) * (middle + half)) + 6), 5))
+        cuts = sorted(
+            rng.sample(range(int((last - first) * (middle - half)), int((last - first) * (middle + half)) + 6), 5)
+        )
         numbers = [(first + min(cut, last - first)) * scale.resolution for cut in cuts]
         values.append(tuple(numbers))
         beyond = [numbers[4] + (place + 1) * scale.step for place in range(rng.randint(0, 3))] if with_outliers else []

@@ -103,7 +103,7 @@ TIMES: tuple[Topic, ...] = (
     Topic("number of downloads", "", 20, 900000, DECADE, "year", columns=(("App X", "App Y"),), column_noun="app", log=True, additive=True, time=True),
     Topic("solar capacity", "GW", 1, 80, DECADE, "year", columns=(COUNTRIES[5:8],), column_noun="country", additive=True, time=True),
     Topic("forest area", "%", 18, 64, EVERY_FIVE, "year", columns=(COUNTRIES[9:12], COUNTRIES[12:14]), column_noun="country", time=True),
-    Topic("number of orders", "", 120, 980, DAYS, "day", "on", (SHOPS[:3], ("Pizza", "Pasta")), "line", additive=True, time=True),
+    Topic("number of orders", "", 120, 980, DAYS, "day", "on", (SHOPS[:3], ("Pizza", "Pasta")), "kind", additive=True, time=True),
     Topic("resting heart rate", "beats per minute", 48, 92, DAYS, "day", "on", (("Anna", "Ben"),), "person", time=True),
 )  # fmt: skip
 

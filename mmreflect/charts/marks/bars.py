@@ -22,7 +22,11 @@ def draw(sheet: Sheet, table: Table) -> None:
     assert table.scale is not None
     stacked = table.kind == "stacked_bar"
     several = len(table.columns) > 1
-    entries = [Entry(name, style.palette[place], "patch", place) for place, name in enumerate(table.columns)] if several else []
+    entries = (
+        [Entry(name, style.palette[place], "patch", place) for place, name in enumerate(table.columns)]
+        if several
+        else []
+    )
     rows = category_axis(table.rows, capital(table.row_noun) if style.row_title else "", style.horizontal)
     widest = max(sheet.canvas.measure(text, style.small)[0] for text in _texts(table))
     labelled = table.labelled and not stacked

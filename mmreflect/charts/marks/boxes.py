@@ -48,7 +48,9 @@ def _box(sheet: Sheet, table: Table, plot: Plot, row: int, share: float) -> None
         sheet.note("quartile", edge, point=(middle, levels[place]), row=row, column=place, value=float(numbers[place]))
     level = levels[2] + 0.5
     sheet.canvas.line([(left, level), (right, level)], contrast(colour), 2.0)
-    sheet.note("median", (left, level - 1, right, level + 1), point=(middle, level), row=row, column=2, value=float(numbers[2]))
+    sheet.note(
+        "median", (left, level - 1, right, level + 1), point=(middle, level), row=row, column=2, value=float(numbers[2])
+    )
     for value in table.outliers[row]:
         point = (middle, plot.y(table.scale.share(value)))
         box = sheet.canvas.marker(point, "circle", 3.0, ink)

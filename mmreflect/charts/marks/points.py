@@ -66,7 +66,16 @@ def _points(sheet: Sheet, table: Table, column: int, course: list[Point | None],
         if table.labelled:
             text = written(value, table.places, True)
             where = (point[0], point[1] - RADIUS - 4)
-            sheet.write("value_label", where, text, style.small, ("center", "bottom"), row=row, column=column, value=float(value))
+            sheet.write(
+                "value_label",
+                where,
+                text,
+                style.small,
+                ("center", "bottom"),
+                row=row,
+                column=column,
+                value=float(value),
+            )
 
 
 def draw_scatter(sheet: Sheet, table: Table) -> None:

@@ -39,7 +39,12 @@ def draw(sheet: Sheet, table: Table) -> None:
 
 
 def _slice(
-    sheet: Sheet, table: Table, row: int, pie: tuple[tuple[float, float], float], span: tuple[float, float], beside: bool
+    sheet: Sheet,
+    table: Table,
+    row: int,
+    pie: tuple[tuple[float, float], float],
+    span: tuple[float, float],
+    beside: bool,
 ) -> None:
     style, (centre, radius), (start, end) = sheet.style, pie, span
     colour, value = style.palette[row], table.values[row][0]
@@ -57,8 +62,18 @@ def _slice(
     )
     if table.labelled:
         label = around(centre, reach, middle)
-        sheet.write("value_label", label, f"{value}%", style.small, ink=contrast(colour), row=row, column=0, value=float(value))
+        sheet.write(
+            "value_label", label, f"{value}%", style.small, ink=contrast(colour), row=row, column=0, value=float(value)
+        )
     if not beside:
         side = "left" if 15 < middle < 165 else "right" if 195 < middle < 345 else "center"
         level = "bottom" if middle < 15 or middle > 345 else "top" if 165 <= middle <= 195 else "middle"
-        sheet.write("legend_label", around(centre, radius + 7, middle), table.rows[row], style.plain, (side, level), row=row, column=0)
+        sheet.write(
+            "legend_label",
+            around(centre, radius + 7, middle),
+            table.rows[row],
+            style.plain,
+            (side, level),
+            row=row,
+            column=0,
+        )
