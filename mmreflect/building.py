@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Workers = Annotated[int, Field(gt=0)] | Literal["auto"]
-"""How many processes build shards at the same time; a leaf whose Config has a `workers` of this type can be given it."""
+"""How many processes build shards at the same time: for a leaf's Config to have, as `workers`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A sheet of pixels that matplotlib's Agg renderer draws on, top-left origin, every text's ink known when it is written.
+"""A sheet of pixels drawn on by matplotlib's Agg renderer, top-left origin; where a text's ink lies is known at once.
 
 Axes, ticks and legends of matplotlib cost three times what the drawing itself costs, and hide where things end up. So
 the renderer is driven directly, with the fonts that matplotlib ships: no font of the machine and no setting of the
@@ -26,8 +26,8 @@ DPI = 100
 MARKERS = ("circle", "square", "triangle", "diamond")
 
 
-class Misfit(Exception):  # noqa: N818 - it is no error: another draw is tried
-    """What was drawn does not fit on the picture, or overlaps."""
+class Misfit(Exception):
+    """What was drawn does not fit on the picture, or overlaps: another draw is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def _properties(font: Font) -> Any:
     from matplotlib.font_manager import FontProperties
 
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font.file}.ttf"
-    return FontProperties(fname=str(file), size=font.size)  # type: ignore[no-untyped-call]
+    return FontProperties(fname=str(file), size=font.size)
 
 
 _DEFAULTS = (
@@ -98,6 +98,7 @@ class Canvas:
         context = self._renderer.new_gc()
         context.set_foreground(to_rgba(colour), isRGBA=True)
         context.set_linewidth(width)
+        context.set_snap(False)  # everything is placed on whole pixels here; Agg would move odd lines by one more
         if dash:
             context.set_dashes(0, list(dash))
         return context
@@ -111,11 +112,13 @@ class Canvas:
         path = Outline([*turned, turned[0]], closed=True) if closed else Outline(turned)
         self._renderer.draw_path(context, path, IdentityTransform(), to_rgb(fill) if fill else None)
 
-    def rectangle(self, box: Box, fill: str | None = None, edge: str | None = None, width: float = 1.0) -> None:
-        """Draw a rectangle; `width` is the edge's in pixels."""
+    def rectangle(self, box: Box, fill: str | None = None, edge: str | None = None) -> None:
+        """Draw a rectangle; an outline of one pixel lies inside the box."""
         left, top, right, bottom = box
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        self.polygon(corners, fill, edge, width)
+        for colour, shrink in ((edge, 0.0), (fill, 1.0 if edge else 0.0)):  # Agg's strokes reach into the next pixels
+            if colour:
+                ends = (left + shrink, top + shrink, right - shrink, bottom - shrink)
+                self.polygon([(ends[0], ends[1]), (ends[2], ends[1]), (ends[2], ends[3]), (ends[0], ends[3])], colour)
 
     def polygon(self, corners: Sequence[Point], fill: str | None, edge: str | None = None, width: float = 1.0) -> None:
         """Draw a closed shape."""

@@ -17,8 +17,8 @@ class Element:
     """One element of a picture.
 
     Attributes:
-        role: bar, segment, point, wedge, box, whisker, quartile, median, outlier, cell, tick, legend_key, colour_bar, or one of
-            `TEXTS`.
+        role: bar, segment, point, wedge, box, whisker, quartile, median, outlier, cell, tick, legend_key, colour_bar,
+            or one of `TEXTS`.
         box: left, top, right, bottom in pixels of the picture; the right and lower ends are exclusive.
         point: where a pointer would go: the end of a bar, a point, the middle of a wedge.
         row, column: its place in the table; an axis is named in `text`, by x or y.

@@ -191,7 +191,7 @@ def lay_out(sheet: Sheet, table: Table, x: Axis, y: Axis, entries: Sequence[Entr
     if y.title:
         sheet.write("axis_label", (PAD, (plot.box[1] + plot.box[3]) / 2), y.title, font, ("left", "middle"), 90)
     if entries:
-        if across and width > canvas.width - 2 * PAD or place == "inside" and width > right - left - 12:
+        if (across and width > canvas.width - 2 * PAD) or (place == "inside" and width > right - left - 12):
             raise Misfit("the legend is too wide")
         middle = (plot.box[0] + plot.box[2] - width) / 2
         corner = {
@@ -224,8 +224,7 @@ def _grid(sheet: Sheet, plot: Plot, x: Axis, y: Axis) -> None:
     style = sheet.style
     left, top, right, bottom = plot.box
     for axis, upright in ((x, True), (y, False)):
-        wanted = style.grid == "both" and axis.values is not None or style.grid == "value" and axis.values is not None
-        if not wanted:
+        if style.grid == "none" or axis.values is None or (upright and y.values and style.grid == "value"):
             continue
         for share in axis.shares:
             place = round(plot.x(share) if upright else plot.y(share)) + 0.5
@@ -268,6 +267,7 @@ def _ticks(sheet: Sheet, plot: Plot, x: Axis, y: Axis, angle: int) -> None:
 def _spines(sheet: Sheet, plot: Plot) -> None:
     style = sheet.style
     left, top, right, bottom = plot.box
+    left, top, right, bottom = left - 0.5, top - 0.5, right + 0.5, bottom + 0.5  # around the plot, not in it
     if style.spines == "box":
         sheet.canvas.line([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], style.ink, 1.0)
     elif style.spines == "half":

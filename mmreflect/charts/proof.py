@@ -50,7 +50,7 @@ def _region(pixels: Any, element: Element, grow: int = 0) -> Any:
 
 
 def _ink(pixels: Any, element: Element) -> str:
-    region = _region(pixels, element)
+    region = _region(pixels, element, 1)
     contrast = int((region.max(axis=(0, 1)) - region.min(axis=(0, 1))).max())
     return "" if contrast > 60 else "no ink"
 

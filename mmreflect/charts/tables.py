@@ -137,7 +137,7 @@ def _matrix(rng: random.Random, kind: str, labelled: bool, ordered: bool) -> Tab
     if log:
         scale = log_scale(min(known), max(known))
     elif kind == "stacked_bar":
-        totals = max(sum(value or Fraction(0) for value in row) for row in values)
+        totals = max(sum((value or Fraction(0) for value in row), Fraction(0)) for row in values)
         scale = label_scale(rng, Fraction(0), totals, scale.resolution if not labelled else finest)
     elif labelled:
         low = min(known) if kind == "line" and rng.random() < 0.6 else Fraction(0)
@@ -232,7 +232,12 @@ def _digits(rng: random.Random, topic: Topic, rows: int, columns: int) -> Values
 
 def _one_digit(value: float) -> Fraction:
     power = math.floor(math.log10(value))
-    return max(1, min(9, round(value / 10**power))) * Fraction(10) ** power
+    digit: int = max(1, min(9, round(value / 10**power)))
+    return digit * _power(power)
+
+
+def _power(exponent: int) -> Fraction:
+    return Fraction(10**exponent) if exponent >= 0 else Fraction(1, 10**-exponent)
 
 
 def _with_gaps(rng: random.Random, values: Values) -> Values:
@@ -321,7 +326,8 @@ def _spread(rng: random.Random) -> Table:
         )
         numbers = [(first + min(cut, last - first)) * scale.resolution for cut in cuts]
         values.append(tuple(numbers))
-        beyond = [numbers[4] + (place + 1) * scale.step for place in range(rng.randint(0, 3))] if with_outliers else []
+        count = rng.randint(0, 3) if with_outliers else 0
+        beyond = [numbers[4] + (place + 1) * scale.step for place in range(count)]
         outliers.append(tuple(value for value in beyond if value <= scale.high))
     places = max(places_of(value) for row in values for value in row)
     return Table(

@@ -1,6 +1,7 @@
 """Bars: plain, grouped and stacked, upright or lying."""
 
 from fractions import Fraction
+from typing import Any
 
 from mmreflect.charts.canvas import Box, Misfit, inside
 from mmreflect.charts.elements import Sheet
@@ -66,8 +67,8 @@ def _bar(
         near = axis.shares[row] - slot / 2 + slot * lane / lanes
         box = (plot.x(near), plot.y(high), plot.x(near + slot / lanes), plot.y(low))
     box = (round(box[0]), round(box[1]), round(box[2]), round(box[3]))
-    if min(box[2] - box[0], box[3] - box[1]) < LEAST:
-        raise Misfit("a bar is too thin")
+    if min(box[2] - box[0], box[3] - box[1]) < LEAST or high > 1:
+        raise Misfit("a bar is too thin, or longer than the axis")
     colour = style.palette[column if len(table.columns) > 1 else row % len(style.palette) if style.each else 0]
     sheet.canvas.rectangle(box, colour, style.edge)
     end = (box[2], (box[1] + box[3]) / 2) if style.horizontal else ((box[0] + box[2]) / 2, box[1])
@@ -84,7 +85,7 @@ def _label(sheet: Sheet, table: Table, box: Box, place: tuple[int, int], colour:
     value = table.values[row][column]
     assert value is not None
     text = written(value, table.places, True)
-    fields = {"row": row, "column": column, "value": float(value)}
+    fields: dict[str, Any] = {"row": row, "column": column, "value": float(value)}
     middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     if table.kind == "stacked_bar":
         ink = sheet.write("value_label", middle, text, style.small, ink=contrast(colour), **fields)

@@ -1,5 +1,7 @@
 """Box plots: whiskers to the minimum and maximum without outliers, a box between the quartiles, the median in it."""
 
+import itertools
+
 from mmreflect.charts.canvas import Misfit
 from mmreflect.charts.elements import Sheet
 from mmreflect.charts.marks.bars import contrast
@@ -27,7 +29,7 @@ def _box(sheet: Sheet, table: Table, plot: Plot, row: int, share: float) -> None
     assert table.scale is not None
     numbers = [value for value in table.values[row] if value is not None]
     levels = [float(round(plot.y(table.scale.share(value)))) for value in numbers]
-    if any(lower - upper < 4 for lower, upper in zip(levels, levels[1:], strict=False)):
+    if any(lower - upper < 4 for lower, upper in itertools.pairwise(levels)):
         raise Misfit("two of the five numbers fall on each other")
     half = min(40.0, (plot.x(1.0) - plot.x(0.0)) / len(table.rows) * style.share / 2)
     middle = round(plot.x(share))

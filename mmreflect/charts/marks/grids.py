@@ -1,6 +1,7 @@
 """Heat maps and tables."""
 
 from fractions import Fraction
+from typing import Any
 
 from mmreflect.charts.canvas import Box, Misfit, inside
 from mmreflect.charts.elements import Sheet
@@ -125,11 +126,11 @@ def _table_cell(sheet: Sheet, table: Table, box: Box, text: str, row: int, colum
     font = style.strong if row < 0 else style.plain
     ink = contrast(style.palette[0]) if row < 0 and style.each else None
     point, anchor = ((box[0] + 13, middle), "left") if column < 0 else ((box[2] - 13, middle), "right")
-    fields = {"row": row} if row >= 0 else {}
+    fields: dict[str, Any] = {"row": row} if row >= 0 else {}
     fields |= {"column": column} if column >= 0 else {}
     value = table.values[row][column] if row >= 0 and column >= 0 else None
     role = "table_cell" if row >= 0 and column >= 0 else "header"
-    number = {} if value is None else {"value": float(value)}
+    number: dict[str, Any] = {} if value is None else {"value": float(value)}
     where = sheet.write(role, point, text, font, (anchor, "middle"), ink=ink, **fields, **number)
     if role == "table_cell":
         sheet.note("cell", box, point=((where[0] + where[2]) / 2, middle), **fields, **number)

@@ -1,6 +1,8 @@
 """Lines through points, and scatter plots."""
 
-from mmreflect.charts.canvas import MARKERS, Point
+import itertools
+
+from mmreflect.charts.canvas import MARKERS, Misfit, Point
 from mmreflect.charts.elements import Sheet
 from mmreflect.charts.plot import Entry, Plot, axis_title, category_axis, lay_out, line_height, value_axis
 from mmreflect.charts.scales import written
@@ -26,6 +28,7 @@ def draw_lines(sheet: Sheet, table: Table) -> None:
     values = value_axis(table.scale, style.numbers, table.unit, axis_title(table.noun, table.unit), room)
     plot = lay_out(sheet, table, rows, values, entries if len(entries) > 1 else [])
     courses = [_course(table, plot, column, rows.shares) for column in range(len(table.columns))]
+    _check_apart(courses)
     for column, course in enumerate(courses):
         for run in _runs(course):
             sheet.canvas.line(run, style.palette[column], style.line_width)
@@ -40,6 +43,18 @@ def _course(table: Table, plot: Plot, column: int, shares: list[float]) -> list[
         None if value is None else (plot.x(share), plot.y(table.scale.share(value)))
         for share, value in zip(shares, values, strict=True)
     ]
+
+
+def _check_apart(courses: list[list[Point | None]]) -> None:
+    """Check that no point hides another one of its row.
+
+    Raises:
+        Misfit: one does.
+    """
+    for row in zip(*courses, strict=True):
+        heights = sorted(point[1] for point in row if point)
+        if any(below - above < 2 * RADIUS for above, below in itertools.pairwise(heights)):
+            raise Misfit("a point hides another one")
 
 
 def _runs(course: list[Point | None]) -> list[list[Point]]:

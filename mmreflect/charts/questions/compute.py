@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from mmreflect.charts.questions.count import plural
 from mmreflect.charts.questions.view import Question, Step, Unaskable, View
 
 
@@ -54,7 +55,8 @@ def ratio(view: View) -> Question:
     if low == 0 or view.table.unit == "°C":
         raise Unaskable
     value = high / low
-    text = f"How many times as high as the {view.name(other, column)} is the {view.name(one, column)}? Round to one decimal."
+    asked = f"How many times as high as the {view.name(other, column)} is the {view.name(one, column)}?"
+    text = f"{asked} Round to one decimal."
     steps = [view.read(one, column), view.read(other, column)]
     steps.append((f"{view.say(high)} / {view.say(low)} = {view.say(value, 3)}, rounded {view.say(value, 1)}.", []))
     return view.number(text, value, steps, [low / high, value + 1, value + Fraction(1, 2), abs(value - 1)], 1)
@@ -68,8 +70,8 @@ def total(view: View) -> Question:
         if any(value is None for value in table.values[row]):
             raise Unaskable
         places = [(row, column) for column in range(len(table.columns))]
-        text = f"What is the total {table.noun} {table.preposition} {table.rows[row]} over all {len(places)} columns{view.unit()}?"
-        text = text.replace("columns", f"{table.column_noun}s")
+        over = f"over all {len(places)} {plural(table.column_noun)}{view.unit()}"
+        text = f"What is the total {table.noun} {table.preposition} {table.rows[row]} {over}?"
     else:
         column = view.column()
         count = view.rng.randint(2, min(4, len(view.known(column))))
@@ -93,7 +95,7 @@ def mean(view: View) -> Question:
     numbers = [view.value(row, column) for row in rows]
     value, places = sum(numbers, Fraction(0)) / len(numbers), table.places + 1
     gaps = " that are shown" if len(rows) < len(table.rows) else ""
-    of = f"over all {len(rows)} {_plural(table.row_noun)}{gaps}"
+    of = f"over all {len(rows)} {plural(table.row_noun)}{gaps}"
     text = f"What is the mean {view.noun(column)} {of}{view.unit()}? Round to {_decimals(places)}."
     shown = " + ".join(view.say(number) for number in numbers)
     steps: list[Step] = [view.read(row, column) for row in rows]
@@ -117,7 +119,7 @@ def part(view: View) -> Question:
     whole = sum(numbers, Fraction(0))
     value = 100 * view.value(row, column) / whole
     text = (
-        f"Which percentage of the {view.noun(column)} of all {_plural(table.row_noun)} together is that "
+        f"Which percentage of the {view.noun(column)} of all {plural(table.row_noun)} together is that "
         f"{table.preposition} {table.rows[row]}? Round to one decimal."
     )
     steps = [view.read(item, column) for item in rows]
@@ -142,7 +144,8 @@ def change(view: View) -> Question:
     value = 100 * (after - before) / before
     word = "rise" if value > 0 else "fall"
     rows = view.table.rows
-    text = f"By how many percent did the {view.noun(column)} {word} from {rows[first]} to {rows[last]}? Round to one decimal."
+    asked = f"By how many percent did the {view.noun(column)} {word} from {rows[first]} to {rows[last]}?"
+    text = f"{asked} Round to one decimal."
     size = abs(value)
     steps = [view.read(first, column), view.read(last, column)]
     steps.append((f"100 * {view.say(abs(after - before))} / {view.say(before)} = {view.say(size, 1)}.", []))
@@ -171,9 +174,3 @@ def spread(view: View) -> Question:
 
 def _decimals(places: int) -> str:
     return "one decimal" if places == 1 else f"{places} decimals"
-
-
-def _plural(noun: str) -> str:
-    from mmreflect.charts.questions.count import plural
-
-    return plural(noun)

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from mmreflect.charts.questions.view import Question, Unaskable, View
+from mmreflect.charts.questions.view import Question, Step, Unaskable, View
 from mmreflect.charts.scales import written
 
 
@@ -17,11 +17,9 @@ def ask(view: View) -> Question:
     return view.rng.choice(forms)(view)
 
 
-def counted(
-    view: View, text: str, count: int, most: int, steps: list[tuple[str, list[tuple[str, int | None, int | None]]]]
-) -> Question:
+def counted(view: View, text: str, count: int, most: int, steps: list[Step]) -> Question:
     """Return a question whose answer is a whole number."""
-    wrong = [Fraction(item) for item in (count + 1, count - 1, count + 2, count - 2, most) if 0 <= item]
+    wrong = [Fraction(item) for item in (count + 1, count - 1, count + 2, count - 2, most) if item >= 0]
     return view.number(text, Fraction(count), steps, wrong, 0)
 
 
@@ -63,7 +61,7 @@ def missing(view: View) -> Question:
         f"{table.rows[row]}{', ' + table.columns[column] if table.columns[column] else ''}" for row, column in gaps
     ]
     what = {"line": "points", "heat_map": "cells", "table": "cells"}[table.kind]
-    steps = [(f"There is no value for {'; '.join(names)}.", [("tick_label", row, None) for row, _ in gaps])]
+    steps: list[Step] = [(f"There is no value for {'; '.join(names)}.", [("tick_label", row, None) for row, _ in gaps])]
     text = (
         f"How many {what} have no value in this chart?"
         if table.kind != "line"
@@ -87,7 +85,8 @@ def leads(view: View) -> Question:
             [item for row in ahead for item in view.look(row, one)],
         )
     )
-    text = f"For how many {plural(table.row_noun)} is the {table.noun} for {table.columns[one]} higher than for {table.columns[other]}?"
+    leading = f"the {table.noun} for {table.columns[one]} higher than for {table.columns[other]}"
+    text = f"For how many {plural(table.row_noun)} is {leading}?"
     return counted(view, text, len(ahead), len(rows), steps)
 
 

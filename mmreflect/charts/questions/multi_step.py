@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from mmreflect.charts.questions.count import plural
-from mmreflect.charts.questions.view import Question, Unaskable, View
+from mmreflect.charts.questions.view import Question, Step, Unaskable, View
 
 
 def ask(view: View) -> Question:
@@ -102,10 +102,12 @@ def gap(view: View) -> Question:
     order = sorted(rows, key=lambda row: -apart[row])
     if apart[order[0]] == apart[order[1]]:
         raise Unaskable
-    text = f"For which {table.row_noun} do {table.columns[one]} and {table.columns[other]} differ the most in {table.noun}?"
+    names = f"{table.columns[one]} and {table.columns[other]}"
+    text = f"For which {table.row_noun} do {names} differ the most in {table.noun}?"
     steps = [
         (
-            f"{table.rows[row]}: {view.say(view.value(row, one))} and {view.say(view.value(row, other))}, {view.say(apart[row])} apart.",
+            f"{table.rows[row]}: {view.say(view.value(row, one))} and {view.say(view.value(row, other))}, "
+            f"{view.say(apart[row])} apart.",
             [*view.look(row, one), *view.look(row, other)],
         )
         for row in rows
@@ -123,7 +125,8 @@ def above_mean(view: View) -> Question:
     if mean in numbers:
         raise Unaskable
     count = sum(number > mean for number in numbers)
-    text = f"For how many {plural(table.row_noun)} is the {view.noun(column)} above the mean of all {len(rows)} that are shown?"
+    above = f"the {view.noun(column)} above the mean of all {len(rows)} that are shown"
+    text = f"For how many {plural(table.row_noun)} is {above}?"
     steps = [view.read(row, column) for row in rows]
     steps.append((f"The mean is {view.say(mean, table.places + 1)}.", []))
     names = [table.rows[row] for row in rows if view.value(row, column) > mean]
@@ -140,9 +143,10 @@ def widest(view: View) -> Question:
     if spans[order[0]] == spans[order[1]]:
         raise Unaskable
     text = f"Which {table.row_noun} has the largest interquartile range of the {table.noun}?"
-    steps = [
+    steps: list[Step] = [
         (
-            f"{table.rows[row]}: {view.say(view.value(row, 3))} - {view.say(view.value(row, 1))} = {view.say(spans[row])}.",
+            f"{table.rows[row]}: {view.say(view.value(row, 3))} - {view.say(view.value(row, 1))} "
+            f"= {view.say(spans[row])}.",
             [("box", row, None)],
         )
         for row in range(len(spans))

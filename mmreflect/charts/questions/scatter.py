@@ -129,8 +129,8 @@ def trend(view: View) -> Question:
         raise Unaskable
     answer = TRENDS[table.slope]
     text = (
-        f"How does the {table.noun} go with the {table.x_noun}: is the correlation positive, negative, or is there none? "
-        "Answer with: positive, negative, or none."
+        f"How does the {table.noun} go with the {table.x_noun}: is the correlation positive, negative, or is there "
+        "none? Answer with: positive, negative, or none."
     )
     said = {
         1: f"From left to right the points go up: the {table.noun} grows with the {table.x_noun}.",

@@ -1,5 +1,7 @@
 """Level 5: what goes up and down over time."""
 
+import itertools
+
 from mmreflect.charts.questions.count import counted
 from mmreflect.charts.questions.view import Question, Unaskable, View
 
@@ -30,8 +32,8 @@ def way(view: View) -> Question:
     before, after = view.value(first, column), view.value(last, column)
     answer = WAYS[0] if after > before else WAYS[1] if after < before else WAYS[2]
     text = (
-        f"Comparing {table.rows[last]} with {table.rows[first]}, did the {view.noun(column)} rise, fall or stay the same? "
-        "Answer with: rise, fall, or stay the same."
+        f"Comparing {table.rows[last]} with {table.rows[first]}, did the {view.noun(column)} rise, fall or stay "
+        "the same? Answer with: rise, fall, or stay the same."
     )
     steps = [
         view.read(first, column),
@@ -46,13 +48,14 @@ def steepest(view: View) -> Question:
     table, (column, rows) = view.table, _course(view)
     up = view.rng.random() < 0.6
     values = [view.value(row, column) for row in rows]
-    moves = [(after - before) * (1 if up else -1) for before, after in zip(values, values[1:], strict=False)]
+    moves = [(after - before) * (1 if up else -1) for before, after in itertools.pairwise(values)]
     order = sorted(range(len(moves)), key=lambda place: -moves[place])
     if moves[order[0]] <= 0 or moves[order[0]] == moves[order[1]]:
         raise Unaskable
     end = order[0] + 1
     word = "rise" if up else "fall"
-    text = f"Which {table.row_noun} shows the largest {word} of the {view.noun(column)} compared with the {table.row_noun} before it?"
+    shows = f"shows the largest {word} of the {view.noun(column)} compared with the {table.row_noun} before it"
+    text = f"Which {table.row_noun} {shows}?"
     steps = [view.read(row, column) for row in rows]
     listed = "; ".join(
         f"{table.rows[place + 1]}: {view.say(moves[place] * (1 if up else -1))}" for place in range(len(moves))
@@ -66,7 +69,7 @@ def rises(view: View) -> Question:
     """Ask how often the values rose from one point in time to the next."""
     table, (column, rows) = view.table, _course(view)
     values = [view.value(row, column) for row in rows]
-    count = sum(after > before for before, after in zip(values, values[1:], strict=False))
+    count = sum(after > before for before, after in itertools.pairwise(values))
     text = f"How many times was the {view.noun(column)} higher than {_before(table.row_noun)}?"
     steps = [view.read(row, column) for row in rows]
     ups = [table.rows[place + 1] for place in range(len(values) - 1) if values[place + 1] > values[place]]

@@ -32,8 +32,8 @@ class Question:
     choices: list[str] | None = None
 
 
-class Unaskable(Exception):  # noqa: N818 - it is no error: another table is drawn
-    """A table has no unambiguous question of the kind that is wanted, such as where two values tie."""
+class Unaskable(Exception):
+    """A table has no unambiguous question of the kind that is wanted, such as where two tie: another is drawn."""
 
 
 ROLES = {
