@@ -7,6 +7,7 @@ user's changes a byte.
 
 import functools
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,8 +79,11 @@ def plain_settings() -> Iterator[None]:
     """Draw with matplotlib's own defaults, whatever the user's matplotlibrc says."""
     import matplotlib
 
-    with matplotlib.rc_context({key: matplotlib.rcParamsDefault[key] for key in _DEFAULTS}):
-        yield
+    with warnings.catch_warnings():  # some of these settings are deprecated in some versions
+        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
+        known = {key: matplotlib.rcParamsDefault[key] for key in _DEFAULTS if key in matplotlib.rcParamsDefault}
+        with matplotlib.rc_context(known):
+            yield
 
 
 class Canvas:

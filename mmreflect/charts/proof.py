@@ -12,6 +12,9 @@ NEAR = 24
 """Largest difference of a colour channel that counts as the same colour."""
 RECTANGLES = ("bar", "segment", "box")
 FILLED = (*RECTANGLES, "point", "outlier", "wedge", "cell", "legend_key")
+STROKES = ("tick", "whisker", "quartile", "median")
+CHECKED = (*TEXTS, *FILLED, *STROKES)
+"""Roles that are looked for in the pixels; a colour bar need only lie within the picture."""
 
 
 def unseen(picture: "Image", elements: Sequence[Element]) -> list[str]:
@@ -28,7 +31,7 @@ def unseen(picture: "Image", elements: Sequence[Element]) -> list[str]:
         (TEXTS, _ink),
         (FILLED, _fill),
         (RECTANGLES, _edges),
-        (("tick", "whisker", "quartile", "median"), _stroke),
+        (STROKES, _stroke),
     ]
     found = []
     for element in elements:

@@ -331,6 +331,7 @@ def _spread(rng: random.Random) -> Table:
         outliers.append(tuple(value for value in beyond if value <= scale.high))
     places = max(places_of(value) for row in values for value in row)
     return Table(
-        "box", topic.noun, topic.unit, f"{capital(topic.noun)} by {topic.row_noun}", rows, QUANTILES, topic.row_noun, "",
+        "box", topic.noun, topic.unit, f"{capital(topic.noun)} by {topic.row_noun}", rows, QUANTILES, topic.row_noun,
+        "",
         topic.preposition, tuple(values), places, False, scale=scale, outliers=tuple(outliers),
     )  # fmt: skip
