@@ -25,7 +25,11 @@ def ours(kind: str, number: int) -> tuple[int, int, int]:
     """Make one chart; return how many elements were checked, how many of them were not seen, and the redraws."""
     chart = make_chart("benchmark", number, kinds=[kind])
     chart.picture.save(io.BytesIO(), format="PNG", compress_level=6)
-    return sum(item.role in CHECKED for item in chart.elements), len(unseen(chart.picture, chart.elements)), chart.redrawn
+    return (
+        sum(item.role in CHECKED for item in chart.elements),
+        len(unseen(chart.picture, chart.elements)),
+        chart.redrawn,
+    )
 
 
 def theirs(number: int) -> None:

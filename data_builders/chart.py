@@ -119,14 +119,13 @@ def _solution(chart: Chart, answer: str, letter: bool) -> str:
 def _facts(chart: Chart, options: list[str]) -> dict[str, Any]:
     """Return the facts of a row: all rows have the same keys, so that tools with fixed columns load them."""
     question, table = chart.question, chart.table
-    number = question.type == "float" and not options
     return {
         "kind": table.kind,
         "skill": chart.skill,
         "level": SKILLS.index(chart.skill) + 1,
         "answer_type": "multiple_choice" if options else question.type,
         "options": options,
-        "precision": question.places if number else None,
+        "precision": question.places or 0,
         "labelled": table.labelled,
         "redrawn": chart.redrawn,
         "chart": chart.annotation().to_json(),

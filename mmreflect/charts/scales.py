@@ -7,6 +7,9 @@ from fractions import Fraction
 
 STEPS = (Fraction(1), Fraction(2), Fraction(5, 2), Fraction(5), Fraction(10))
 
+PARTS = ((2, False), (2, False), (2, True), (5, True), (4, True))
+"""Into how many parts a step is read by eye, and whether small ticks stand there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -59,6 +62,11 @@ def nice_step(span: Fraction, most: int) -> Fraction:
     return next((power * step for step in STEPS if span <= power * step * most), power * 10)
 
 
+def is_nice(step: Fraction) -> bool:
+    """Tell whether a step is one of `STEPS` times a power of ten: people read no multiples of 1.25."""
+    return nice_step(step, 1) == step
+
+
 def read_scale(rng: random.Random, top: Fraction, finest: Fraction) -> Scale:
     """Draw an axis from 0 on which values can be read exactly: on a tick, halfway, or on a small tick.
 
@@ -67,9 +75,8 @@ def read_scale(rng: random.Random, top: Fraction, finest: Fraction) -> Scale:
         finest: what every value of the topic is a multiple of.
     """
     step = nice_step(top, rng.randint(5, 9))
-    parts, minor = rng.choice([(1, False), (2, False), (2, True), (5, True), (4, True)])
-    if (step / parts) % finest or (10**3 * step / parts) % 1:
-        parts, minor = 1, False
+    able = [(parts, minor) for parts, minor in PARTS if is_nice(step / parts) and not (step / parts) % finest]
+    parts, minor = rng.choice(able or [(1, False)])
     return Scale(Fraction(0), step * math.ceil(top / step), step, step / parts, minor)
 
 

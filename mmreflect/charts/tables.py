@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from mmreflect.charts.scales import Scale, label_scale, log_scale, places_of, read_scale
+from mmreflect.charts.scales import PARTS, Scale, is_nice, label_scale, log_scale, places_of, read_scale
 from mmreflect.charts.topics import CATEGORIES, GRIDS, PAIRS, SPREADS, TIMES, WHOLES, Pair, Topic
 
 KINDS = ("bar", "grouped_bar", "stacked_bar", "line", "scatter", "pie", "box", "heat_map", "table")
@@ -298,7 +298,7 @@ def _pair(rng: random.Random, pair: Pair) -> Table:
 
 def _range_scale(rng: random.Random, low: float, high: float) -> Scale:
     scale = label_scale(rng, Fraction(low).limit_denominator(10), Fraction(high).limit_denominator(10), Fraction(1, 10))
-    parts, minor = rng.choice([(2, False), (5, True), (2, True)])
+    parts, minor = rng.choice([item for item in PARTS if is_nice(scale.step / item[0])])
     return Scale(scale.low, scale.high, scale.step, scale.step / parts, minor)
 
 
@@ -315,7 +315,8 @@ def _spread(rng: random.Random) -> Table:
     scale = read_scale(rng, Fraction(int(topic.high)), Fraction(1, 2))
     first, last = math.ceil(topic.low / scale.resolution), int(scale.high / scale.resolution)
     while last - first < 14:  # room for five different numbers
-        scale = Scale(scale.low, scale.high, scale.step, scale.resolution / 2, True)
+        finer = next(part for part in (2, 5, 4, 10) if is_nice(scale.resolution / part))
+        scale = Scale(scale.low, scale.high, scale.step, scale.resolution / finer, True)
         first, last = math.ceil(topic.low / scale.resolution), int(scale.high / scale.resolution)
     with_outliers = rng.random() < 0.35
     values, outliers = [], []

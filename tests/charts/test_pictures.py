@@ -72,7 +72,11 @@ def test_values_stand_at_the_ticks_of_their_number(charts: list[Chart]) -> None:
     for chart in charts:
         if chart.table.kind not in ("line", "scatter"):
             continue
-        level = {item.value: item.point[1] for item in chart.elements if item.role == "tick" and item.text == "y" and item.point and item.value is not None}
+        level = {
+            item.value: item.point[1]
+            for item in chart.elements
+            if item.role == "tick" and item.text == "y" and item.point and item.value is not None
+        }
         for element in chart.elements:
             if element.role == "point" and element.value in level and element.point:
                 assert abs(element.point[1] - level[element.value]) <= 1
@@ -122,7 +126,11 @@ def test_the_check_sees_an_element_that_stands_elsewhere(charts: list[Chart]) ->
     from dataclasses import replace
 
     for role, problem in (("bar", "its colour ends at"), ("title", "no ink"), ("cell", "covers")):
-        chart = next(item for item in charts if any(element.role == role and (role != "cell" or element.colour) for element in item.elements))
+        chart = next(
+            item
+            for item in charts
+            if any(element.role == role and (role != "cell" or element.colour) for element in item.elements)
+        )
         assert unseen(chart.picture, chart.elements) == []
         place = next(place for place, element in enumerate(chart.elements) if element.role == role)
         element = chart.elements[place]
@@ -153,5 +161,7 @@ def test_settings_of_the_user_change_no_pixel() -> None:
     import matplotlib
 
     chart = make_chart("settings", 0)
-    with matplotlib.rc_context({"text.hinting": "none", "text.antialiased": False, "path.snap": False, "font.size": 30}):
+    with matplotlib.rc_context(
+        {"text.hinting": "none", "text.antialiased": False, "path.snap": False, "font.size": 30}
+    ):
         assert make_chart("settings", 0).picture.tobytes() == chart.picture.tobytes()

@@ -52,7 +52,7 @@ VECTORS = [
     (count.beyond, ONE, "For how many years is the revenue above 15 million $?", "3"),
     (count.leads, TWO, "For how many years is the revenue for Women higher than for Men?", "2"),
     (count.missing, GAPS, "How many values are missing in this chart?", "2"),
-    (compute.difference, ONE, "By how much is the revenue in 2020 higher than revenue in 2019, in million $?", "20"),
+    (compute.difference, ONE, "By how much is the revenue in 2020 higher than the revenue in 2019, in million $?", "20"),
     (compute.ratio, ONE, "How many times as high as the revenue in 2021 is the revenue in 2022? Round to one decimal.", "1.3"),  # 1.25, up
     (compute.mean, ONE, "What is the mean revenue over all 4 years, in million $? Round to one decimal.", "21.3"),  # 21.25, up
     (compute.total, TWO, "What is the total revenue in 2019 over all 2 groups, in million $?", "22"),
@@ -85,8 +85,12 @@ def test_ties_are_not_asked_about() -> None:
 
 def test_shades_are_compared_only_where_they_differ() -> None:
     cells = [[10, 12], [30, 8], [29, 25], [25, 4]]
-    assert "Which year has the highest revenue for Women?" not in answers(compare.extreme, table_of(cells, kind="heat_map", labelled=False))
-    assert "Which year has the highest revenue for Women?" in answers(compare.extreme, table_of(cells, kind="heat_map", labelled=True))
+    assert "Which year has the highest revenue for Women?" not in answers(
+        compare.extreme, table_of(cells, kind="heat_map", labelled=False)
+    )
+    assert "Which year has the highest revenue for Women?" in answers(
+        compare.extreme, table_of(cells, kind="heat_map", labelled=True)
+    )
 
 
 BOX = table_of([[1, 4, 6, 9, 12], [2, 3, 7, 10, 11], [0, 5, 8, 13, 20]], kind="box", ordered=False, additive=False, noun="delay", unit="days",
@@ -116,10 +120,15 @@ def test_the_verifier_agrees_with_every_answer_and_with_no_wrong_one(kind: str) 
             spec = AnswerSpec(question.type, precision=question.places)
             assert verify(f"<think>x</think><answer>{question.answer}</answer>", question.answer, spec).correct is True
             for wrong in question.wrong:
-                assert verify(f"<answer>{wrong}</answer>", question.answer, spec).correct is False, (question.text, wrong)
+                assert verify(f"<answer>{wrong}</answer>", question.answer, spec).correct is False, (
+                    question.text,
+                    wrong,
+                )
             steps = chart.annotation().steps
             assert question.steps and any(places for _, places in steps), question.text
-            assert all(places for (_, looks), (_, places) in zip(question.steps, steps, strict=True) if looks), question.text
+            assert all(places for (_, looks), (_, places) in zip(question.steps, steps, strict=True) if looks), (
+                question.text
+            )
 
 
 def test_numbers_as_they_are_written() -> None:

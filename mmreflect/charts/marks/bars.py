@@ -3,8 +3,8 @@
 from fractions import Fraction
 from typing import Any
 
-from mmreflect.charts.canvas import Box, Misfit, inside
-from mmreflect.charts.elements import Sheet
+from mmreflect.charts.canvas import Misfit, inside, overlap
+from mmreflect.charts.elements import Element, Sheet
 from mmreflect.charts.plot import Axis, Entry, Plot, axis_title, category_axis, lay_out, line_height, value_axis
 from mmreflect.charts.scales import written
 from mmreflect.charts.tables import Table, capital
@@ -43,6 +43,10 @@ def draw(sheet: Sheet, table: Table) -> None:
             start = base if stacked else None
             _bar(sheet, table, plot, rows, (row, column), (start, base + value if stacked else value))
             base += value
+    if table.labelled:
+        for bar in list(sheet.elements):
+            if bar.role in ("bar", "segment"):
+                _label(sheet, table, bar)
 
 
 def _texts(table: Table) -> list[str]:
@@ -76,25 +80,32 @@ def _bar(
     assert value is not None
     role = "segment" if table.kind == "stacked_bar" else "bar"
     sheet.note(role, box, point=end, row=row, column=column, value=float(value), colour=colour)
-    if table.labelled:
-        _label(sheet, table, box, place, colour)
 
 
-def _label(sheet: Sheet, table: Table, box: Box, place: tuple[int, int], colour: str) -> None:
-    style, (row, column) = sheet.style, place
+def _label(sheet: Sheet, table: Table, bar: Element) -> None:
+    """Write a value on its segment, or beyond the end of its bar.
+
+    Raises:
+        Misfit: the segment is too small, or another bar stands there.
+    """
+    style, box, row, column = sheet.style, bar.box, bar.row, bar.column
+    assert row is not None and column is not None and bar.colour
     value = table.values[row][column]
     assert value is not None
     text = written(value, table.places, True)
     fields: dict[str, Any] = {"row": row, "column": column, "value": float(value)}
     middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     if table.kind == "stacked_bar":
-        ink = sheet.write("value_label", middle, text, style.small, ink=contrast(colour), **fields)
+        ink = sheet.write("value_label", middle, text, style.small, ink=contrast(bar.colour), **fields)
         if not inside(ink, (box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1)):
             raise Misfit("a segment is too small for its label")
-    elif style.horizontal:
-        sheet.write("value_label", (box[2] + 4, middle[1]), text, style.small, ("left", "middle"), **fields)
+        return
+    if style.horizontal:
+        ink = sheet.write("value_label", (box[2] + 4, middle[1]), text, style.small, ("left", "middle"), **fields)
     else:
-        sheet.write("value_label", (middle[0], box[1] - 4), text, style.small, ("center", "bottom"), **fields)
+        ink = sheet.write("value_label", (middle[0], box[1] - 4), text, style.small, ("center", "bottom"), **fields)
+    if any(other.role == "bar" and overlap(ink, other.box, 1) for other in sheet.elements):
+        raise Misfit("a label stands on another bar")
 
 
 def contrast(colour: str) -> str:

@@ -1,6 +1,7 @@
 """Lines through points, and scatter plots."""
 
 import itertools
+from typing import Any
 
 from mmreflect.charts.canvas import MARKERS, Misfit, Point
 from mmreflect.charts.elements import Sheet
@@ -34,6 +35,8 @@ def draw_lines(sheet: Sheet, table: Table) -> None:
             sheet.canvas.line(run, style.palette[column], style.line_width)
     for column, course in enumerate(courses):
         _points(sheet, table, column, course, marker)
+    if table.labelled:
+        _labels(sheet, table, courses)
 
 
 def _course(table: Table, plot: Plot, column: int, shares: list[float]) -> list[Point | None]:
@@ -78,19 +81,44 @@ def _points(sheet: Sheet, table: Table, column: int, course: list[Point | None],
         if marker:
             box = sheet.canvas.marker(point, marker, RADIUS, colour)
         sheet.note("point", box, point=point, row=row, column=column, value=float(value), colour=colour)
-        if table.labelled:
+
+
+def _labels(sheet: Sheet, table: Table, courses: list[list[Point | None]]) -> None:
+    """Write every value above its point, or below it where a line passes above.
+
+    Raises:
+        Misfit: lines pass on both sides.
+    """
+    font = sheet.style.small
+    passed = [
+        spot
+        for course in courses
+        for run in _runs(course)
+        for pair in itertools.pairwise(run)
+        for spot in _spots(*pair)
+    ]
+    for column, course in enumerate(courses):
+        for row, point in enumerate(course):
+            value = table.values[row][column]
+            if point is None or value is None:
+                continue
             text = written(value, table.places, True)
-            where = (point[0], point[1] - RADIUS - 4)
-            sheet.write(
-                "value_label",
-                where,
-                text,
-                style.small,
-                ("center", "bottom"),
-                row=row,
-                column=column,
-                value=float(value),
-            )
+            width, tall = sheet.canvas.measure(text, font)[0] / 2 + 1, sheet.canvas.capital(font) + 1
+            for base in (point[1] - RADIUS - 4, point[1] + RADIUS + 4 + tall):
+                box = (point[0] - width, base - tall, point[0] + width, base + 1)
+                if not any(box[0] <= x <= box[2] and box[1] <= y <= box[3] for x, y in passed):
+                    break
+            else:
+                raise Misfit("a line passes through a label")
+            fields: dict[str, Any] = {"row": row, "column": column, "value": float(value)}
+            sheet.write("value_label", (point[0], base), text, font, ("center", "bottom"), **fields)
+
+
+def _spots(start: Point, end: Point) -> list[Point]:
+    """Return points along a line, no further than two pixels from each other."""
+    count = int(max(abs(end[0] - start[0]), abs(end[1] - start[1])) / 2) + 1
+    steps = [place / count for place in range(count + 1)]
+    return [(start[0] + (end[0] - start[0]) * step, start[1] + (end[1] - start[1]) * step) for step in steps]
 
 
 def draw_scatter(sheet: Sheet, table: Table) -> None:

@@ -36,7 +36,7 @@ def difference(view: View) -> Question:
     """Ask how much higher one value is than another."""
     one, other, column = two(view)
     high, low = view.value(one, column), view.value(other, column)
-    text = f"By how much is the {view.name(one, column)} higher than {view.name(other, column)}{points(view)}?"
+    text = f"By how much is the {view.name(one, column)} higher than the {view.name(other, column)}{points(view)}?"
     steps = [view.read(one, column), view.read(other, column)]
     steps.append((f"{view.say(high)} - {view.say(low)} = {view.say(high - low)}.", []))
     unit = Fraction(1, 10**view.table.places)

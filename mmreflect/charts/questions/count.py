@@ -60,8 +60,9 @@ def missing(view: View) -> Question:
     names = [
         f"{table.rows[row]}{', ' + table.columns[column] if table.columns[column] else ''}" for row, column in gaps
     ]
+    label = "header" if table.kind == "table" else "tick_label"
     what = {"line": "points", "heat_map": "cells", "table": "cells"}[table.kind]
-    steps: list[Step] = [(f"There is no value for {'; '.join(names)}.", [("tick_label", row, None) for row, _ in gaps])]
+    steps: list[Step] = [(f"There is no value for {'; '.join(names)}.", [(label, row, None) for row, _ in gaps])]
     text = (
         f"How many {what} have no value in this chart?"
         if table.kind != "line"

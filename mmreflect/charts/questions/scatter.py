@@ -31,8 +31,8 @@ def _point(row: int) -> list[Look]:
 def _says(view: View, row: int) -> Step:
     x, y = view.value(row, 0), view.value(row, 1)
     table = view.table
-    group = f"{table.group_names[table.groups[row]]}: " if len(table.group_names) > 1 else ""
-    return f"{group}{table.x_noun} {view.say(x)}, {table.noun} {view.say(y)}.", _point(row)
+    group = f" of {table.group_names[table.groups[row]]}" if len(table.group_names) > 1 else ""
+    return f"The point{group} with {table.x_noun} {view.say(x)} has {table.noun} {view.say(y)}.", _point(row)
 
 
 def _in(unit: str) -> str:

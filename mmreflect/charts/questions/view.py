@@ -80,7 +80,10 @@ class View:
             name = QUANTILES[column]
             beyond = any(table.outliers) and column in (0, 4)
             return f"{name} {table.noun}{' (end of the whisker)' if beyond else ''}"
-        return table.noun if len(table.columns) == 1 else f"{table.noun} for {table.columns[column]}"
+        if len(table.columns) == 1:
+            return table.noun
+        name = table.columns[column]
+        return f"{table.noun} ({name})" if table.preposition == "for" else f"{table.noun} for {name}"
 
     def name(self, row: int, column: int) -> str:
         """Return what one value is called."""
