@@ -145,14 +145,14 @@ def test_charts_are_trained_on_evaluated_and_viewed(
     from mmreflect.cli import main
 
     tiny = "{path: tiny, tiny: {hidden_size: 32, layers: 2, heads: 2, vision_hidden_size: 32}}"
-    data = f"{{path: {built}, split: train, max_pixels: 50176}}"
+    data = f"{{path: {built}, split: train, max_pixels: 12544}}"
     train = f"method: sft\noutput: {tmp_path / 'sft'}\nmodel: {tiny}\ndata: {data}\n"
     train += "trainer: {max_steps: 2, per_device_train_batch_size: 2, gradient_accumulation_steps: 1, bf16: false}\n"
     code, text = run_cli("check", train)
     assert code == 0, text
     code, text = run_cli("train", train)
     assert code == 0, text
-    asked = {"path": str(built), "split": "validation", "max_pixels": 50176}
+    asked = {"path": str(built), "split": "validation", "max_pixels": 12544}
     evaluation = {"benchmark": "dataset", "output": str(tmp_path / "eval"), "model": str(tmp_path / "sft/model"), "data": asked, "max_new_tokens": 4}  # fmt: skip
     code, text = run_cli("eval", evaluation)
     assert code == 0, text

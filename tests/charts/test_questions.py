@@ -59,8 +59,8 @@ VECTORS = [
     (compute.part, ONE, "Which percentage of the revenue of all years together is that in 2020? Round to one decimal.", "35.3"),  # 30 of 85
     (compute.change, ONE, "By how many percent did the revenue fall from 2020 to 2022? Round to one decimal.", "16.7"),
     (trend.way, ONE, "Comparing 2022 with 2020, did the revenue rise, fall or stay the same? Answer with: rise, fall, or stay the same.", "fall"),
-    (trend.steepest, ONE, "Which year shows the largest rise of the revenue compared with the year before it?", "2020"),
-    (trend.rises, ONE, "How many times was the revenue higher than in the year before?", "2"),
+    (trend.steepest, ONE, "Which year shows the largest rise of the revenue compared with the year shown before it?", "2020"),
+    (trend.rises, ONE, "How many times was the revenue higher than in the year shown before?", "2"),
     (multi_step.extent, ONE, "What is the difference between the highest and the lowest revenue, in million $?", "20"),
     (multi_step.runner_up, ONE, "Which year has the second highest revenue?", "2022"),
     (multi_step.lookup, TWO, "For the year with the highest revenue for Women, what is the revenue for Men, in million $?", "8"),

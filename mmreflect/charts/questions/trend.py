@@ -54,7 +54,7 @@ def steepest(view: View) -> Question:
         raise Unaskable
     end = order[0] + 1
     word = "rise" if up else "fall"
-    shows = f"shows the largest {word} of the {view.noun(column)} compared with the {table.row_noun} before it"
+    shows = f"shows the largest {word} of the {view.noun(column)} compared with the {table.row_noun} shown before it"
     text = f"Which {table.row_noun} {shows}?"
     steps = [view.read(row, column) for row in rows]
     listed = "; ".join(
@@ -78,4 +78,4 @@ def rises(view: View) -> Question:
 
 
 def _before(noun: str) -> str:
-    return f"in the {noun} before" if noun != "day" else "on the day before"
+    return f"{'on' if noun == 'day' else 'in'} the {noun} shown before"
