@@ -101,9 +101,9 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
                 )
             shards = []
             for number in range(_shard_count(size, config.shard_rows)):
-                make_shard(builder, config, run.path, split, number)
+                make_shard(builder, config, run.path, (split, number, size))
                 shards.append(_entry(run.path, split, number, reasons))
-                if (split, number) not in made:
+                if (split, number, size) not in made:
                     bar.advance(len(_places(config, size, number)))
             rows = sum(shard["rows"] for shard in shards)
             if rows == 0:
@@ -153,14 +153,14 @@ def _build_apart(builder: Builder, config: Any, folder: Path, sizes: dict[str, i
     """Build the missing shards in worker processes, where more than one is asked for, and return which those were."""
     given = getattr(config, "workers", 1)
     workers = cores() if given == "auto" else given
-    numbers = {split: range(_shard_count(size, config.shard_rows)) for split, size in sizes.items()}
-    every = [(split, number) for split, found in numbers.items() for number in found]
-    missing = [(split, number) for split, number in every if not _shard_file(folder, split, number).is_file()]
+    counts = {split: _shard_count(size, config.shard_rows) for split, size in sizes.items()}
+    every = [(split, number, sizes[split]) for split, count in counts.items() for number in range(count)]
+    missing = [shard for shard in every if not _shard_file(folder, *shard[:2]).is_file()]
     if workers < 2 or len(missing) < 2:
         return set()
 
     def done(shard: Shard) -> None:
-        bar.advance(len(_places(config, sizes[shard[0]], shard[1])))
+        bar.advance(len(_places(config, shard[2], shard[1])))
 
     build_shards(builder, config, folder, missing, workers, done)
     return set(missing)
@@ -174,15 +174,16 @@ def _rejects_file(folder: Path, split: str, number: int) -> Path:
     return folder / "rejects" / f"{split}-{number:05}.jsonl"
 
 
-def make_shard(builder: Builder, config: Any, folder: Path, split: str, number: int) -> None:
+def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
     """Build one shard, unless an earlier run finished it. The row file is written last."""
+    split, number, size = shard
     file = _shard_file(folder, split, number)
     if file.is_file():
         return
     media = folder / "media" / split / f"{number:05}"
     shutil.rmtree(media, ignore_errors=True)
     _rejects_file(folder, split, number).unlink(missing_ok=True)
-    places = _places(config, builder.splits(config)[split], number)
+    places = _places(config, size, number)
     rows, rejects = _make_rows(builder, config, folder, media, split, places)
     if rejects:
         write_atomic(_rejects_file(folder, split, number), "".join(to_json(row) + "\n" for row in rejects))

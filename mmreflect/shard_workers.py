@@ -22,8 +22,8 @@ from typing import Any
 from mmreflect.config import parse, to_tree
 from mmreflect.errors import UserError
 
-Shard = tuple[str, int]
-"""A split and a shard's number in it."""
+Shard = tuple[str, int, int]
+"""A split, a shard's number in it, and how many rows the whole split has."""
 
 _BOOT = """\
 import json, sys
@@ -132,13 +132,13 @@ def serve() -> None:
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     prepared: tuple[Any, Any] | None = None
     while True:
-        split, number = json.loads(orders.get())
+        split, number, size = json.loads(orders.get())
         reply: dict[str, Any] = {}
         try:
             prepared = prepared or _prepare(setup)
             from mmreflect.building import make_shard
 
-            make_shard(*prepared, Path(setup["folder"]), split, number)
+            make_shard(*prepared, Path(setup["folder"]), (split, number, size))
         except UserError as error:
             reply = {"user_error": [error.given, error.expected, error.do]}
         except Exception:
