@@ -17,13 +17,20 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.charts.making import make_chart
-from mmreflect.charts.proof import CHECKED, unseen
+from mmreflect.charts.proof import CHECKED
 from mmreflect.charts.tables import KINDS
+from mmreflect.errors import UserError
 
 
 def ours(kind: str, number: int) -> tuple[int, int, int]:
-    """Make one chart; return how many elements were checked, how many of them were not seen, and the redraws."""
-    chart = make_chart("benchmark", number, kinds=[kind])
+    """Make one chart; return how many elements were checked, how many of them were not seen, and the redraws.
+
+    A chart whose check fails is never handed out: it counts as one element that is not seen.
+    """
+    try:
+        chart = make_chart("benchmark", number, kinds=[kind])
+    except UserError:
+        return 1, 1, 0
     chart.picture.save(io.BytesIO(), format="PNG", compress_level=6)
     return (
         sum(item.role in CHECKED for item in chart.elements),

@@ -1,6 +1,7 @@
 """Lines through points, and scatter plots."""
 
 import itertools
+import math
 from typing import Any
 
 from mmreflect.charts.canvas import MARKERS, Misfit, Point
@@ -49,7 +50,7 @@ def _course(table: Table, plot: Plot, column: int, shares: list[float]) -> list[
 
 
 def _check_apart(courses: list[list[Point | None]]) -> None:
-    """Check that no point hides another one of its row.
+    """Check that no point hides another one of its row, and that no line of another column runs over a point.
 
     Raises:
         Misfit: one does.
@@ -58,6 +59,22 @@ def _check_apart(courses: list[list[Point | None]]) -> None:
         heights = sorted(point[1] for point in row if point)
         if any(below - above < 2 * RADIUS for above, below in itertools.pairwise(heights)):
             raise Misfit("a point hides another one")
+    for column, course in enumerate(courses):
+        others = [run for place, other in enumerate(courses) if place != column for run in _runs(other)]
+        near = [pair for run in others for pair in itertools.pairwise(run)]
+        for point in course:
+            if point and any(
+                one[0] - 4 < point[0] < other[0] + 4 and _reach(point, one, other) < 5 for one, other in near
+            ):
+                raise Misfit("a line runs over a point")
+
+
+def _reach(point: Point, start: Point, end: Point) -> float:
+    """Return the distance of a point from a line between two others."""
+    across, down = end[0] - start[0], end[1] - start[1]
+    along = ((point[0] - start[0]) * across + (point[1] - start[1]) * down) / (across**2 + down**2)
+    along = min(1.0, max(0.0, along))
+    return math.hypot(point[0] - start[0] - along * across, point[1] - start[1] - along * down)
 
 
 def _runs(course: list[Point | None]) -> list[list[Point]]:
