@@ -94,9 +94,8 @@ def _points(sheet: Sheet, table: Table, column: int, course: list[Point | None],
         value = table.values[row][column]
         if point is None or value is None:
             continue
-        box = (point[0] - 2.0, point[1] - 2.0, point[0] + 2.0, point[1] + 2.0)
-        if marker:
-            box = sheet.canvas.marker(point, marker, RADIUS, colour)
+        # without a marker, a dot as wide as the line and a little more ends and joins its pieces
+        box = sheet.canvas.marker(point, marker or "circle", RADIUS if marker else 0.5 + style.line_width / 2, colour)
         sheet.note("point", box, point=point, row=row, column=column, value=float(value), colour=colour)
 
 
