@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field
 
 from mmreflect import console
 from mmreflect.config import to_tree
@@ -23,9 +25,13 @@ from mmreflect.files import read_jsonl, sync_folder, to_json, write_atomic, writ
 from mmreflect.media.video import check_video
 from mmreflect.records import FrameSampling, Media
 from mmreflect.runs import Run
+from mmreflect.shard_workers import Shard, build_shards, cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Workers = Annotated[int, Field(gt=0)] | Literal["auto"]
+"""How many processes build shards at the same time: for a leaf's Config to have, as `workers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     reasons: Counter[str] = Counter()
     left_out = _log_left_out(builder, config, run.path)
     with console.progress_bar("rows", sum(sizes.values())) as bar:
+        made = _build_apart(builder, config, run.path, sizes, bar)
         for split, size in sizes.items():
             if size == 0:
                 raise UserError(
@@ -94,9 +101,10 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
                 )
             shards = []
             for number in range(_shard_count(size, config.shard_rows)):
-                places = range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
-                shards.append(_shard(builder, config, run.path, split, number, places, reasons))
-                bar.advance(len(places))
+                make_shard(builder, config, run.path, (split, number, size))
+                shards.append(_entry(run.path, split, number, reasons))
+                if (split, number, size) not in made:
+                    bar.advance(len(_places(config, size, number)))
             rows = sum(shard["rows"] for shard in shards)
             if rows == 0:
                 raise UserError(
@@ -125,8 +133,8 @@ def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
 
 
 def _content_of(config: Any) -> dict[str, Any]:
-    """The settings that decide what is in the dataset; where it lies is no part of that."""
-    return {key: value for key, value in to_tree(config).items() if key != "output"}
+    """The settings that decide what is in the dataset; where it lies and who builds it are no part of that."""
+    return {key: value for key, value in to_tree(config).items() if key not in ("output", "workers")}
 
 
 def _shard_count(size: int, shard_rows: int) -> int:
@@ -137,22 +145,56 @@ def _most_common(reasons: Counter[str]) -> str:
     return "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
 
 
-def _shard(
-    builder: Builder, config: Any, folder: Path, split: str, number: int, places: range, reasons: Counter[str]
-) -> dict[str, Any]:
-    """Build one shard, or read it back when an earlier run finished it. The row file is written last."""
-    file = folder / split / f"{number:05}.jsonl"
-    rejects_file = folder / "rejects" / f"{split}-{number:05}.jsonl"
-    if not file.is_file():
-        media = folder / "media" / split / f"{number:05}"
-        shutil.rmtree(media, ignore_errors=True)
-        rejects_file.unlink(missing_ok=True)
-        rows, rejects = _make_rows(builder, config, folder, media, split, places)
-        if rejects:
-            write_atomic(rejects_file, "".join(to_json(row) + "\n" for row in rejects))
-        if media.is_dir():
-            sync_folder(media)
-        write_atomic(file, "".join(to_json(row) + "\n" for row in rows))
+def _places(config: Any, size: int, number: int) -> range:
+    return range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
+
+
+def _build_apart(builder: Builder, config: Any, folder: Path, sizes: dict[str, int], bar: Any) -> set[Shard]:
+    """Build the missing shards in worker processes, where more than one is asked for, and return which those were."""
+    given = getattr(config, "workers", 1)
+    workers = cores() if given == "auto" else given
+    counts = {split: _shard_count(size, config.shard_rows) for split, size in sizes.items()}
+    every = [(split, number, sizes[split]) for split, count in counts.items() for number in range(count)]
+    missing = [shard for shard in every if not _shard_file(folder, *shard[:2]).is_file()]
+    if workers < 2 or len(missing) < 2:
+        return set()
+
+    def done(shard: Shard) -> None:
+        bar.advance(len(_places(config, shard[2], shard[1])))
+
+    build_shards(builder, config, folder, missing, workers, done)
+    return set(missing)
+
+
+def _shard_file(folder: Path, split: str, number: int) -> Path:
+    return folder / split / f"{number:05}.jsonl"
+
+
+def _rejects_file(folder: Path, split: str, number: int) -> Path:
+    return folder / "rejects" / f"{split}-{number:05}.jsonl"
+
+
+def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
+    """Build one shard, unless an earlier run finished it. The row file is written last."""
+    split, number, size = shard
+    file = _shard_file(folder, split, number)
+    if file.is_file():
+        return
+    media = folder / "media" / split / f"{number:05}"
+    shutil.rmtree(media, ignore_errors=True)
+    _rejects_file(folder, split, number).unlink(missing_ok=True)
+    places = _places(config, size, number)
+    rows, rejects = _make_rows(builder, config, folder, media, split, places)
+    if rejects:
+        write_atomic(_rejects_file(folder, split, number), "".join(to_json(row) + "\n" for row in rejects))
+    if media.is_dir():
+        sync_folder(media)
+    write_atomic(file, "".join(to_json(row) + "\n" for row in rows))
+
+
+def _entry(folder: Path, split: str, number: int, reasons: Counter[str]) -> dict[str, Any]:
+    """Return what the manifest says of a finished shard, and count its rejects."""
+    file, rejects_file = _shard_file(folder, split, number), _rejects_file(folder, split, number)
     content = file.read_bytes()
     if rejects_file.is_file():
         reasons.update(row["reason"] for row in read_jsonl(rejects_file))
