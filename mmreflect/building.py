@@ -3,57 +3,76 @@
 A builder leaf names its splits (`splits(config)`) and makes one row from its place (`make(config, split, index)`).
 A row depends on nothing else, so that a killed build goes on at its first missing shard to the same bytes. A leaf may
 also say what it builds from (`describe(config)`, for the plan) and which rows of its sources it leaves out
-(`left_out(config)`, for the rejects log).
+(`left_out(config)`, for the rejects log). One that makes its rows together, such as by asking a teacher about many at
+once, has `open_maker(config)` in the place of `make`; a row of such a leaf may depend on its shard.
 """
 
+import contextlib
+import errno
 import hashlib
-import io
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
 from mmreflect import console
 from mmreflect.config import to_tree
-from mmreflect.data.store import MANIFEST, Row, sample_from_row
+from mmreflect.data.fingerprint import refuse_leakage
+from mmreflect.data.store import MANIFEST, Row
 from mmreflect.errors import UserError
-from mmreflect.files import read_jsonl, sync_folder, to_json, write_atomic, write_json, write_jsonl
-from mmreflect.media.video import check_video
-from mmreflect.records import FrameSampling, Media
+from mmreflect.examples import Example, store_example
+from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
 from mmreflect.runs import Run
 from mmreflect.shard_workers import Shard, build_shards, cores
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+__all__ = ["Builder", "Example", "Made", "Maker", "Rejected", "Workers", "build", "make_shard", "plan"]
 
 Workers = Annotated[int, Field(gt=0)] | Literal["auto"]
 """How many processes build shards at the same time: for a leaf's Config to have, as `workers`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What a builder makes: a row without its media paths, and the pictures or files that belong to it.
+class Rejected(UserError):
+    """Why a row is not made.
 
-    Attributes:
-        images: in the order of the row's image placeholders; a path is copied byte for byte after a check.
-        videos: files, or media that also say which span of a file is meant and how its frames are sampled. Rows of a
-            shard share the copy of a file.
-        link: link to the videos, by absolute path, in place of copying them.
-        decode: decode the first frame of every video before it is stored; else only its presence is checked.
+    Args:
+        reason: what is counted: the same words for all such rows.
+        detail: what tells this row apart; it stands in the rejects log, as do `facts`.
     """
 
-    id: str
-    messages: list[dict[str, Any]]
-    images: Sequence["Image | Path"] = ()
-    videos: Sequence["Path | Media"] = ()
-    answer: str | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    link: bool = False
-    decode: bool = True
+    def __init__(self, reason: str, detail: str = "", **facts: Any) -> None:
+        super().__init__(reason)
+        self.facts: Row = ({"detail": detail} if detail else {}) | facts
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One row or why it is not made, and what it took: numbers by name, which are added up."""
+
+    row: Example | UserError
+    took: Counter[str] = field(default_factory=Counter)
+
+
+class Maker(Protocol):
+    """Makes rows together."""
+
+    def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
+        """Yield the rows of these places in order; `places` are whole shards, and work may go on ahead."""
+
+    def account(self, took: Counter[str]) -> dict[str, Any]:
+        """Return for the manifest what all rows took: the same, however often the build was killed."""
+
+    def spent(self) -> dict[str, Any]:
+        """Return what this start took, for the result."""
+
+    def status(self) -> str:
+        """Say the same in a few words, for the progress line."""
+
+    def close(self) -> None:
+        """Let go of everything; also after an error."""
 
 
 class Builder(Protocol):
@@ -90,8 +109,10 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     manifest: dict[str, Any] = {"builder": name, "config": _content_of(config), "splits": {}, "rejects": {}}
     reasons: Counter[str] = Counter()
     left_out = _log_left_out(builder, config, run.path)
-    with console.progress_bar("rows", sum(sizes.values())) as bar:
-        made = _build_apart(builder, config, run.path, sizes, bar)
+    maker = builder.open_maker(config) if hasattr(builder, "open_maker") else _OneByOne(builder, config)
+    took, total = Counter[str](), sum(sizes.values())
+    with contextlib.closing(maker), console.progress_bar("rows", total, status=maker.status) as bar:
+        apart = _build_apart(builder, config, run.path, sizes, bar)
         for split, size in sizes.items():
             if size == 0:
                 raise UserError(
@@ -99,12 +120,7 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
                     "at least one row in every split",
                     "give it rows, or leave the split out",
                 )
-            shards = []
-            for number in range(_shard_count(size, config.shard_rows)):
-                make_shard(builder, config, run.path, (split, number, size))
-                shards.append(_entry(run.path, split, number, reasons))
-                if (split, number, size) not in made:
-                    bar.advance(len(_places(config, size, number)))
+            shards = _shards(maker, config.shard_rows, run.path, (split, size), reasons, took, apart, bar)
             rows = sum(shard["rows"] for shard in shards)
             if rows == 0:
                 raise UserError(
@@ -115,13 +131,42 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
             manifest["splits"][split] = {"rows": rows, "shards": shards}
     reasons.update(left_out)
     manifest["rejects"] = dict(sorted(reasons.items()))
-    _refuse_leakage(run.path, manifest)
+    manifest |= maker.account(took)
+    refuse_leakage(run.path, manifest)
     write_json(run.path / MANIFEST, manifest)
     rejected = sum(reasons.values())
     if rejected:
         where = run.path / "rejects"
         console.say(f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {where}")
-    return {"rows": {split: entry["rows"] for split, entry in manifest["splits"].items()}, "rejected": rejected}
+    made = {split: entry["rows"] for split, entry in manifest["splits"].items()}
+    return {"rows": made, "rejected": rejected, **maker.spent()}
+
+
+class _OneByOne:
+    """Makes every row from its place alone, by the leaf's `make`."""
+
+    def __init__(self, builder: Builder, config: Any) -> None:
+        self._builder, self._config = builder, config
+
+    def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
+        for place in places:
+            try:
+                made: Example | UserError = self._builder.make(self._config, split, place)
+            except UserError as error:
+                made = error
+            yield Made(made)
+
+    def account(self, took: Counter[str]) -> dict[str, Any]:
+        return {}
+
+    def spent(self) -> dict[str, Any]:
+        return {}
+
+    def status(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
 
 
 def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
@@ -145,59 +190,109 @@ def _most_common(reasons: Counter[str]) -> str:
     return "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
 
 
-def _places(config: Any, size: int, number: int) -> range:
-    return range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
+def _shards(
+    maker: Maker,
+    shard_rows: int,
+    folder: Path,
+    sized: tuple[str, int],
+    reasons: Counter[str],
+    took: Counter[str],
+    apart: Collection[Shard],
+    bar: console.ProgressBar,
+) -> list[dict[str, Any]]:
+    """Build the missing shards of a split and read the others back; those built `apart` moved the bar already."""
+    split, size = sized
+    places = [range(start, min(size, start + shard_rows)) for start in range(0, size, shard_rows)]
+    files = [folder / split / f"{number:05}.jsonl" for number in range(len(places))]
+    missing = [place for file, own in zip(files, places, strict=True) if not file.is_file() for place in own]
+    made = maker.make(split, missing)
+    shards = []
+    for number, (file, own) in enumerate(zip(files, places, strict=True)):
+        if file.is_file():
+            bar.advance(0 if (split, number, size) in apart else len(own))
+        else:
+            _build_shard(made, folder, split, number, own, bar)
+        shards.append(_read_shard(folder, file, reasons, took))
+    return shards
 
 
-def _build_apart(builder: Builder, config: Any, folder: Path, sizes: dict[str, int], bar: Any) -> set[Shard]:
+def _build_apart(
+    builder: Builder, config: Any, folder: Path, sizes: dict[str, int], bar: console.ProgressBar
+) -> set[Shard]:
     """Build the missing shards in worker processes, where more than one is asked for, and return which those were."""
     given = getattr(config, "workers", 1)
     workers = cores() if given == "auto" else given
     counts = {split: _shard_count(size, config.shard_rows) for split, size in sizes.items()}
     every = [(split, number, sizes[split]) for split, count in counts.items() for number in range(count)]
-    missing = [shard for shard in every if not _shard_file(folder, *shard[:2]).is_file()]
+    missing = [shard for shard in every if not (folder / shard[0] / f"{shard[1]:05}.jsonl").is_file()]
     if workers < 2 or len(missing) < 2:
         return set()
-
-    def done(shard: Shard) -> None:
-        bar.advance(len(_places(config, shard[2], shard[1])))
-
-    build_shards(builder, config, folder, missing, workers, done)
+    build_shards(builder, config, folder, missing, workers, lambda shard: bar.advance(len(_places(config, shard))))
     return set(missing)
 
 
-def _shard_file(folder: Path, split: str, number: int) -> Path:
-    return folder / split / f"{number:05}.jsonl"
-
-
-def _rejects_file(folder: Path, split: str, number: int) -> Path:
-    return folder / "rejects" / f"{split}-{number:05}.jsonl"
+def _places(config: Any, shard: Shard) -> range:
+    _, number, size = shard
+    return range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
 
 
 def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
-    """Build one shard, unless an earlier run finished it. The row file is written last."""
-    split, number, size = shard
-    file = _shard_file(folder, split, number)
-    if file.is_file():
-        return
-    media = folder / "media" / split / f"{number:05}"
+    """Build one shard from the places of its rows alone: what a worker process does."""
+    split, number, _ = shard
+    places = _places(config, shard)
+    _build_shard(_OneByOne(builder, config).make(split, places), folder, split, number, places)
+
+
+def _build_shard(
+    made: Iterator[Made],
+    folder: Path,
+    split: str,
+    number: int,
+    places: range,
+    bar: console.ProgressBar | None = None,
+) -> None:
+    """Build one shard. The row file is written last.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    name = f"{split}-{number:05}"
+    media, rejects_file, took_file = (
+        folder / "media" / split / f"{number:05}",
+        folder / "rejects" / f"{name}.jsonl",
+        folder / "account" / f"{name}.json",
+    )
     shutil.rmtree(media, ignore_errors=True)
-    _rejects_file(folder, split, number).unlink(missing_ok=True)
-    places = _places(config, size, number)
-    rows, rejects = _make_rows(builder, config, folder, media, split, places)
-    if rejects:
-        write_atomic(_rejects_file(folder, split, number), "".join(to_json(row) + "\n" for row in rejects))
-    if media.is_dir():
-        sync_folder(media)
-    write_atomic(file, "".join(to_json(row) + "\n" for row in rows))
+    rejects_file.unlink(missing_ok=True)
+    took_file.unlink(missing_ok=True)
+    try:
+        rows, rejects, took = _take_rows(made, folder, media, split, places, bar)
+        if rejects:
+            write_jsonl(rejects_file, rejects)
+        if took:
+            write_json(took_file, dict(sorted(took.items())))
+        if media.is_dir():
+            sync_folder(media)
+        write_jsonl(folder / split / f"{number:05}.jsonl", rows)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"the disk of {folder} is full",
+            "room for the dataset",
+            "make room and start the same again; finished shards stay as they are",
+        ) from None
 
 
-def _entry(folder: Path, split: str, number: int, reasons: Counter[str]) -> dict[str, Any]:
-    """Return what the manifest says of a finished shard, and count its rejects."""
-    file, rejects_file = _shard_file(folder, split, number), _rejects_file(folder, split, number)
+def _read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[str]) -> dict[str, Any]:
+    """Return a shard's entry in the manifest; count its rejects and what it took."""
+    name = f"{file.parent.name}-{file.stem}"
+    rejects_file, took_file = folder / "rejects" / f"{name}.jsonl", folder / "account" / f"{name}.json"
     content = file.read_bytes()
     if rejects_file.is_file():
         reasons.update(row["reason"] for row in read_jsonl(rejects_file))
+    if took_file.is_file():
+        took.update(read_json(took_file))
     return {
         "file": str(file.relative_to(folder)),
         "rows": content.count(b"\n"),
@@ -205,127 +300,26 @@ def _entry(folder: Path, split: str, number: int, reasons: Counter[str]) -> dict
     }
 
 
-def _make_rows(
-    builder: Builder, config: Any, folder: Path, media: Path, split: str, places: range
-) -> tuple[list[Row], list[Row]]:
+def _take_rows(
+    made: Iterator[Made], folder: Path, media: Path, split: str, places: range, bar: console.ProgressBar | None
+) -> tuple[list[Row], list[Row], Counter[str]]:
     rows: list[Row] = []
     rejects: list[Row] = []
+    took: Counter[str] = Counter()
     stored: dict[str, Path] = {}
     for index in places:
         reject: Row = {"split": split, "index": index}
+        one = next(made)
+        took.update(one.took)
         try:
-            example = builder.make(config, split, index)
-            reject["id"] = example.id
-            rows.append(_store(example, folder, media, index, stored))
+            if isinstance(one.row, UserError):
+                raise one.row
+            reject["id"] = one.row.id
+            rows.append(store_example(one.row, folder, media, index, stored))
         except UserError as error:
             reject["reason"] = error.given
-            rejects.append(reject | ({"expected": error.expected} if error.expected else {}))
-    return rows, rejects
-
-
-def _store(example: Example, folder: Path, media: Path, index: int, stored: dict[str, Path]) -> Row:
-    """Write an example's media and return its row; nothing is written for a row that does not fit the layout.
-
-    Files are named by the row's place, never by its id: an id is the user's text.
-
-    Args:
-        stored: where the videos of this shard lie already, by their source; this example's are added.
-    """
-    pictures = [_png(image) if not isinstance(image, Path) else _checked_bytes(image) for image in example.images]
-    names = [f"{index:06}-{place}{suffix}" for place, (_, suffix) in enumerate(pictures)]
-    sources = [Path(clip.path if isinstance(clip, Media) else clip) for clip in example.videos]
-    fresh: dict[str, Path] = {}
-    for place, source in enumerate(sources):
-        if str(source) not in stored and str(source) not in fresh:
-            _check_clip(source, example.decode)
-            fresh[str(source)] = media / f"{index:06}-v{place}{source.suffix.lower()}"
-    places = stored | fresh
-    row: Row = {"id": example.id, "messages": example.messages}
-    row["images"] = [str((media / name).relative_to(folder)) for name in names]
-    row["videos"] = [
-        _clip_entry(clip, str(places[str(source)].relative_to(folder)))
-        for clip, source in zip(example.videos, sources, strict=True)
-    ]
-    row |= {"answer": example.answer, "facts": example.facts}
-    sample_from_row(row, folder)
-    for name, (content, _) in zip(names, pictures, strict=True):
-        write_media(media / name, content)
-    for clip_source, target in fresh.items():
-        _write_clip(Path(clip_source), target, example.link)
-    stored |= fresh
-    return row
-
-
-def _check_clip(source: Path, decode: bool) -> None:
-    if not source.is_file():
-        raise UserError("a video file is missing", str(source))
-    if decode:
-        check_video(source)
-
-
-def _clip_entry(clip: "Path | Media", path: str) -> "str | dict[str, Any]":
-    """Return how a row names a video: by its path, with whatever else the leaf says about what of it is shown."""
-    if not isinstance(clip, Media):
-        return path
-    plain, default = Media(clip.kind, clip.path), FrameSampling()
-    said = {key: value for key, value in asdict(clip).items() if value != getattr(plain, key)}
-    if clip.frames is not None:
-        said["frames"] = {key: value for key, value in said["frames"].items() if value != getattr(default, key)}
-    return {"path": path, **said} if said else path
-
-
-def _write_clip(source: Path, target: Path, link: bool) -> None:
-    """Copy a video in pieces, or link to it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not link:
-        shutil.copyfile(source, target)
-        return
-    try:
-        target.symlink_to(source.absolute())
-    except OSError as error:
-        raise UserError(
-            f"a link to a video cannot be made ({error.strerror})", "a file system that has links"
-        ) from None
-
-
-def write_media(path: Path, content: bytes) -> None:
-    """Write one media file; the folder is flushed once per shard."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def _png(image: "Image") -> tuple[bytes, str]:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=6)
-    return buffer.getvalue(), ".png"
-
-
-def _checked_bytes(path: Path) -> tuple[bytes, str]:
-    from mmreflect.media.images import load_image
-
-    load_image(path)
-    return path.read_bytes(), path.suffix.lower()
-
-
-def _refuse_leakage(folder: Path, manifest: dict[str, Any]) -> None:
-    """Refuse a dataset in which an id, or one question with the same pictures, stands in two splits."""
-    from mmreflect.data.fingerprint import repeated_ids, shared_questions
-
-    files = {
-        split: [folder / shard["file"] for shard in entry["shards"]] for split, entry in manifest["splits"].items()
-    }
-    repeated = repeated_ids(files)
-    if repeated:
-        raise UserError(
-            f"{len(repeated)} ids stand more than once (the first: {', '.join(repeated[:3])})",
-            "each id once in the whole dataset",
-            "give every row its own id, or none",
-        )
-    shared = shared_questions(folder, files) if len(files) > 1 else []  # reads every picture and video again
-    if shared:
-        first = "; ".join(f"{left} and {right}" for left, right in shared[:3])
-        raise UserError(
-            f"{len(shared)} questions stand in two splits with the same pictures (the first: {first})",
-            "no question in two splits",
-            "remove them from one split, or build with another seed",
-        )
+            expected: Row = {"expected": error.expected} if error.expected else {}
+            rejects.append(reject | (error.facts if isinstance(error, Rejected) else expected))
+        if bar is not None:
+            bar.advance()
+    return rows, rejects, took

@@ -1,13 +1,13 @@
 """What a person sees in the terminal: plans, tables, progress."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
 T = TypeVar("T")
 
@@ -55,16 +55,28 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 
 @contextmanager
-def progress_bar(label: str, total: int, done: int = 0) -> Iterator["ProgressBar"]:
-    """Show a progress bar with the time left; silent where the output is no terminal."""
+def progress_bar(
+    label: str, total: int, done: int = 0, status: Callable[[], str] | None = None
+) -> Iterator["ProgressBar"]:
+    """Show a progress bar with the time left; silent where the output is no terminal.
+
+    Args:
+        status: what stands at its end, asked for again and again.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class StatusColumn(ProgressColumn):
+        def render(self, task: "Task") -> Text:
+            return Text(status() if status is not None else "")
 
     columns = (
         TextColumn("{task.description}"),
@@ -72,6 +84,7 @@ def progress_bar(label: str, total: int, done: int = 0) -> Iterator["ProgressBar
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        StatusColumn(),
     )
     console = _console()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -16,7 +16,7 @@ LAYERS = [
     {"tiny", "models", "data", "runs", "decoding"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
-    {"rl", "evaluation", "building", "shard_workers", "training"},
+    {"rl", "evaluation", "building", "examples", "shard_workers", "training", "teaching"},
     {"report"},
     {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
 ]

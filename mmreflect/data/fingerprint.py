@@ -4,8 +4,10 @@ import functools
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from mmreflect.data.store import Row, read_rows, split_response
+from mmreflect.errors import UserError
 from mmreflect.files import to_json
 
 ENDS = 1 << 20
@@ -54,3 +56,29 @@ def shared_questions(folder: Path, splits: dict[str, list[Path]]) -> list[tuple[
                 if owner != split:
                     shared.append((f"{owner}/{name}", f"{split}/{row['id']}"))
     return shared
+
+
+def refuse_leakage(folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a dataset in which an id, or one question with the same pictures, stands in two splits.
+
+    Raises:
+        UserError: the first of them are named.
+    """
+    files = {
+        split: [folder / shard["file"] for shard in entry["shards"]] for split, entry in manifest["splits"].items()
+    }
+    repeated = repeated_ids(files)
+    if repeated:
+        raise UserError(
+            f"{len(repeated)} ids stand more than once (the first: {', '.join(repeated[:3])})",
+            "each id once in the whole dataset",
+            "give every row its own id, or none",
+        )
+    shared = shared_questions(folder, files) if len(files) > 1 else []  # reads every picture and video again
+    if shared:
+        first = "; ".join(f"{left} and {right}" for left, right in shared[:3])
+        raise UserError(
+            f"{len(shared)} questions stand in two splits with the same pictures (the first: {first})",
+            "no question in two splits",
+            "remove them from one split, or build with another seed",
+        )

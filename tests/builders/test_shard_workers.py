@@ -15,7 +15,7 @@ from mmreflect.data.store import open_dataset
 
 Cli = Callable[..., tuple[int, str]]
 
-LEAF = '''
+LEAF = """
 import os, signal, time
 from mmreflect.building import Example, Workers
 from mmreflect.config import config
@@ -43,7 +43,7 @@ def make(config, split, index):
     if index == 12 and config.fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     return Example(f"{split}-{index}", [{"role": "user", "content": f"How much is {index} + 1?"}], answer=str(index + 1))
-'''
+"""
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ def test_any_builder_can_have_workers(leaf: Path, run_cli: Cli) -> None:
         assert code == 0, text
     rows = [(leaf.parent / output / "manifest.json").read_bytes() for output in ("one", "three", "auto")]
     assert rows[0] == rows[1] == rows[2]
-    assert [sample.gold for sample in open_dataset(str(leaf.parent / "three")).samples("train")] == [str(n) for n in range(1, 41)]
+    assert [sample.gold for sample in open_dataset(str(leaf.parent / "three")).samples("train")] == [
+        str(n) for n in range(1, 41)
+    ]
 
 
 def test_a_rejected_row_is_counted_as_in_one_process(leaf: Path, run_cli: Cli) -> None:
@@ -73,7 +75,9 @@ def test_a_rejected_row_is_counted_as_in_one_process(leaf: Path, run_cli: Cli) -
 
 
 def test_a_bug_keeps_its_traceback(leaf: Path, run_cli: Cli) -> None:
-    with pytest.raises(RuntimeError, match=r"a worker process of the build failed:[\s\S]*in make[\s\S]*a bug in the builder"):
+    with pytest.raises(
+        RuntimeError, match=r"a worker process of the build failed:[\s\S]*in make[\s\S]*a bug in the builder"
+    ):
         run_cli("build", config_of(leaf, "out", fault="bug"))
 
 

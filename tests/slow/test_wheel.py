@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def test_wheel_runs_and_lists_its_recipes(tmp_path: Path) -> None:
     recipes = mmreflect("recipes")
     for name in ("grid", "sft", "grpo", "dataset", "frank", "ssr"):
         assert name in recipes
+    prompts = "mmreflect/_recipes/data_builders/prompts/srpo_reflection/reflect.jinja"
+    assert prompts in zipfile.ZipFile(wheel).namelist()
     mmreflect("build", "configs/demo/data.yaml", "output=data", "splits={train: 12, test: 4}")
     assert (tmp_path / "data/manifest.json").is_file()
     assert "page:" in mmreflect("view", "data")

@@ -1,0 +1,449 @@
+"""Asking for rows: what is drawn and thrown away, what is said when it cannot go on, and how rows wait for each other."""
+
+import errno
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from remote.loopback import Act, Body, completion, serving, shown
+from teaching.schooling import School, schooling, scripted, speaker, text_of_body, truth
+
+from mmreflect import building
+from mmreflect.building import Example
+from mmreflect.data.store import open_dataset
+from mmreflect.errors import UserError
+from mmreflect.files import read_json, read_jsonl
+from mmreflect.records import Media, Sample, Turn
+from mmreflect.reflection.tags import follows
+from mmreflect.remote import pace
+from mmreflect.teaching.drawing import drawn
+from mmreflect.teaching.filters import (
+    LEAKS,
+    latin_share,
+    leak_in,
+    likeness,
+    repetition_in,
+    says,
+    sentence_count,
+    unboxed,
+)
+from mmreflect.teaching.prompts import Prompts
+from mmreflect.teaching.running import Runner
+from mmreflect.teaching.speakers import SpeakerConfig, open_voices
+from mmreflect.teaching.steps import Gather, Gathered, Question, Steps, Task, ask
+
+Cli = Callable[..., tuple[int, str]]
+Sums = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "FIRST_WAIT_S", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("rights", "wrongs", "share", "most", "kept"),
+    [
+        (300, 200, 0.3, None, (86, 200)),  # 286: 85.8 right ones, and all 200 wrong ones
+        (10, 200, 0.3, None, (10, 25)),  # 35: 10.5, and a half goes to the even number
+        (5, 5, 0.3, 3, (1, 2)),
+        (0, 5, 0.3, None, (0, 1)),
+        (5, 0, 0.3, None, (0, 0)),
+        (4, 6, None, None, (4, 6)),
+        (4, 6, 1.0, None, (4, 0)),
+    ],
+)
+def test_drawing_in_a_share(
+    rights: int, wrongs: int, share: float | None, most: int | None, kept: tuple[int, int]
+) -> None:
+    right = [place % 2 == 0 for place in range(2 * min(rights, wrongs))]
+    right += [rights > wrongs] * abs(rights - wrongs)
+    names = [f"n{place}" for place in range(len(right))]
+    found = drawn(right, names, share, most, seed=1)
+    assert (sum(right[place] for place in found), sum(not right[place] for place in found)) == kept
+    assert found == drawn(right, names, share, most, seed=1)
+
+
+def test_the_share_of_ten_thousand() -> None:
+    """SRPO's vector: of 10,000 samples the share of refined attempts is 0.30, within 0.02."""
+    right = [place % 5 < 3 for place in range(10_000)]
+    kept = [right[place] for start in range(0, 10_000, 1000) for place in drawn(right[start : start + 1000], [f"{start}/{place}" for place in range(1000)], 0.3, None, 0)]  # fmt: skip
+    assert abs(sum(kept) / len(kept) - 0.3) <= 0.002 and len(kept) == 5720
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("By the Ground Truth it is 3.", "Ground Truth"),
+        ("The correct answer is given as 3.", "answer is given"),
+        ("I was told the right answer.", "I was told the right answer"),
+        ("It agrees with the reference.", "agrees with the reference"),
+        ("The expected answer is 3.", "expected answer"),
+        ("According to the solution key it is B.", "solution key"),
+        ("The correct answer is 3, as the fourth bar ends at 40.", None),
+        ("I was given a chart with four bars.", None),
+        ("The ground is wet; in truth it rained.", None),
+    ],
+)
+def test_leaks(text: str, found: str | None) -> None:
+    assert leak_in(text, LEAKS) == found
+
+
+def test_other_filters() -> None:
+    gram = "one two three four five six seven eight. "
+    assert repetition_in(gram * 4) is None and repetition_in(gram * 5) == "one two three four five six seven eight"
+    # five words have one run of five, six have two: 1 shared of 2
+    assert likeness("a b c d e", "A, b c d e f") == 0.5 and likeness("a", "b") == 1
+    assert latin_share("ab αβ 12") == 1 and latin_share("ab 你好") == 0.5 and latin_share("12") == 1
+    assert sentence_count("I look. I add them.\nSo 3!") == 3 and sentence_count("---") == 0
+    assert unboxed(r"a \boxed{1} b \boxed{\frac{1}{2}}") == r"a 1 b \frac{1}{2}"
+    assert says("It is 3.", "3") and not says("It is 3.5 or 33", "3") and says("A red cup", "red Cup")
+
+
+GOLDEN = Path(__file__).parent / "golden"
+BUILDERS = Path(__file__).parents[2] / "data_builders/prompts"
+PICTURE = Media("image", "a.png")
+SAMPLE = Sample(
+    "s",
+    [
+        {"role": "system", "content": "Another system turn."},
+        {"role": "user", "content": [{"type": "text", "text": "Look at "}, {"type": "image"}, {"type": "text", "text": ": how many {{ bars }}?"}]},
+    ],
+    [PICTURE],
+    "3",
+)  # fmt: skip
+VALUES = {
+    "reasoning": "I count. Four.", "answer": "4", "gold": "3", "reflection": "One is a line.", "caption": "Bars.", "attempt": "Four: \\boxed{4}",
+    "critique": "One is a line.", "lines": "1: Four", "thoughts": "Four", "second_think": True, "regime": "revise",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("builder", ["srpo_reflection", "cold_start", "first_try"])
+def test_prompts_stay_as_they_are(builder: str) -> None:
+    """Every prompt, filled in; after a change that is wanted: write the text that the failure shows into golden/."""
+    prompts = Prompts(BUILDERS / builder)
+    pieces = []
+    for name in sorted(path.stem for path in (BUILDERS / builder).glob("*.jinja")):
+        if "{{ question }}" in (BUILDERS / builder / f"{name}.jinja").read_text():
+            turn = prompts.turn(name, SAMPLE, **VALUES)
+            assert turn.role == "user" and [part for part in turn.content if not isinstance(part, str)] == [PICTURE]
+            text = "".join(part if isinstance(part, str) else "[picture]" for part in turn.content)
+        else:
+            text = prompts.text(name, **VALUES)
+        pieces.append(f"==== {name}\n{text}\n")
+    assert "".join(pieces) == (GOLDEN / f"{builder}.txt").read_text()
+
+
+def test_prompts_of_the_users_own(tmp_path: Path) -> None:
+    folder, ours = BUILDERS / "srpo_reflection", Prompts(BUILDERS / "srpo_reflection")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "judge.jinja").write_text("{{ question }} {{ answer }}?")
+    mine = Prompts(folder, str(own))
+    mine.check()
+    assert mine.hash != ours.hash
+    assert mine.turn("judge", SAMPLE, answer="4").content == ["Look at ", PICTURE, ": how many {{ bars }}? 4?"]
+    for text, message in (
+        ("{{ questoin }}", "unknown variable in .*judge.jinja 'questoin'[\\s\\S]*did you mean 'question'"),
+        ("{% if %}", "judge.jinja, line 1: Expected an expression"),
+    ):
+        (own / "judge.jinja").write_text(text)
+        with pytest.raises(UserError, match=message):
+            Prompts(folder, str(own)).check()
+    (own / "judge.jinja").write_text("{{ question }} and {{ question }}")
+    with pytest.raises(UserError, match=r"shows 2 pictures and clips of 1[\s\S]*just once"):
+        Prompts(folder, str(own)).turn("judge", SAMPLE, answer="4")
+    (own / "jugde.jinja").write_text("x")
+    with pytest.raises(UserError, match=r"unknown template .* 'jugde'[\s\S]*did you mean 'judge'"):
+        Prompts(folder, str(own))
+    with pytest.raises(UserError, match="no such folder of prompts"):
+        Prompts(folder, str(tmp_path / "nowhere"))
+
+
+# ---- running -------------------------------------------------------------------------------------------------------
+
+
+def row_of(name: str, text: str) -> Example:
+    return Example(name, [{"role": "user", "content": text}])
+
+
+def run(tree: dict[str, Any], tasks: list[Task]) -> list[Any]:
+    from mmreflect.config import parse
+
+    voices = open_voices({"teacher": parse(SpeakerConfig, tree, "the test")}, [], 0)
+    try:
+        return [made.row for made in Runner(voices, tasks, seed=0).run()]
+    finally:
+        for voice in voices.values():
+            if voice.client is not None:
+                voice.client.close()
+
+
+def twice(name: str) -> Callable[[Counter[str]], Steps]:
+    def steps(counted: Counter[str]) -> Steps:
+        first = yield from ask(Question("teacher", "first", [Turn("user", [f"{name} first"])]))
+        gathered: Gathered = yield Gather(first.text)
+        second = yield from ask(Question("teacher", "second", [Turn("user", [f"{name} second"])]))
+        return row_of(name, f"{second.text} of {gathered.own} in {len(gathered.values)}")
+
+    return steps
+
+
+def test_rows_of_the_next_shards_go_on_while_one_waits(tmp_path: Path) -> None:
+    """The first row of the first shard hangs until a row of the last shard was asked about: nobody waits in vain."""
+    later = threading.Event()
+
+    def behave(body: Body, number: int) -> Act:
+        if shown(body) == "row 0 first":
+            assert later.wait(10)
+        if shown(body).startswith("row 8"):
+            later.set()
+        return Act(completion("said"))
+
+    tasks = [Task(f"row {place}", place // 3, twice(f"row {place}")) for place in range(9)]
+    with serving(behave) as server:
+        rows = run(speaker(server, "m", tmp_path / "cache"), tasks)
+    assert [row.messages[0]["content"] for row in rows] == [f"said of {place % 3} in 3" for place in range(9)]
+
+
+def test_an_engine_here_answers_whole_shards(tmp_path: Path) -> None:
+    tree = scripted(tmp_path / "replies.jsonl", {"*": ["one", "two"]})
+    tasks = [Task(f"row {place}", place // 2, twice(f"row {place}")) for place in range(5)]
+    rows = run(tree, tasks)
+    assert [row.messages[0]["content"] for row in rows] == [f"two of {own} in {size}" for own, size in [(0, 2), (1, 2), (0, 2), (1, 2), (0, 1)]]  # fmt: skip
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------------------
+
+GOOD = "<think>I look at them. I add them. That is it.</think><answer>{}</answer>"
+
+
+def config(source: Path, output: Path, policy: Any, teacher: Any, **more: Any) -> dict[str, Any]:
+    plain = {"second_think": "none", "correct_share": None, "min_score": None}
+    tree = {"builder": "srpo_reflection", "output": str(output), "source": {"path": str(source)}}
+    return {**tree, "policy": policy, "teacher": teacher, **plain, **more}
+
+
+def say(text: str, body: Body) -> str:
+    if body["model"] == "policy":
+        return GOOD.format(truth(text))
+    return json.dumps({"reflection": "I go through it again. It holds."})
+
+
+def through(at: Any, source: Path, output: Path, cache: Path, **more: Any) -> dict[str, Any]:
+    policy, teacher = (speaker(at, part, cache, **more) for part in ("policy", "teacher"))
+    return config(source, output, policy, teacher)
+
+
+def test_a_limit_ends_the_build_and_nothing_is_paid_twice(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    source, school = sums(20), School(say)
+    with schooling(school) as server:
+        limits = {"max_tokens_total": 3000, "concurrency": 2}
+        tree = through(server, source, tmp_path / "a", tmp_path / "cache", server=limits, max_new_tokens=500)
+        code, text = run_cli("build", tree)
+        assert code == 2 and "max_tokens_total is 3,000" in text and "Traceback" not in text
+        before = len(school.answered)
+        assert 0 < before < 40 and not (tmp_path / "a/manifest.json").exists()
+        tree = through(server, source, tmp_path / "b", tmp_path / "cache", max_new_tokens=500)
+        code, text = run_cli("build", tree)
+        assert code == 0, text
+    assert len(school.answered) == 40 and set(school.answered.values()) == {1}
+    result = read_json(tmp_path / "b/result.json")["this_start"]
+    assert (result["cached"], result["answered"]) == (before, 40 - before)
+
+
+def test_what_a_server_does_not_answer(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    source = sums(6)
+
+    def behave(body: Body, number: int) -> Act:
+        if truth(text_of_body(body)) == 3:  # 1 + 2
+            return Act({"error": {"message": "oops"}}, status=500)
+        return Act(completion(say(text_of_body(body), body)))
+
+    with serving(behave) as server:
+        more = {"server": {"retries": 1}}
+        code, text = run_cli("build", through(server, source, tmp_path / "a", tmp_path / "cache", **more))
+        assert code == 2 and "did not answer in 2 attempts" in text and "start the same again" in text
+        tree = through(server, source, tmp_path / "b", tmp_path / "cache", unanswered="reject", **more)
+        code, text = run_cli("build", tree)
+    assert code == 0, text
+    dataset = open_dataset(str(tmp_path / "b"))
+    assert dataset.manifest["rejects"] == {"attempt: the server did not answer": 1}
+    assert len(list(dataset.rows("train"))) == 5
+
+
+def test_what_a_server_refuses_withholds_or_cuts(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    source = sums(6)
+    acts = {
+        1: Act({"error": {"message": "the picture is too large"}}, status=400),
+        2: Act(completion("", "content_filter")),
+        3: Act(completion("<think>and on and", "length")),
+        4: Act(completion("")),
+    }
+
+    def behave(body: Body, number: int) -> Act:
+        text = text_of_body(body)
+        if truth(text) == 5 and body["model"] == "teacher":
+            return Act(completion("I would rather not."))
+        return acts.get(truth(text)) or Act(completion(say(text, body)))
+
+    with serving(behave) as server:
+        code, text = run_cli("build", through(server, source, tmp_path / "out", tmp_path / "cache"))
+    assert code == 0, text
+    dataset = open_dataset(str(tmp_path / "out"))
+    assert dataset.manifest["rejects"] == {
+        "attempt: the reply was cut off at its limit of tokens": 1,
+        "attempt: the reply was withheld": 1,
+        "attempt: the server refused the request": 1,
+        "attempt: the tags are not as asked for": 1,
+        "reflect: no reply was JSON that fits": 1,
+    }
+    rejected = {row["id"]: row["detail"] for row in read_jsonl(tmp_path / "out/rejects/train-00000.jsonl") if "detail" in row}  # fmt: skip
+    assert "the picture is too large" in rejected["sum-0000"] and "no JSON object" in rejected["sum-0004"]
+    assert [row["id"] for row in dataset.rows("train")] == ["sum-0005"]
+    assert dataset.manifest["asked"]["teacher"]["refused_replies"] == 3
+
+
+def test_a_script_is_read_and_refused_as_a_server_is(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    policy = scripted(tmp_path / "policy.jsonl", {"sum-0000": [GOOD.format(2)], "*": [GOOD.format(2)]})
+    good = json.dumps({"reflection": "I see."})
+    replies = {"sum-0000": ["no JSON", '{"reflection": "<answer>1"}', good], "*": ['{"reflection": ""}']}
+    teacher = scripted(tmp_path / "teacher.jsonl", replies)
+    code, text = run_cli("build", config(sums(2), tmp_path / "out", policy, teacher))
+    assert code == 0, text
+    dataset = open_dataset(str(tmp_path / "out"))
+    (sample,) = dataset.samples("train")
+    assert (
+        sample.response
+        == GOOD.format(2).replace("><a", ">\n<a") + "\n<reflection>I see.</reflection>\n<answer>1</answer>"
+    )
+    assert sample.facts["regime"] == "revise" and not sample.facts["first_correct"]
+    assert (
+        sample.messages[0]["role"] == "system"
+        and sample.question == "Question:<question>How much is 1 + 0?</question>\n"
+    )
+    assert dataset.manifest["rejects"] == {"reflect: no reply was JSON that fits": 1}
+    assert dataset.manifest["asked"]["teacher"] | {"tokens_in": 0, "tokens_out": 0, "sampler": 0} == {
+        "model": "scripted", "sampler": 0, "requests": 6, "refused_replies": 5, "tokens_in": 0, "tokens_out": 0, "cost": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"answer": None}, "the reference is neither a letter from A to D nor a number"),
+        ({"answer": "a red cup"}, "the reference is neither a letter from A to D nor a number"),
+        ({"answer": "b"}, ""),
+        ({"answer": "-3.5"}, ""),
+    ],
+)
+def test_references(row: dict[str, Any], reason: str, tmp_path: Path, run_cli: Cli) -> None:
+    """Gold b, attempt B: a right attempt, to be refined."""
+    (tmp_path / "in.jsonl").write_text(json.dumps({"id": "q", "question": "What?", **row}) + "\n")
+    tree = {"builder": "rows", "source": str(tmp_path / "in.jsonl"), "output": str(tmp_path / "in"), "validation": 0.0}
+    assert run_cli("build", tree)[0] == 0
+    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("B")]})
+    teacher = scripted(tmp_path / "teacher.jsonl", {"*": ['{"reflection": "It holds."}']})
+    code, text = run_cli("build", config(tmp_path / "in", tmp_path / "out", policy, teacher, second_think="short"))
+    assert code == (2 if reason else 0) and reason in text, text
+    if not reason:
+        (sample,) = open_dataset(str(tmp_path / "out")).samples("train")
+        assert sample.facts["regime"] == ("refine" if row["answer"] == "b" else "revise")
+        assert sample.response is not None and sample.response.count("<think>") == 2
+
+
+BAD = [
+    ({"leaks": ["["]}, "leaks holds '[', which is no regular expression"),
+    ({"judge": {"model": "tiny"}}, "judge is set and min_score=null asks none"),
+    ({"policy": {}}, "no model is named, and engine 'transformers' speaks with one"),
+    ({"policy": {"model": "nowhere"}}, "no such model: nowhere"),
+    ({"policy": {"engine": "opnai"}}, "did you mean 'openai'"),
+    ({"teacher": {"model": "tiny", "temperatur": 1}}, "did you mean 'temperature'"),
+    ({"teacher": {"engine": {"name": "scripted", "replies": "x"}, "model": "tiny"}}, "engine 'scripted' does not obey model"),
+    ({"teacher": {"engine": {"name": "scripted", "replies": "x"}, "frames": {"fps": 1.0}}}, "engine 'scripted' does not obey frames"),
+    ({"prompts": "nowhere"}, "no such folder of prompts: nowhere"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "message"), BAD)
+def test_bad_options(more: dict[str, Any], message: str, grid: Path, tmp_path: Path, run_cli: Cli) -> None:
+    code, text = run_cli("build", config(grid, tmp_path / "out", {"model": "tiny"}, {"model": "tiny"}) | more)
+    assert code == 2 and message in text and "Traceback" not in text, text
+
+
+def test_an_edited_prompt_is_another_run(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("1")]})
+    teacher = scripted(tmp_path / "teacher.jsonl", {"*": ['{"reflection": "It holds."}']})
+    tree = config(sums(1), tmp_path / "out", policy, teacher, prompts=str(own))
+    assert run_cli("build", tree)[0] == 0
+    (own / "system.jinja").write_text("Answer twice.")
+    code, text = run_cli("build", tree)
+    assert code == 2 and "holds a run on another prompts: it has changed since" in text
+
+
+def test_a_full_disk_leaves_no_half_shard(
+    sums: Sums, tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("1")]})
+    teacher = scripted(tmp_path / "teacher.jsonl", {"*": ['{"reflection": "It holds."}']})
+    tree = config(sums(4), tmp_path / "out", policy, teacher, shard_rows=2)
+    write = building.write_jsonl
+
+    def full(path: Path, rows: Any) -> None:
+        if path.name == "00001.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "write_jsonl", full)
+        code, text = run_cli("build", tree)
+    assert code == 2 and f"the disk of {tmp_path / 'out'} is full" in text and "Traceback" not in text
+    assert [path.name for path in (tmp_path / "out/train").iterdir()] == ["00000.jsonl"]
+    assert run_cli("build", tree)[0] == 0
+    assert len(list(open_dataset(str(tmp_path / "out")).rows("train"))) == 4
+
+
+def test_a_tiny_model_teaches_and_a_tiny_model_learns(grid: Path, tmp_path: Path, run_cli: Cli) -> None:
+    """The whole way without a server; what an untrained teacher says is noise, which is no matter here."""
+    shape = {"hidden_size": 32, "layers": 2, "heads": 2, "vision_hidden_size": 32}
+    tiny = {"path": "tiny", "tiny": shape}
+    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("2")]})
+    teacher = {"model": tiny, "max_new_tokens": 96, "temperature": 1.0}
+    tree = config(grid, tmp_path / "out", policy, teacher, reply="text", leaks=[])
+    code, text = run_cli("build", tree, "source.split=train")
+    assert code == 0, text
+    dataset = open_dataset(str(tmp_path / "out"))
+    samples = list(dataset.samples("train"))
+    assert "reflect: the reply was cut off at its limit of tokens" in dataset.manifest["rejects"]
+    assert all(follows(sample.response or "", "cold_start") and len(sample.media) == 1 for sample in samples)
+    assert dataset.manifest["asked"]["teacher"]["requests"] == 48
+    trainer = {"max_steps": 2, "per_device_train_batch_size": 2, "learning_rate": 1e-3}
+    sft = {"method": "sft", "output": str(tmp_path / "sft"), "model": tiny, "data": {"path": str(tmp_path / "out")}}
+    code, text = run_cli("train", sft | {"trainer": trainer})
+    assert code == 0 and (tmp_path / "sft/model/model.safetensors").is_file(), text
+
+
+RECIPES = {
+    "srpo_reflection": ({"policy": GOOD.format("2"), "teacher": '{"reflection": "I see.", "score": 4}'}, ["keep=1.0", "second_think=short"]),
+    "cold_start": ({"teacher": "I count from one on and add nothing, so it stays at one as it was: \\boxed{1}"}, ["samples=1"]),
+    "first_try": ({"policy": "<think>\n" + "So it is 1\n" * 8 + "</think>\nIt is \\boxed{1}"}, ["finish=prefill", "more_than=1"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_run_by_a_script(name: str, sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    said, settings = RECIPES[name]
+    recipe = (Path(__file__).parents[2] / f"configs/build/{name}.yaml").read_text()
+    for part, text in said.items():
+        replies = [text, "It is \\boxed{1}"] if name == "first_try" else [text]
+        block = scripted(tmp_path / f"{part}.jsonl", {"*": replies}, temperature=1.0)
+        settings = [*settings, f"{part}={json.dumps(block)}"]
+    code, text = run_cli("build", recipe, *settings, f"source.path={sums(1)}", f"output={tmp_path / 'out'}")
+    assert code == 0, text
+    assert len(list(open_dataset(str(tmp_path / "out")).rows("train"))) == 1
