@@ -333,7 +333,10 @@ def _spec(row: Row) -> AnswerSpec:
     precision = _decimals(row["precision"]) if kind == "float" else None
     if precision is not None and not 0 <= precision <= MAX_DECIMALS:
         raise BadField(f"precision is {precision}, which is no number of decimals")
-    return AnswerSpec(kind, precision=precision, unit=row.get("unit"))
+    unit = row.get("unit")
+    if not isinstance(unit, str | None):
+        raise BadField(f"unit is {unit!r}, which is no text")
+    return AnswerSpec(kind, precision=precision, unit=unit)
 
 
 def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:

@@ -100,14 +100,14 @@ def vlmevalkit(row: Row, response: Response) -> Reading:
 
 
 def _if_answered(item: Scored) -> float | None:
-    """Return a row's value; None where its response is empty, or nothing but reasoning.
+    """Return a row's value; None where its response is empty, or nothing but reasoning; blanks alone are an answer.
 
     A verdict without a response is one on an answer, unless the prediction beside it is an empty text.
     """
     if "response" not in item.row:
         return None if item.row.get("prediction") == "" else item.value
     said = item.row["response"]
-    return None if said is None or not final_text(str(said)).strip() else item.value
+    return None if said is None or not final_text(str(said)) else item.value
 
 
 def _answered(rows: Sequence[Scored]) -> list[Scored]:

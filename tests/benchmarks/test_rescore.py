@@ -197,6 +197,8 @@ def test_unknown_names_name_the_nearest(capsys: pytest.CaptureFixture[str], tmp_
         ("mathvista", [{**FLOAT, "precision": "two", "rule": "strict"}], "precision is 'two', which is no number of decimals"),
         ("mathvista", [{**FLOAT, "precision": -1, "rule": "strict"}], "precision is -1, which is no number of decimals"),
         ("mathvista", [{**FLOAT, "precision": None, "rule": "strict"}], "precision is None, which is no number of decimals"),
+        ("mathvista", [{**FLOAT, "precision": 1, "unit": ["g"], "rule": "strict"}], "unit is ['g'], which is no text"),
+        ("mmmu", [{"id": "1", "question_type": "open", "answer": [], "response": "x", "rule": "strict"}], "answer is an empty list"),
         ("mathvista", [{**FLOAT, "answer_type": ["float"], "rule": "strict"}], "answer_type is ['float'], which is no text"),
         ("mathvista", [{**FLOAT, "answer_type": ["float"], "rule": "vlmevalkit"}], "answer_type is ['float'], which is no text"),
         ("mathverse", [{"sample_index": "3", "question_type": "free-form", "answer": "1", "extraction": "1", "rule": "lmms_eval"}],

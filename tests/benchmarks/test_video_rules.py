@@ -254,7 +254,7 @@ def test_mvbench_under_vlmevalkit(read: Read) -> None:
 
 def test_mvbench_drops_what_reduces_to_nothing_and_scores_the_same_again(rescore_cli: Any) -> None:
     base = {"task": "action_count", "answer": "red", "candidates": ["red", "blue"]}
-    texts = ("A", "<think>never closed", "<think>A</think>", "", None, "B")
+    texts = ("A", "<think>never closed", "<think>A</think>\n", "", None, " ")
     rows = [{**base, "id": str(place), "response": text} for place, text in enumerate(texts)]
     scored, summary = rescore_cli("mvbench", rows)
     assert (summary["average"], summary["micro"], summary["unanswered"]) == (50.0, 50.0, 4)
