@@ -12,9 +12,10 @@ something happens for about half a second, between the frames of the coarse look
     grounding   the box itself is asked for       the time in which a box stands in the picture
 
 The event lies between two frames of the environment's coarse look, so that no first guess beats chance, and a dense
-look at a segment around it always shows it. The splits named in `demonstrate` hold conversations in the environment for
-SFT: careful ones name the right segment, the lazy ones the first seconds of the video, after which most can only guess.
-That is put in on purpose: a policy can then learn, by reinforcement alone, that choosing the segment well pays.
+look at the time of the box always shows what the question needs: the dot, the colour that it takes on, or two of its
+places. The splits named in `demonstrate` hold conversations in the environment for SFT: careful ones name the right
+segment, the lazy ones the first seconds of the video, after which most can only guess. That is put in on purpose: a
+policy can then learn, by reinforcement alone, that choosing the segment well pays.
 """
 
 import functools
@@ -52,7 +53,8 @@ QUESTIONS: dict[Kind, str] = {
     "direction": "Which way does the dot in the box move?",
     "grounding": "a white box stands in the picture",
 }
-LETTERS = "ABCD"
+LETTERS, CHANGES_AT = "ABCD", 0.3
+"""Names of the options, and the share of an event after which a dot has its second colour."""
 
 
 @config_class
@@ -119,8 +121,8 @@ def _check(config: Config) -> None:
     """Check what the options must agree in.
 
     Raises:
-        UserError: a split to demonstrate is not built, the box times do not fit, or the coarse look is too dense for an
-            event to hide from it.
+        UserError: a split to demonstrate is not built, the box times do not fit, an event cannot hide from the coarse
+            look, or the dense look cannot show one.
     """
     if not hasattr(config.environment.options, "coarse"):
         raise UserError(f"environment {config.environment.name!r} has no coarse look", "revisor", "name that one")
@@ -150,6 +152,15 @@ def _check(config: Config) -> None:
             "an event that fits between two frames of the coarse look",
             "lower environment.coarse.fps or event_seconds",
         )
+    lengths = range(shortest, longest + 1)
+    boxes = [(start, start + length) for length in lengths for start in range(1, config.seconds - length)]
+    for kind in config.kinds:
+        if not any(is_shown(config, kind, box, event) for box in boxes for event in _events(config, box)):
+            raise UserError(
+                f"the dense look has no frames that would answer a question of kind {kind!r}",
+                "frames of the event: one for colour, one after the change, two for direction",
+                "raise environment.dense.fps or max_frames, or event_seconds, or leave the kind out",
+            )
 
 
 def _coarse_times(config: Config) -> list[float]:
@@ -193,35 +204,55 @@ def make(config: Config, split: str, index: int) -> Example:
 def draw_scene(config: Config, rng: random.Random) -> Scene:
     """Draw what happens, the event between two frames of the coarse look and inside the time of the box."""
     kind = rng.choice(config.kinds)
-    length = rng.randint(*config.box_seconds)
-    start = rng.randint(1, config.seconds - 1 - length)
-    gaps = [
-        (before, after)
-        for before, after in itertools.pairwise(_coarse_times(config))
-        if start <= before and after <= start + length
-    ] or [(float(start), float(start + length))]
-    before, after = rng.choice(gaps)
-    middle = (before + after) / 2
-    event = (middle - config.event_seconds / 2, middle + config.event_seconds / 2)
-    names = list(DIRECTIONS if kind == "direction" else COLOURS)
-    first, second = rng.sample(names, 2)
-    side = _box_side(config)
+    box, event = _draw_time(config, rng)
+    while not is_shown(config, kind, box, event):
+        box, event = _draw_time(config, rng)
+    first, second = rng.sample(list(DIRECTIONS if kind == "direction" else COLOURS), 2)
+    side = config.pixels // 2
     corner = (rng.randint(4, config.pixels - side - 4), rng.randint(4, config.pixels - side - 4))
+    edge, drift = (0, config.pixels), (-8, 8)
     blocks = tuple(
-        (
-            rng.uniform(0, config.pixels),
-            rng.uniform(0, config.pixels),
-            rng.uniform(-8, 8),
-            rng.uniform(-8, 8),
-            rng.randint(6, 14),
-        )
+        (rng.uniform(*edge), rng.uniform(*edge), rng.uniform(*drift), rng.uniform(*drift), rng.randint(6, 14))
         for _ in range(4)
     )
-    return Scene(kind, (start, start + length), event, corner, blocks, first, second)
+    return Scene(kind, box, event, corner, blocks, first, second)
 
 
-def _box_side(config: Config) -> int:
-    return config.pixels // 2
+def _draw_time(config: Config, rng: random.Random) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Draw the time of the box, and the event's in it."""
+    length = rng.randint(*config.box_seconds)
+    start = rng.randint(1, config.seconds - 1 - length)
+    box = (start, start + length)
+    return box, rng.choice(_events(config, box))
+
+
+def _events(config: Config, box: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return the times that an event may have: between two frames of the coarse look, in the time of the box."""
+    seen = itertools.pairwise(_coarse_times(config))
+    middles = [(before + after) / 2 for before, after in seen if box[0] <= before and after <= box[1]]
+    half = config.event_seconds / 2
+    return [(middle - half, middle + half) for middle in middles or [(box[0] + box[1]) / 2]]
+
+
+def is_shown(config: Config, kind: Kind, segment: tuple[float, float], event: tuple[float, float]) -> bool:
+    """Tell whether a dense look at a segment shows what a question needs: for a direction two frames of the event."""
+    shares = [_share(event, time) for time in _dense_times(config, segment)]
+    if kind == "change":
+        return any(CHANGES_AT <= share < 1 for share in shares)
+    needed = {"colour": 1, "direction": 2, "grounding": 0}[kind]
+    return len({share for share in shares if 0 <= share < 1}) >= needed
+
+
+def _share(event: tuple[float, float], time: float) -> float:
+    """Return how much of an event is over, 0 to 1; below 0 before it, above 1 after it."""
+    return (time - event[0]) / (event[1] - event[0])
+
+
+def _dense_times(config: Config, segment: tuple[float, float]) -> list[float]:
+    """Return the times of the frames that a dense look at a segment shows."""
+    first, last = frame_range(config.seconds * config.fps, config.fps, segment)
+    count = frame_count(last - first + 1, config.fps, config.environment.options.dense)
+    return [index / config.fps for index in frame_indices(count, first, last)]
 
 
 def frame(config: Config, scene: Scene, number: int) -> "Image":
@@ -237,16 +268,17 @@ def frame(config: Config, scene: Scene, number: int) -> "Image":
     if not scene.box[0] <= time < scene.box[1]:
         return picture
     left, top = scene.corner
-    side = _box_side(config)
+    side = config.pixels // 2
     draw.rectangle([left, top, left + side, top + side], fill=(250, 250, 250))
-    happening = scene.event[0] <= time < scene.event[1]
-    share = (time - scene.event[0]) / (scene.event[1] - scene.event[0])
+    share = _share(scene.event, time)
+    if not 0 <= share < 1:
+        return picture
     middle = (left + side / 2, top + side / 2)
-    if scene.kind == "colour" and happening:
+    if scene.kind == "colour":
         _dot(draw, middle, side, COLOURS[scene.second])
-    elif scene.kind == "change" and happening:
-        _dot(draw, middle, side, COLOURS[scene.first if share < 0.3 else scene.second])
-    elif scene.kind == "direction" and happening:
+    elif scene.kind == "change":
+        _dot(draw, middle, side, COLOURS[scene.first if share < CHANGES_AT else scene.second])
+    elif scene.kind == "direction":
         across, down = DIRECTIONS[scene.second]
         way = (share - 0.5) * side * 0.6
         _dot(draw, (middle[0] + across * way, middle[1] + down * way), side, COLOURS["red"])
@@ -297,17 +329,16 @@ def encode(frames: Sequence["Image"], fps: int) -> bytes:
     return buffer.getvalue()
 
 
-# ---- demonstrations ----------------------------------------------------------------------------------------------
-
-
 def _demonstrate(
     config: Config, sample: Sample, scene: Scene, names: list[str], rng: random.Random
 ) -> tuple[list[dict[str, Any]], list[Media], bool]:
     """Hold a conversation in the environment, or the probe's in its place; say whether it was careful."""
     careful = rng.random() < config.careful
     aside = sample.facts["task"] == "qa" and rng.random() < config.asides
-    segment = (float(scene.box[0]), float(scene.box[1])) if careful or aside else _lazy_segment(config)
-    shown = segment[0] <= scene.event[0] and scene.event[1] <= segment[1]
+    lazy = (0.0, float(config.box_seconds[1]))
+    segment = (float(scene.box[0]), float(scene.box[1])) if careful or aside else lazy
+    whole = segment[0] <= scene.event[0] and scene.event[1] <= segment[1]
+    shown = whole and is_shown(config, scene.kind, segment, scene.event)
     guess = names.index(scene.second) if shown and sample.gold in LETTERS else rng.randrange(len(names))
     letter = LETTERS[guess]
 
@@ -328,11 +359,6 @@ def _demonstrate(
     return messages, media, careful
 
 
-def _lazy_segment(config: Config) -> tuple[float, float]:
-    """Return the first seconds of the video, as long as any box stands."""
-    return 0.0, float(config.box_seconds[1])
-
-
 def _glance(config: Config, scene: Scene) -> list[str]:
     """Put into words what the coarse look shows: for every two frames their second, and whether the box is there."""
     times = _coarse_times(config)
@@ -346,16 +372,18 @@ def _glance(config: Config, scene: Scene) -> list[str]:
 def _gaze(config: Config, scene: Scene, content: Sequence[str | Media]) -> list[str]:
     """Put into words what the dense look shows: for every two frames what happens, the box, or neither."""
     clip = next((part for part in content if isinstance(part, Media)), None)
-    if clip is None or clip.frames is None:
+    if clip is None or clip.span is None:
         return ["nothing"]
-    first, last = frame_range(config.seconds * config.fps, config.fps, clip.span)
-    count = frame_count(last - first + 1, config.fps, clip.frames)
-    times = [index / config.fps for index in frame_indices(count, first, last)]
+    times = _dense_times(config, clip.span)
+    known = scene.kind != "direction" or is_shown(config, "direction", clip.span, scene.event)
     words = []
     for pair in zip(times[::2], times[1::2], strict=True):
-        happening = any(scene.event[0] <= time < scene.event[1] for time in pair)
+        seen = [share for share in (_share(scene.event, time) for time in pair) if 0 <= share < 1]
         box = any(scene.box[0] <= time < scene.box[1] for time in pair)
-        words.append(scene.second if happening and scene.kind != "grounding" else "box" if box else "-")
+        if seen and known and scene.kind != "grounding":
+            words.append(scene.first if scene.kind == "change" and max(seen) < CHANGES_AT else scene.second)
+        else:
+            words.append("box" if box else "-")
     return words
 
 

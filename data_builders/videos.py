@@ -11,7 +11,6 @@ quarantined like those of any builder.
 
 import functools
 import hashlib
-import importlib.util
 import json
 import os
 from collections import Counter, defaultdict
@@ -30,6 +29,8 @@ from mmreflect.config import config as config_class
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, to_json
 from mmreflect.layouts import Dropped, Question
+from mmreflect.media.decoders import choose
+from mmreflect.media.video import video_info
 
 TOLERANCE = (2.0, 0.1)
 """A video may differ from its annotated length by so many seconds, or by this share of it: releases were re-encoded."""
@@ -58,7 +59,7 @@ class Config:
         validation: share of the questions in the validation split; a video stands in one split only.
         media: `link` puts absolute symbolic links in place of copies, for sets that are large.
         check: `decode` opens every video, decodes its first frame and compares its length with the annotated one,
-            `exists` only looks for the files.
+            which needs a decoder; `exists` only looks for the files.
     """
 
     output: str
@@ -94,7 +95,7 @@ def make(config: Config, split: str, index: int) -> Example:
     """Turn a question into an example.
 
     Raises:
-        UserError: its video is not as long as the annotation says.
+        UserError: its video cannot be read, or is not as long as the annotation says.
     """
     question = _collected(config).splits[split][index]
     paths = [Path(item.path) for item in question.media]
@@ -169,12 +170,8 @@ def _collected(config: Config) -> Collected:
 @functools.lru_cache(maxsize=2)
 def _collect(tree: str, state: tuple[tuple[int, int], ...]) -> Collected:
     config = parse(Config, json.loads(tree), "the configuration of videos")
-    if config.check == "decode" and not importlib.util.find_spec("av"):
-        raise UserError(
-            "check: decode reads the lengths of videos with PyAV, which is not installed",
-            "the extra 'video', or check: exists",
-            "pip install 'mmreflect[video]'",
-        )
+    if config.check == "decode":
+        choose("auto")
     kept: list[Question] = []
     lines: dict[str, str] = {}
     dropped: list[dict[str, Any]] = []
@@ -242,18 +239,12 @@ def _split(questions: Sequence[Question], config: Config) -> dict[str, list[Ques
     return {split: part for split, part in parts.items() if part}
 
 
-def _length(path: Path) -> float | None:
-    """Return a video's length in seconds by its header; None where that does not say it."""
-    import av
-
+def _length(path: Path) -> float:
+    """Return a video's length in seconds, as its frames give it: headers also name what a file has lost."""
     try:
-        with av.open(str(path)) as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is not None and stream.duration is not None and stream.time_base is not None:
-                return float(stream.duration * stream.time_base)
-            return None if container.duration is None else container.duration / 1_000_000
-    except av.FFmpegError as error:
-        raise UserError("a video cannot be opened", f"{path}: {error}") from None
+        return video_info(path).duration
+    except UserError as error:
+        raise UserError("a video cannot be opened", error.given, error.do) from None
 
 
 def _check_length(question: Question, span: tuple[float, float] | None, length: float | None) -> None:

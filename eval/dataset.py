@@ -4,20 +4,31 @@ mmreflect eval configs/eval/dataset.yaml model=outputs/demo/sft/model
 python -m eval.dataset configs/eval/dataset.yaml
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmreflect import console
 from mmreflect.config import config as config_class
-from mmreflect.config import to_tree
 from mmreflect.data.loading import DataConfig, count_samples, load_samples
-from mmreflect.evaluation.contract import Contract, dataset_terms, hash_of, library_versions
-from mmreflect.evaluation.settings import AskingConfig, asking_marks, check_asking, decoding_lines, decoding_terms, who
+from mmreflect.evaluation.contract import Contract, dataset_terms, media_terms
+from mmreflect.evaluation.settings import (
+    AskingConfig,
+    ask_all,
+    asking_marks,
+    asking_terms,
+    check_asking,
+    decoding_lines,
+    who,
+)
 from mmreflect.evaluation.speaking import Speaker
 from mmreflect.files import content_mark
+from mmreflect.media.reader import default_reader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmreflect.records import Sample
     from mmreflect.runs import Run
 
 
@@ -35,7 +46,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 def plan(config: Config) -> dict[str, str]:
     """Say what will be asked of which model."""
-    check_asking(config)
+    check_asking(config, config.data)
     return {
         "model": who(config),
         "data": f"{config.data.path} ({config.data.split}), {count_samples(config.data):,} questions",
@@ -46,52 +57,29 @@ def plan(config: Config) -> dict[str, str]:
 def run(config: Config, run: "Run") -> dict[str, Any]:
     """Ask every question, record every answer, and print the ledger."""
     from mmreflect.evaluation.capability import pass_at_k_of, show_pass_at_k
-    from mmreflect.evaluation.runner import evaluate, show_ledger
+    from mmreflect.evaluation.runner import show_ledger, videos_since
     from mmreflect.evaluation.speaking import open_speaker
-    from mmreflect.rollouts.actions import generation_round
-    from mmreflect.training.session import videos_read
 
+    before = Counter(default_reader().counts)
     samples = load_samples(config.data, run.path / "quarantine.jsonl", need="answer")
     texts = (sample.question for sample in samples)
     speaker = open_speaker(config.engine, config.model, config.data, texts, config.seed)
-    with generation_round(speaker.engine, 0):
-        found = evaluate(
-            speaker.engine,
-            config.environment.module.create(config.environment.options),
-            samples,
-            config.sampling,
-            n=config.num_generations,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            file=run.path / "samples.jsonl",
-            stages=config.stages,
-            decoding=config.decoding,
-            tolerate=config.data.tolerate,
-        )
+    file, tolerate = run.path / "samples.jsonl", config.data.tolerate
+    found = ask_all(config, speaker, samples, file, "questions", tolerate)
     show_ledger(f"{who(config)} on {config.data.path}", {config.data.split: found.ledger})
-    if read := videos_read():
-        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in read['videos'].items())}")
-    result: dict[str, Any] = {"ledger": found.ledger.to_json()}
+    result: dict[str, Any] = {"ledger": found.ledger.to_json(), **videos_since(before)}
     if config.num_generations > 1:
         verdicts = ((record["id"], record["final_correct"]) for record in found.records)
         result["pass_at_k"] = pass_at_k_of(verdicts, config.num_generations, config.seed)
         show_pass_at_k(result["pass_at_k"])
     result |= {"procedure": found.procedure} if found.procedure else {}
-    return {**result, "contract": _contract(config, len(samples), speaker).to_json()}
+    return {**result, "contract": _contract(config, samples, speaker).to_json()}
 
 
-def _contract(config: Config, questions: int, speaker: Speaker) -> Contract:
+def _contract(config: Config, samples: "Sequence[Sample]", speaker: Speaker) -> Contract:
     """Return what these scores depend on beside the model."""
-    data = to_tree(config.data)
-    return Contract(
-        model=speaker.subject,
-        benchmark=dataset_terms(config.data.path, config.data.split, questions),
-        prompt={"environment": hash_of(to_tree({"environment": config.environment})), "template": speaker.template},
-        pixels={name: data[name] for name in ("min_pixels", "max_pixels", "frames")},
-        decoding=decoding_terms(config),
-        rule="verifier",
-        versions=library_versions(),
-    )
+    terms = dataset_terms(config.data.path, config.data.split, len(samples)) | {"media": media_terms(samples)}
+    return Contract(benchmark=terms, rule="verifier", **asking_terms(config, speaker, samples))
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ from mmreflect.evaluation.benchmark import (
     Source,
 )
 from mmreflect.evaluation.judge import Case, Judge, Question, Steps, word_of
-from mmreflect.evaluation.rules.latex import same_value
+from mmreflect.evaluation.rules.latex import same_expression, same_value
 from mmreflect.evaluation.rules.marks import interleaved
 from mmreflect.evaluation.rules.number_words import number_in_words
 from mmreflect.evaluation.rules.tables import MISSING, cell, cells, field_of, groups, labels
-from mmreflect.evaluation.rules.verdicts import LETTERS, choice_spec, lettered, strict
+from mmreflect.evaluation.rules.verdicts import choice_spec, lettered, strict
 from mmreflect.records import Turn
 
 FACETS = ("subject", "type", "category", "task")
@@ -55,6 +55,7 @@ Correct answer:
 
 Verdict: """
 _FLAGS = ("final answer is", "correct answer is", "answer should be", "answer is", "answer:")
+_BRACES = re.compile(r"\\boxed\{|[{}]")
 _TEXT = re.compile(r"\\text{(.*?)}")
 
 
@@ -105,28 +106,34 @@ def extract(response: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    r"""Return the content of the last balanced `\boxed{}`, of nested ones the outer; None where all are open."""
-    found, place = None, text.find("\\boxed{")
-    while place >= 0:
-        start = end = place + len("\\boxed{")
-        depth = 1
-        while depth and end < len(text):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            end += 1
-        if depth:
-            break  # the script's search for the brace has run to the end of the text
-        found = text[start : end - 1]
-        place = text.find("\\boxed{", end)
-    return found
+    r"""Return the content of the last balanced `\boxed{}`, of nested ones the outer; None where all are open.
+
+    Braces are counted as they stand, escaped ones too.
+    """
+    found: list[tuple[int, int]] = []
+    opened: list[int] = []
+    for match in _BRACES.finditer(text):
+        if match[0] != "}":
+            opened.append(match.end() if len(match[0]) > 1 else -1)
+        elif opened and (start := opened.pop()) >= 0:
+            while found and found[-1][0] > start:
+                found.pop()
+            found.append((start, match.start()))
+    return text[slice(*found[-1])] if found else None
 
 
 def equal(given: str, wanted: str) -> bool:
-    """Tell whether an answer is the reference: as text, as a number in words, or by value to two decimals."""
+    """Tell whether an answer is the reference: as text, as a number in words, by value to two decimals, as a formula.
+
+    What cannot be compared is not equal. The script simplifies the difference; here it is evaluated at several points.
+    """
     given, wanted = given.lower(), wanted.lower()
     if given.strip() == wanted.strip():
         return True
     number = number_in_words(given)
-    return (number is not None and str(number) == wanted.strip()) or same_value(given, wanted, "sympy")
+    if number is not None and str(number) == wanted.strip():
+        return True
+    return same_value(given, wanted, "sympy") or same_expression(given, wanted)
 
 
 def _references(row: Row) -> list[str] | None:
@@ -138,10 +145,10 @@ def _references(row: Row) -> list[str] | None:
         return [str(answer), str(row["gt_content"])]
     if not _is_choice(row):
         return [str(answer)]
-    letter, options = str(answer).upper(), row["options"] or []
-    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
+    letter, options = str(answer).upper(), lettered(row["options"])
+    if letter not in options:
         raise BadField(f"answer is {answer!r} with {len(options)} options")
-    return [str(answer), str(options[LETTERS.index(letter)])]
+    return [str(answer), options[letter]]
 
 
 def official(row: Row, response: Response) -> Reading:
@@ -171,7 +178,7 @@ def ask(cases: Sequence[Case]) -> Steps:
 
 
 def _spec(row: Row) -> AnswerSpec:
-    return choice_spec(lettered(row["options"] or [])) if _is_choice(row) else AnswerSpec()
+    return choice_spec(lettered(row["options"])) if _is_choice(row) else AnswerSpec()
 
 
 def _parts(categories: Any) -> Any:

@@ -136,12 +136,13 @@ def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
     return {"overall": cell(rows), **{name: groups for name, groups in found.items() if groups}}
 
 
+_RULE = strict(_spec, gold)
 BENCHMARK = Benchmark(
     name="jsonl",
     source=Source("", splits=("test",)),
     columns=(Column("id", "text"), Column("question", "text"), Column("answer", "any", null=True)),
     item=item,
-    rules={"official": strict(_spec, gold)},
+    rules={"official": _RULE, "strict": _RULE},
     breakdown=breakdown,
     styles=("plain", "boxed"),
     rows=rows,

@@ -3,6 +3,7 @@
 mmreflect eval rescore longvideobench responses=FILE.jsonl output=OUT.jsonl [fallback=random seed=0]
 
 Where no letter can be read the rule guesses among the options; here that is wrong unless fallback=random, and counted.
+VLMEvalKit's rule is left out: what it reads before it asks a judge, and what it asks then, is not known to us.
 """
 
 import math
@@ -23,18 +24,20 @@ from mmreflect.evaluation.benchmark import (
 )
 from mmreflect.evaluation.rules.letters import longvideobench_letter, shared_letter
 from mmreflect.evaluation.rules.tables import mean, means
-from mmreflect.evaluation.rules.verdicts import LETTERS, by_letter, choice_spec, lettered, strict
+from mmreflect.evaluation.rules.verdicts import LETTERS, by_letter, choice_spec, lettered, listed, strict
 from mmreflect.records import Media, Turn
 
 SUFFIX = "Answer with the option's letter from the given choices directly."
 OPTIONS = ("option0", "option1", "option2", "option3", "option4")
+INDICES = tuple(str(place) for place in range(len(OPTIONS)))
+HIDDEN = (None, "", -1, "-1", "@")
 FACETS = ("duration_group", "question_category")
 _SHORT = 1.0
 
 
 def options_of(row: Row) -> dict[str, str]:
     """Return the options by letter, from either form of the release; "N/A" fills up a column that has none."""
-    texts = row["candidates"] if "candidates" in row else [row.get(name) for name in OPTIONS]
+    texts = listed(row["candidates"], "candidates") if "candidates" in row else [row.get(name) for name in OPTIONS]
     return lettered([text for text in texts if text not in (None, "N/A")])
 
 
@@ -81,12 +84,20 @@ def interleave(video: Media, times: Sequence[float], lines: Sequence[Subtitle]) 
 
 
 def gold_letter(row: Row) -> str | None:
-    """Return the letter of the right option; None in the test split, which has -1 or "@"."""
+    """Return the letter of the right option; None in the test split, which has -1 or "@".
+
+    A number may come as a float or as its text, as tables and other tools write it.
+
+    Raises:
+        BadField: it is neither such a number nor a letter.
+    """
     choice = row.get("correct_choice", row.get("answer"))
-    if choice in (None, "", -1, "@"):
+    if choice in HIDDEN:
         return None
-    if isinstance(choice, int) and 0 <= choice < len(OPTIONS):
-        return LETTERS[choice]
+    if isinstance(choice, str) and choice in INDICES:
+        choice = int(choice)
+    if isinstance(choice, int | float) and not isinstance(choice, bool) and choice in range(len(OPTIONS)):
+        return LETTERS[int(choice)]
     if isinstance(choice, str) and len(choice) == 1 and choice in LETTERS[: len(OPTIONS)]:
         return choice
     raise BadField(f"the right option is {choice!r}, neither a number from 0 to 4 nor a letter from A to E")
@@ -132,7 +143,7 @@ BENCHMARK = Benchmark(
         "strict": strict(_spec, gold_letter),
     },
     breakdown=breakdown,
-    recorded=Recorded(key=("correct_choice", "answer"), hidden=(None, "", -1, "@")),
+    recorded=Recorded(key=("correct_choice", "answer"), hidden=HIDDEN),
     facets=FACETS,
     styles=("interleaved", "frames"),
     cluster=("video_id", "video_path"),

@@ -4,7 +4,8 @@ mmreflect eval rescore mathverse responses=FILE.jsonl output=OUT.jsonl
 
 Official scoring asks an LLM twice: for the bare answer (`extraction`), and whether it is right (`judgement`, 0 or 1).
 What a row has of these is taken; for the rest a model is asked (judge.base_url=URL judge.model=NAME), or a rule stands
-in, and the summary says so. The script can cut responses to their last 30 words first; they are left whole here.
+in, and the summary says so. The script can cut responses to their last 30 words first; they are left whole here. Under
+rule=lmms_eval they are cut, and judged without an extraction; VLMEvalKit asks for both, as `official` does.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from mmreflect.evaluation.benchmark import (
     Files,
     Item,
     Measure,
+    MissingField,
     Place,
     Reading,
     Recorded,
@@ -33,6 +35,8 @@ from mmreflect.evaluation.rules.verdicts import strict
 from mmreflect.records import Turn
 
 IMAGE_VERSIONS = ("Text Dominant", "Text Lite", "Vision Intensive", "Vision Dominant", "Vision Only")
+RESPONSES = ("response", "model_answer")
+LAST_WORDS = 30
 FACETS = ("problem_version", "question_type", "metadata.subject", "metadata.subfield")
 PREFIXES = {
     ("query_wo", "multi-choice"): "Please directly answer the question and provide the correct option letter, "
@@ -154,18 +158,45 @@ def _extraction(row: Row, response: Response) -> tuple[str | None, str]:
     return final_answer(response.final, _spec(row).resolved(_gold(row))), "extracted by rule"
 
 
+def _judgement(row: Row) -> bool | None:
+    if row.get("judgement") is None:
+        return None
+    if str(row["judgement"]) not in ("0", "1", "False", "True"):
+        raise BadField(f"judgement is {row['judgement']!r}, neither 0 nor 1")
+    return str(row["judgement"]) in ("1", "True")
+
+
 def official(row: Row, response: Response) -> Reading:
     """The recorded judgement where there is one, else the project's grader on the extraction."""
     extracted, how = _extraction(row, response)
-    if row.get("judgement") is not None:
-        if str(row["judgement"]) not in ("0", "1", "False", "True"):
-            raise BadField(f"judgement is {row['judgement']!r}, neither 0 nor 1")
-        return Reading(extracted, str(row["judgement"]) in ("1", "True"), how="recorded judgement")
+    if (judged := _judgement(row)) is not None:
+        return Reading(extracted, judged, how="recorded judgement")
     if row.get("extraction") is None and not response.final.strip():
         return Reading(None, False, parsed=False, how="empty response")
     verdict = grade(extracted, _gold(row), _spec(row)).correct
     how = f"{how}, judged by rule"
     return Reading(extracted, verdict, parsed=extracted is not None, how=how, approximate=True)
+
+
+def _tail(response: Response) -> str:
+    """Return the last words of a response, which lmms-eval judges."""
+    return " ".join(response.final.split(" ")[-LAST_WORDS:])
+
+
+def lmms_eval(row: Row, response: Response) -> Reading:
+    """lmms-eval's way: no extraction, and the judgement on the response's last words.
+
+    A rule stands in for a judgement that is not there: the project's grader, on the answer in these words.
+    """
+    if (judged := _judgement(row)) is not None:
+        return Reading(_tail(response), judged, how="recorded judgement")
+    if not any(name in row for name in RESPONSES):
+        raise MissingField(*RESPONSES)
+    if not response.final.strip():
+        return Reading(None, False, parsed=False, how="empty response")
+    found = final_answer(_tail(response), _spec(row).resolved(_gold(row)))
+    verdict = grade(found, _gold(row), _spec(row)).correct
+    return Reading(_tail(response), verdict, parsed=found is not None, how="judged by rule", approximate=True)
 
 
 def extract(cases: Sequence[Case]) -> Steps:
@@ -183,7 +214,7 @@ def extract_and_judge(cases: Sequence[Case]) -> Steps:
     row = case.row
     if row.get("judgement") is not None or (row.get("extraction") is None and not case.response.final.strip()):
         return [{}]
-    question = row.get("question_for_eval") or row["question"]  # of Vision Only the text is in the picture alone
+    question = _asked(row)
     found = dict((yield from extract(cases))[0])
     if (gold := _gold(row)) is None:
         return [found]
@@ -192,6 +223,20 @@ def extract_and_judge(cases: Sequence[Case]) -> Steps:
         return [{**found, "judgement": 0}]
     prompt = JUDGE.format(question=question, answer=gold, extraction=extracted)
     return [{**found, "judgement": (yield Question(prompt, word_of({"0": 0, "1": 1})))}]
+
+
+def judge_tail(cases: Sequence[Case]) -> Steps:
+    """Ask whether the last words of a response are right."""
+    [case] = cases
+    row, gold = case.row, _gold(case.row)
+    if row.get("judgement") is not None or gold is None or not case.response.final.strip():
+        return [{}]
+    prompt = JUDGE.format(question=_asked(row), answer=gold, extraction=_tail(case.response))
+    return [{"judgement": (yield Question(prompt, word_of({"0": 0, "1": 1})))}]
+
+
+def _asked(row: Row) -> Any:
+    return row.get("question_for_eval") or row["question"]  # of Vision Only the text is in the picture alone
 
 
 def quick_match(row: Row, response: Response) -> Reading:
@@ -238,17 +283,26 @@ BENCHMARK = Benchmark(
         Column("image", "picture", null=True),
     ),
     item=item,
-    rules={"official": official, "quick_match": quick_match, "strict": strict(_spec, _gold)},
+    rules={
+        "official": official,
+        "quick_match": quick_match,
+        "lmms_eval": lmms_eval,
+        "strict": strict(_spec, _gold),
+    },
     breakdown=breakdown,
     recorded=Recorded(
         id=("id", "sample_index"),
-        response=("response", "model_answer"),
+        response=RESPONSES,
         extraction=("judgement", "extraction"),
     ),
     facets=FACETS,
     styles=("query_wo", "query_cot"),
     approximate="answers were extracted or judged by rule where the official protocol asks an LLM",
-    judge=Judge({"extract": EXTRACT, "judge": JUDGE}, {"official": extract_and_judge, "quick_match": extract}, depth=2),
+    judge=Judge(
+        {"extract": EXTRACT, "judge": JUDGE},
+        {"official": extract_and_judge, "quick_match": extract, "lmms_eval": judge_tail},
+        depth=2,
+    ),
     cluster=("problem_index",),
     each=Measure(),
     measures={

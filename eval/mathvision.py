@@ -4,12 +4,16 @@ mmreflect eval rescore mathvision responses=FILE.jsonl output=OUT.jsonl
 
 The answer is found by a chain of replacements and compared with the option's letter or text, as strings, as tuples, or
 by value to two decimals. The clean-up is blunt ("15 km" is "15", "0.5" is \frac{1}{2}) and kept as it is.
+
+rule=vlmevalkit reads what is clear in the response itself and asks an LLM to extract the rest (judge.base_url=URL
+judge.model=NAME); a row's `extraction` is taken, and without either a rule stands in, and the summary says so.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from mmreflect.answers.extract import final_answer
 from mmreflect.answers.grade import AnswerSpec
 from mmreflect.evaluation.benchmark import (
     BadField,
@@ -25,12 +29,38 @@ from mmreflect.evaluation.benchmark import (
     Scored,
     Source,
 )
+from mmreflect.evaluation.judge import Case, Judge, Question, Steps, after_label
 from mmreflect.evaluation.rules.latex import same_value, value_of
+from mmreflect.evaluation.rules.letters import vlmevalkit_letter
 from mmreflect.evaluation.rules.tables import correct, groups
-from mmreflect.evaluation.rules.verdicts import LETTERS, lettered, strict
+from mmreflect.evaluation.rules.verdicts import lettered, strict
 from mmreflect.records import Turn
 
 PROMPT = 'Please solve the problem step by step and put your answer in one "\\boxed{}".'
+EXTRACT = """\
+You are given a problem of mathematics and the response of a model to it. Copy the final answer that the response gives,
+the letter where it has choices, and write nothing else. Do not solve the problem and do not correct the response. These
+are examples.
+
+Problem: How many of the tiles are black?
+Model response: There are 3 rows with 4 black tiles each, so it must be 12 of them.
+Extracted answer: 12
+
+Problem: What is the ratio of the two areas?
+Model response: Since the sides are as 1 to 2, we get \\frac{{1}}{{4}}.
+Extracted answer: \\frac{{1}}{{4}}
+
+Problem: Which angle is the largest?
+Choices: A. the one at P
+B. the one at Q
+Model response: The side opposite to Q is the longest one, hence the angle at Q.
+Extracted answer: B
+
+Problem: {question}
+Model response: {response}
+Extracted answer: """
+BY_RULE = "extracted by rule"
+TOLERANCE = 1e-6
 _FLAGS = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
 _BOX = re.compile(r"oxed{(.*)}", re.DOTALL)
 _ROOT_ARGUMENT = re.compile(r"\\sqrt(?!\\sqrt)([^{])", re.DOTALL)
@@ -38,12 +68,16 @@ _ROOT_ARGUMENT = re.compile(r"\\sqrt(?!\\sqrt)([^{])", re.DOTALL)
 
 def item(row: Row, files: Files, style: str) -> Item:
     """Make a question: the picture, then the prompt, the question glued to it without a blank, and the choices."""
-    text = f"{PROMPT}{row['question']}"
-    if row["options"]:
-        text += "\nChoices: " + "\n".join(f"{letter}. {option}" for letter, option in lettered(row["options"]).items())
+    text = f"{PROMPT}{_asked(row)}"
     name = str(row["id"])
     facts = {"id": name, **{key: row.get(key) for key in ("question", "options", "level", "subject")}}
     return Item(name, (Turn("user", [files.picture(row["decoded_image"], name), text]),), row.get("answer"), facts)
+
+
+def _asked(row: Row) -> str:
+    options = lettered(row["options"])
+    listed = "\nChoices: " + "\n".join(f"{letter}. {option}" for letter, option in options.items())
+    return f"{row['question']}{listed if options else ''}"
 
 
 def extract(response: str) -> str:
@@ -179,15 +213,15 @@ def _tuple(text: str) -> str:
 
 def _references(row: Row) -> tuple[str | None, str]:
     """Return the reference answer, and the text of that option."""
-    answer, options = row.get("answer"), row["options"]
+    answer, options = row.get("answer"), lettered(row["options"])
     if answer in (None, ""):
         return None, ""
     letter = str(answer)
     if not options:
         return letter, ""
-    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
+    if letter not in options:
         raise BadField(f"answer is {answer!r} with {len(options)} options")
-    return letter, str(options[LETTERS.index(letter)])
+    return letter, options[letter]
 
 
 def official(row: Row, response: Response) -> Reading:
@@ -198,8 +232,59 @@ def official(row: Row, response: Response) -> Reading:
     return Reading(answer, verdict, parsed=bool(answer))
 
 
+def _clear(row: Row, text: str) -> str | None:
+    """Return the letter that a text names; without options the text itself, where it is the reference."""
+    if options := lettered(row["options"]):
+        return vlmevalkit_letter(text, options)
+    return text if _close(text, str(row.get("answer"))) else None
+
+
+def _close(given: str, wanted: str) -> bool:
+    """Tell whether two answers are the same text, or the same value but for a millionth."""
+    if given.strip() == wanted.strip():
+        return True
+    one, two = value_of(given, "sympy"), value_of(wanted, "sympy")
+    try:
+        return one is not None and two is not None and abs(one - two) < TOLERANCE
+    except OverflowError:  # a whole number that no float can hold, and another one that is none
+        return False
+
+
+def vlmevalkit(row: Row, response: Response) -> Reading:
+    """VLMEvalKit's: what is clear in the response, then the extraction; letters by inference, values to a millionth."""
+    gold, recorded = _gold(row), row.get("extraction")
+    if not response.final.strip():
+        return Reading(None, None if gold is None else False, parsed=False, how="empty response")
+    if (answer := _clear(row, response.final)) is not None:
+        return Reading(answer, None if gold is None else _close(answer, gold), how="the response itself")
+    by_rule = recorded is None
+    found = final_answer(response.final, _spec(row).resolved(gold)) if by_rule else str(recorded)
+    if lettered(row["options"]):
+        answer = None if found is None else vlmevalkit_letter(found, lettered(row["options"]))
+    else:
+        answer = found
+    verdict = None if gold is None else answer is not None and _close(answer, gold)
+    how = BY_RULE if by_rule else "recorded extraction"
+    return Reading(answer, verdict, parsed=answer is not None, how=how, approximate=by_rule)
+
+
+def ask(cases: Sequence[Case]) -> Steps:
+    """Ask for the answer of a response that is not clear itself."""
+    [case] = cases
+    row, text = case.row, case.response.final
+    if row.get("extraction") is not None or not text.strip() or _clear(row, text) is not None:
+        return [{}]
+    found = yield Question(EXTRACT.format(question=_asked(row), response=text), after_label("Extracted answer:"))
+    return [{"extraction": found}]
+
+
 def _spec(row: Row) -> AnswerSpec:
-    return AnswerSpec("multiple_choice", tuple(lettered(row["options"]).items())) if row["options"] else AnswerSpec()
+    options = lettered(row["options"])
+    return AnswerSpec("multiple_choice", tuple(options.items())) if options else AnswerSpec()
+
+
+def _gold(row: Row) -> str | None:
+    return None if row.get("answer") in (None, "") else str(row["answer"])
 
 
 def _share(rows: Sequence[Scored]) -> str:
@@ -237,10 +322,13 @@ BENCHMARK = Benchmark(
     rules={
         "official": official,
         "lmms_eval": official,
-        "strict": strict(_spec, lambda row: row.get("answer") or None),
+        "vlmevalkit": vlmevalkit,
+        "strict": strict(_spec, _gold),
     },
     breakdown=breakdown,
     recorded=Recorded(id=("id",)),
+    approximate="answers were extracted by rule where VLMEvalKit asks an LLM",
+    judge=Judge({"extract": EXTRACT}, {"vlmevalkit": ask}),
     facets=("level", "subject"),
     measures={"overall": Measure(scale=100)},
 )

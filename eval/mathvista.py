@@ -8,6 +8,7 @@ of 2023 may differ: decimals for integers were refused then and are truncated no
 """
 
 import ast
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from mmreflect.evaluation.judge import Case, Judge, Question, Steps, after_label
 from mmreflect.evaluation.rules.edits import nearest_text
 from mmreflect.evaluation.rules.letters import vlmevalkit_letter
 from mmreflect.evaluation.rules.tables import cell, cells
-from mmreflect.evaluation.rules.verdicts import lettered, strict
+from mmreflect.evaluation.rules.verdicts import lettered, listed, strict
 from mmreflect.records import Turn
 
 FACETS = (
@@ -51,6 +52,7 @@ HINTS = {
     "list": f"{_ASK}requiring a Python list as an answer and provide the final list, e.g., [1, 2, 3], "
     "[1.2, 1.3, 1.4], at the end.",
 }
+MAX_DECIMALS = 15
 BY_RULE = "extracted by rule"
 EXTRACT = """\
 You are given a question with a hint about the form of its answer, and the response of a model to it. Copy the answer
@@ -198,12 +200,8 @@ def by_rule(row: Row, text: str) -> str:
     return numbers[-1].replace(",", "") if numbers else said
 
 
-def normalise(extracted: Any, row: Row, *, precision: Any = "row") -> str | None:
-    """Bring an extraction into the form of the references: an option's text, a truncated integer, a rounded number.
-
-    Args:
-        precision: decimals; "row" reads the row's, whole whatever its type (the release has them as float64).
-    """
+def normalise(extracted: Any, row: Row) -> str | None:
+    """Bring an extraction into the form of the references: an option's text, a truncated integer, a rounded number."""
     kind = row["answer_type"]
     if row["question_type"] == "multi_choice":
         return _option(extracted.strip() if isinstance(extracted, str) else str(extracted), _choices(row))
@@ -213,16 +211,16 @@ def normalise(extracted: Any, row: Row, *, precision: Any = "row") -> str | None
         if kind == "integer":
             return str(int(float(extracted)))
         if kind == "float":
-            return str(round(float(extracted), _decimals(row["precision"]) if precision == "row" else precision))
+            return str(round(float(extracted), _decimals(row["precision"])))
     except (ValueError, TypeError, OverflowError):
         return None
     return None if extracted is None else str(extracted)
 
 
 def _choices(row: Row) -> list[str]:
-    choices = row["choices"]
-    if not isinstance(choices, list) or not choices:
-        raise BadField(f"choices is {choices!r} in a multi_choice question")
+    choices = listed(row["choices"], "choices")
+    if not choices:
+        raise BadField(f"choices is {row['choices']!r} in a multi_choice question")
     return [str(choice) for choice in choices]
 
 
@@ -240,7 +238,26 @@ def _option(text: str, choices: Sequence[str]) -> str:
 
 
 def _decimals(precision: Any) -> int:
-    return int(precision)  # float64 with nulls in the release, and round() takes no float
+    """Return a precision as round() takes it: the release has it as float64 with nulls.
+
+    Raises:
+        BadField: it is no number.
+    """
+    try:
+        return int(precision)
+    except (TypeError, ValueError, OverflowError):
+        raise BadField(f"precision is {precision!r}, which is no number of decimals") from None
+
+
+def _kind(row: Row) -> str:
+    """Return the type of a row's answer.
+
+    Raises:
+        BadField: it is no text.
+    """
+    if not isinstance(row["answer_type"], str):
+        raise BadField(f"answer_type is {row['answer_type']!r}, which is no text")
+    return row["answer_type"]
 
 
 def _reading(prediction: str | None, row: Row, extracted: Any, how: str, *, blanks: bool = True) -> Reading:
@@ -270,15 +287,19 @@ def official_ignore_empty(row: Row, response: Response) -> Reading:
 
 
 def lmms_eval(row: Row, response: Response) -> Reading:
-    """lmms-eval's copy: the precision goes into round() as it is, and as a float64 loses every float question."""
+    """lmms-eval's copy: the release's precision is a float64, which round() refuses, so every float question is lost.
+
+    So it is here whatever type the precision has in the file: the number must not depend on who wrote it.
+    """
     extracted, how = extraction(row, response)
-    return _reading(normalise(extracted, row, precision=row.get("precision")), row, extracted, how, blanks=False)
+    lost = row["question_type"] != "multi_choice" and row["answer_type"] == "float"
+    return _reading(None if lost else normalise(extracted, row), row, extracted, how, blanks=False)
 
 
 def vlmevalkit(row: Row, response: Response) -> Reading:
     """VLMEvalKit's: the raw response where it is clear, then the extraction; no edit distance, no rounding."""
     extracted, how = extraction(row, response)
-    gold, kind = row.get("answer"), row["answer_type"]
+    gold, kind = row.get("answer"), _kind(row)
     if row["question_type"] == "multi_choice":
         options = lettered(_choices(row))
         letter = vlmevalkit_letter(response.final, options) or vlmevalkit_letter(str(extracted), options)
@@ -297,18 +318,25 @@ def vlmevalkit(row: Row, response: Response) -> Reading:
 
 
 def _as(read: Any, value: Any) -> Any:
-    """Read a number as VLMEvalKit does; it never reads a list, so that the two list questions are always wrong."""
+    """Read a finite number as VLMEvalKit does; it reads no list, so that the two list questions are always wrong."""
     try:
-        return read(value) if read else None
-    except (ValueError, TypeError):
+        number = read(value) if read else None
+    except (ValueError, TypeError, OverflowError):
         return None
+    return None if isinstance(number, float) and not math.isfinite(number) else number
 
 
 def _spec(row: Row) -> AnswerSpec:
     if row["question_type"] == "multi_choice":
         return AnswerSpec("multiple_choice", tuple(lettered(_choices(row)).items()))
-    kind = {"integer": "math", "float": "float", "list": "list"}.get(row["answer_type"])
-    return AnswerSpec(kind, precision=_decimals(row["precision"]) if kind == "float" else None, unit=row.get("unit"))
+    kind = {"integer": "math", "float": "float", "list": "list"}.get(_kind(row))
+    precision = _decimals(row["precision"]) if kind == "float" else None
+    if precision is not None and not 0 <= precision <= MAX_DECIMALS:
+        raise BadField(f"precision is {precision}, which is no number of decimals")
+    unit = row.get("unit")
+    if not isinstance(unit, str | None):
+        raise BadField(f"unit is {unit!r}, which is no text")
+    return AnswerSpec(kind, precision=precision, unit=unit)
 
 
 def breakdown(rows: Sequence[Scored]) -> dict[str, Any]:
@@ -338,7 +366,7 @@ BENCHMARK = Benchmark(
         "official_ignore_empty": official_ignore_empty,
         "lmms_eval": lmms_eval,
         "vlmevalkit": vlmevalkit,
-        "strict": strict(_spec, lambda row: row.get("answer") or None),
+        "strict": strict(_spec, lambda row: None if row.get("answer") in (None, "") else str(row["answer"])),
     },
     breakdown=breakdown,
     recorded=Recorded(id=("id", "pid"), extraction=("extraction",), verdict=("true_false", "correct")),

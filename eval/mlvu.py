@@ -41,7 +41,7 @@ _OPTION = re.compile(r"^\([A-F]\)", re.MULTILINE)
 def item(row: Row, files: Files, style: str) -> Item:
     """Make a question; the answer begins with an opened bracket."""
     name = str(row["id"])
-    options = "\n".join(f"({letter}) {text}" for letter, text in lettered(row["candidates"]).items())
+    options = "\n".join(f"({letter}) {text}" for letter, text in lettered(row["candidates"], "candidates").items())
     text = f"Question: {row['question']}\nOptions:\n{options}\nOnly give the best option."
     turns = (
         Turn("system", [SYSTEM]),
@@ -122,9 +122,7 @@ BENCHMARK = Benchmark(
     rules={
         "official": by_letter(mlvu_letter, gold_letter),
         "lmms_eval": by_letter(shared_letter, gold_letter, nothing=""),
-        "strict": strict(
-            lambda row: choice_spec(lettered(row["candidates"]) if row.get("candidates") else None), gold_letter
-        ),
+        "strict": strict(lambda row: choice_spec(lettered(row.get("candidates"), "candidates")), gold_letter),
     },
     breakdown=breakdown,
     cluster=("video", "video_name"),

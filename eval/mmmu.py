@@ -11,6 +11,7 @@ from typing import Any
 
 from mmreflect.answers.grade import AnswerSpec
 from mmreflect.evaluation.benchmark import (
+    BadField,
     Benchmark,
     Column,
     Files,
@@ -79,6 +80,8 @@ def _is_choice(row: Row) -> bool:
 
 
 def _gold(row: Row) -> Any:
+    if row.get("answer") == []:
+        raise BadField("answer is an empty list, where nothing can be right")
     return None if row.get("answer") in (None, "", "?") else row["answer"]
 
 

@@ -25,6 +25,7 @@ from mmreflect.evaluation.benchmark import (
     Source,
 )
 from mmreflect.evaluation.rules.letters import mvbench_letter
+from mmreflect.evaluation.rules.reduction import final_text
 from mmreflect.evaluation.rules.tables import groups, percent
 from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, letter_of, lettered, strict
 from mmreflect.records import Media, Turn
@@ -65,7 +66,7 @@ def item(row: Row, files: Files, style: str) -> Item:
     video = files.video(str(row["video"]))
     if row.get("start") is not None and row.get("end") is not None:
         video = Media("video", video.path, span=(float(row["start"]), float(row["end"])), frames=video.frames)
-    options = "\n".join(f"({letter}) {text}" for letter, text in lettered(row["candidates"]).items())
+    options = "\n".join(f"({letter}) {text}" for letter, text in lettered(row["candidates"], "candidates").items())
     text = f"Question: {row['question']}\nOptions:\n{options}\nOnly give the best option."
     facts = {"id": name, "video": row["video"], "task": row.get("task"), "candidates": row["candidates"]}
     return Item(name, (Turn("system", [SYSTEM]), Turn("user", [video, text])), gold_letter(row), facts)
@@ -85,18 +86,28 @@ def gold_letter(row: Row) -> str | None:
 
 
 def vlmevalkit(row: Row, response: Response) -> Reading:
-    """VLMEvalKit's check: the first word, without dots, is part of "(a)", or has it in itself."""
+    """VLMEvalKit's check: the first word, without dots, is part of "(a)", or has it in itself.
+
+    What holds no letter and no digit is no word, and wrong: the empty text is part of every other one.
+    """
     gold = gold_letter(row)
     word = response.final.lower().split(" ")[0]
+    said = any(char.isalnum() for char in word)
     if gold is None:
-        return Reading(word or None, parsed=bool(word))
+        return Reading(word or None, parsed=said)
     token = f"({gold.lower()})"
-    return Reading(word or None, word.replace(".", "") in token or token in word, parsed=bool(word))
+    return Reading(word or None, said and (word.replace(".", "") in token or token in word), parsed=said)
 
 
 def _if_answered(item: Scored) -> float | None:
-    said = item.row.get("response", item.row.get("prediction", " "))
-    return None if said in ("", None) else item.value
+    """Return a row's value; None where its response is empty, or nothing but reasoning; blanks alone are an answer.
+
+    A verdict without a response is one on an answer, unless the prediction beside it is an empty text.
+    """
+    if "response" not in item.row:
+        return None if item.row.get("prediction") == "" else item.value
+    said = item.row["response"]
+    return None if said is None or not final_text(str(said)) else item.value
 
 
 def _answered(rows: Sequence[Scored]) -> list[Scored]:
@@ -142,9 +153,7 @@ BENCHMARK = Benchmark(
         "official": by_letter(mvbench_letter, gold_letter),
         "lmms_eval": by_letter(mvbench_letter, gold_letter),
         "vlmevalkit": vlmevalkit,
-        "strict": strict(
-            lambda row: choice_spec(lettered(row["candidates"]) if row.get("candidates") else None), gold_letter
-        ),
+        "strict": strict(lambda row: choice_spec(lettered(row.get("candidates"), "candidates")), gold_letter),
     },
     breakdown=breakdown,
     recorded=Recorded(),

@@ -27,6 +27,7 @@ from mmreflect.evaluation.benchmark import (
     Source,
 )
 from mmreflect.evaluation.rules.letters import shared_letter
+from mmreflect.evaluation.rules.reduction import shown_text
 from mmreflect.evaluation.rules.spans import answer_tag_span, hull_iou, iop, lmms_span, span_of
 from mmreflect.evaluation.rules.tables import labels
 from mmreflect.evaluation.rules.verdicts import letter_of, lettered
@@ -61,7 +62,8 @@ def rows(record: Row, place: Place) -> list[Row]:
 def _span(row: Row, response: Response) -> Interval | None:
     if "pred_span" in row:
         return None if row["pred_span"] is None else span_of(row["pred_span"], "pred_span")
-    tagged = parse_interval(response.whole) or answer_tag_span(response.whole)
+    shown = shown_text(response.whole)
+    tagged = parse_interval(shown) or answer_tag_span(shown)
     return tagged or lmms_span(response.final)
 
 
@@ -82,7 +84,10 @@ def _qa(row: Row, response: Response) -> bool:
 def official(row: Row, response: Response) -> Reading:
     """The best IoU and the best IoP over the gold spans; right is a right answer with an IoP of at least 0.5."""
     span = _span(row, response)
-    golds = [span_of(gold, "gt_spans") for gold in row.get("gt_spans") or []]
+    spans = row.get("gt_spans")
+    if not isinstance(spans, list | tuple | None):
+        raise BadField(f"gt_spans is {str(spans)[:60]!r}, which is no list of spans")
+    golds = [span_of(gold, "gt_spans") for gold in spans or []]
     if span is None or not golds:
         return Reading(list(span) if span else None, parsed=span is not None)
     best_iou = max(hull_iou(span, gold) for gold in golds)

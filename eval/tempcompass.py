@@ -127,6 +127,8 @@ def match(row: Row, response: Response) -> bool | None:
     if task == "captioning":
         return None
     if task == "caption_matching":
+        if not isinstance(row["question"], str):
+            raise BadField(f"question is {row['question']!r}, which is no text")
         return match_caption(text, row["question"], answer)
     return (match_choice if task == "multi-choice" else match_yes_no)(text, answer)
 

@@ -13,7 +13,7 @@ from typing import Any
 from mmreflect.evaluation.benchmark import Benchmark, Column, Files, Item, Measure, Recorded, Row, Scored, Source
 from mmreflect.evaluation.rules.letters import shared_letter, videomme_letter, videomme_letter_vlmevalkit
 from mmreflect.evaluation.rules.tables import correct, groups
-from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, strict
+from mmreflect.evaluation.rules.verdicts import by_letter, choice_spec, listed, strict
 from mmreflect.records import Turn
 
 PREFIX = "This video's subtitles are listed below:\n{subtitles}\n"
@@ -79,14 +79,19 @@ def _gold(row: Row) -> str | None:
 
 def _options(row: Row) -> dict[str, str] | None:
     """Return the options by letter; the release's texts begin with theirs."""
-    if not row.get("options"):
-        return None
-    return {str(text)[:1]: str(text)[2:].strip() for text in row["options"]}
+    return {str(text)[:1]: str(text)[2:].strip() for text in listed(row.get("options"))} or None
+
+
+def _answered(item: Scored) -> bool:
+    """Tell whether a question was answered; a verdict that was taken over without its response is one on an answer."""
+    if "response" not in item.row and item.reading.prediction is None:
+        return True
+    return bool(item.reading.prediction)
 
 
 def count(rows: Sequence[Scored]) -> dict[str, Any]:
     """Return the counts and both accuracies, in percent with one decimal; the official one drops the unanswered."""
-    answered, right = sum(bool(item.reading.prediction) for item in rows), correct(rows)
+    answered, right = sum(map(_answered, rows)), correct(rows)
     return {
         "total": len(rows),
         "answered": answered,
@@ -138,7 +143,7 @@ BENCHMARK = Benchmark(
     styles=("without_subtitles", "with_subtitles"),
     cluster=("videoID", "video_id"),
     measures={
-        "acc_official": Measure(lambda item: item.value if item.reading.prediction else None, scale=100),
+        "acc_official": Measure(lambda item: item.value if _answered(item) else None, scale=100),
         "acc_over_total": Measure(scale=100),
     },
 )

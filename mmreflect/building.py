@@ -10,50 +10,29 @@ once, has `open_maker(config)` in the place of `make`; a row of such a leaf may 
 import contextlib
 import errno
 import hashlib
-import io
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
 
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.data.fingerprint import refuse_leakage
-from mmreflect.data.store import MANIFEST, Row, conversation, sample_from_row
+from mmreflect.data.store import MANIFEST, Row
 from mmreflect.errors import UserError
+from mmreflect.examples import Example, store_example
 from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
-from mmreflect.media.video import check_video
-from mmreflect.records import FrameSampling, Media
 from mmreflect.runs import Run
+from mmreflect.shard_workers import Shard, build_shards, cores
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+__all__ = ["Builder", "Example", "Made", "Maker", "Rejected", "Workers", "build", "make_shard", "plan"]
 
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What a builder makes: a row without its media paths, and the pictures or files that belong to it.
-
-    Attributes:
-        images: in the order of the row's image placeholders; a path is copied byte for byte after a check.
-        videos: files, or media that also say which span of a file is meant and how its frames are sampled. Rows of a
-            shard share the copy of a file.
-        link: link to the videos, by absolute path, in place of copying them.
-        decode: decode the first frame of every video before it is stored; else only its presence is checked.
-        rejected: of a pair for preference training the reply that shall lose; the last of `messages` shall win.
-    """
-
-    id: str
-    messages: list[dict[str, Any]]
-    images: Sequence["Image | Path"] = ()
-    videos: Sequence["Path | Media"] = ()
-    answer: str | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    link: bool = False
-    decode: bool = True
-    rejected: str | None = None
+Workers = Annotated[int, Field(gt=0)] | Literal["auto"]
+"""How many processes build shards at the same time: for a leaf's Config to have, as `workers`."""
 
 
 class Rejected(UserError):
@@ -133,6 +112,7 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
     maker = builder.open_maker(config) if hasattr(builder, "open_maker") else _OneByOne(builder, config)
     took, total = Counter[str](), sum(sizes.values())
     with contextlib.closing(maker), console.progress_bar("rows", total, status=maker.status) as bar:
+        apart = _build_apart(builder, config, run.path, sizes, bar)
         for split, size in sizes.items():
             if size == 0:
                 raise UserError(
@@ -140,7 +120,7 @@ def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
                     "at least one row in every split",
                     "give it rows, or leave the split out",
                 )
-            shards = _shards(maker, config.shard_rows, run.path, split, size, reasons, took, bar)
+            shards = _shards(maker, config.shard_rows, run.path, (split, size), reasons, took, apart, bar)
             rows = sum(shard["rows"] for shard in shards)
             if rows == 0:
                 raise UserError(
@@ -198,8 +178,8 @@ def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
 
 
 def _content_of(config: Any) -> dict[str, Any]:
-    """The settings that decide what is in the dataset; where it lies is no part of that."""
-    return {key: value for key, value in to_tree(config).items() if key != "output"}
+    """The settings that decide what is in the dataset; where it lies and who builds it are no part of that."""
+    return {key: value for key, value in to_tree(config).items() if key not in ("output", "workers")}
 
 
 def _shard_count(size: int, shard_rows: int) -> int:
@@ -214,13 +194,14 @@ def _shards(
     maker: Maker,
     shard_rows: int,
     folder: Path,
-    split: str,
-    size: int,
+    sized: tuple[str, int],
     reasons: Counter[str],
     took: Counter[str],
+    apart: Collection[Shard],
     bar: console.ProgressBar,
 ) -> list[dict[str, Any]]:
-    """Build the missing shards of a split and read the others back."""
+    """Build the missing shards of a split and read the others back; those built `apart` moved the bar already."""
+    split, size = sized
     places = [range(start, min(size, start + shard_rows)) for start in range(0, size, shard_rows)]
     files = [folder / split / f"{number:05}.jsonl" for number in range(len(places))]
     missing = [place for file, own in zip(files, places, strict=True) if not file.is_file() for place in own]
@@ -228,15 +209,47 @@ def _shards(
     shards = []
     for number, (file, own) in enumerate(zip(files, places, strict=True)):
         if file.is_file():
-            bar.advance(len(own))
+            bar.advance(0 if (split, number, size) in apart else len(own))
         else:
             _build_shard(made, folder, split, number, own, bar)
         shards.append(_read_shard(folder, file, reasons, took))
     return shards
 
 
+def _build_apart(
+    builder: Builder, config: Any, folder: Path, sizes: dict[str, int], bar: console.ProgressBar
+) -> set[Shard]:
+    """Build the missing shards in worker processes, where more than one is asked for, and return which those were."""
+    given = getattr(config, "workers", 1)
+    workers = cores() if given == "auto" else given
+    counts = {split: _shard_count(size, config.shard_rows) for split, size in sizes.items()}
+    every = [(split, number, sizes[split]) for split, count in counts.items() for number in range(count)]
+    missing = [shard for shard in every if not (folder / shard[0] / f"{shard[1]:05}.jsonl").is_file()]
+    if workers < 2 or len(missing) < 2:
+        return set()
+    build_shards(builder, config, folder, missing, workers, lambda shard: bar.advance(len(_places(config, shard))))
+    return set(missing)
+
+
+def _places(config: Any, shard: Shard) -> range:
+    _, number, size = shard
+    return range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
+
+
+def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
+    """Build one shard from the places of its rows alone: what a worker process does."""
+    split, number, _ = shard
+    places = _places(config, shard)
+    _build_shard(_OneByOne(builder, config).make(split, places), folder, split, number, places)
+
+
 def _build_shard(
-    made: Iterator[Made], folder: Path, split: str, number: int, places: range, bar: console.ProgressBar
+    made: Iterator[Made],
+    folder: Path,
+    split: str,
+    number: int,
+    places: range,
+    bar: console.ProgressBar | None = None,
 ) -> None:
     """Build one shard. The row file is written last.
 
@@ -288,7 +301,7 @@ def _read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[s
 
 
 def _take_rows(
-    made: Iterator[Made], folder: Path, media: Path, split: str, places: range, bar: console.ProgressBar
+    made: Iterator[Made], folder: Path, media: Path, split: str, places: range, bar: console.ProgressBar | None
 ) -> tuple[list[Row], list[Row], Counter[str]]:
     rows: list[Row] = []
     rejects: list[Row] = []
@@ -302,94 +315,11 @@ def _take_rows(
             if isinstance(one.row, UserError):
                 raise one.row
             reject["id"] = one.row.id
-            rows.append(_store(one.row, folder, media, index, stored))
+            rows.append(store_example(one.row, folder, media, index, stored))
         except UserError as error:
             reject["reason"] = error.given
             expected: Row = {"expected": error.expected} if error.expected else {}
             rejects.append(reject | (error.facts if isinstance(error, Rejected) else expected))
-        bar.advance()
+        if bar is not None:
+            bar.advance()
     return rows, rejects, took
-
-
-def _store(example: Example, folder: Path, media: Path, index: int, stored: dict[str, Path]) -> Row:
-    """Write an example's media and return its row; nothing is written for a row that does not fit the layout.
-
-    Files are named by the row's place, never by its id: an id is the user's text.
-
-    Args:
-        stored: where the videos of this shard lie already, by their source; this example's are added.
-    """
-    pictures = [_png(image) if not isinstance(image, Path) else _checked_bytes(image) for image in example.images]
-    names = [f"{index:06}-{place}{suffix}" for place, (_, suffix) in enumerate(pictures)]
-    sources = [Path(clip.path if isinstance(clip, Media) else clip) for clip in example.videos]
-    fresh: dict[str, Path] = {}
-    for place, source in enumerate(sources):
-        if str(source) not in stored and str(source) not in fresh:
-            _check_clip(source, example.decode)
-            fresh[str(source)] = media / f"{index:06}-v{place}{source.suffix.lower()}"
-    places = stored | fresh
-    row: Row = {"id": example.id, **conversation(example.messages, example.rejected)}
-    row["images"] = [str((media / name).relative_to(folder)) for name in names]
-    row["videos"] = [
-        _clip_entry(clip, str(places[str(source)].relative_to(folder)))
-        for clip, source in zip(example.videos, sources, strict=True)
-    ]
-    row |= {"answer": example.answer, "facts": example.facts}
-    sample_from_row(row, folder)
-    for name, (content, _) in zip(names, pictures, strict=True):
-        write_media(media / name, content)
-    for clip_source, target in fresh.items():
-        _write_clip(Path(clip_source), target, example.link)
-    stored |= fresh
-    return row
-
-
-def _check_clip(source: Path, decode: bool) -> None:
-    if not source.is_file():
-        raise UserError("a video file is missing", str(source))
-    if decode:
-        check_video(source)
-
-
-def _clip_entry(clip: "Path | Media", path: str) -> "str | dict[str, Any]":
-    """Return how a row names a video: by its path, with whatever else the leaf says about what of it is shown."""
-    if not isinstance(clip, Media):
-        return path
-    plain, default = Media(clip.kind, clip.path), FrameSampling()
-    said = {key: value for key, value in asdict(clip).items() if value != getattr(plain, key)}
-    if clip.frames is not None:
-        said["frames"] = {key: value for key, value in said["frames"].items() if value != getattr(default, key)}
-    return {"path": path, **said} if said else path
-
-
-def _write_clip(source: Path, target: Path, link: bool) -> None:
-    """Copy a video in pieces, or link to it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not link:
-        shutil.copyfile(source, target)
-        return
-    try:
-        target.symlink_to(source.absolute())
-    except OSError as error:
-        raise UserError(
-            f"a link to a video cannot be made ({error.strerror})", "a file system that has links"
-        ) from None
-
-
-def write_media(path: Path, content: bytes) -> None:
-    """Write one media file; the folder is flushed once per shard."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def _png(image: "Image") -> tuple[bytes, str]:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=6)
-    return buffer.getvalue(), ".png"
-
-
-def _checked_bytes(path: Path) -> tuple[bytes, str]:
-    from mmreflect.media.images import load_image
-
-    load_image(path)
-    return path.read_bytes(), path.suffix.lower()

@@ -24,6 +24,7 @@ REQUIRED = (
 OPTIONAL = {
     "av": ("video", "reading videos"),
     "decord": ("video", "reading videos where PyAV is missing"),
+    "matplotlib": ("charts", "drawing charts"),
     "vllm": ("vllm", "fast rollouts on a GPU"),
     "flash-attn": ("flash-attn", "faster attention on a GPU"),
 }

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def sync_folder(folder: Path) -> None:
@@ -30,8 +33,12 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Serialise to JSON in one fixed form: key order kept, no ASCII escapes, NaN refused."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    """Serialise to JSON in one fixed form: key order kept, no ASCII escapes, NaN refused.
+
+    Half a surrogate pair, which a server's JSON may hold, can only be written escaped: then everything is.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    return json.dumps(value, indent=indent, allow_nan=False) if _HALF.search(text) else text
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -71,9 +78,24 @@ def content_mark(path: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
 
 
+def folder_mark(*folders: str) -> str:
+    """Return a mark of all files in some folders by their names, sizes and times; nothing is read."""
+    found = []
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                known = path.stat()
+                found.append((str(path.relative_to(folder)), known.st_size, known.st_mtime_ns))
+    return hashlib.sha256(str(found).encode()).hexdigest()
+
+
 def model_mark(path: str) -> str:
-    """Return a mark of a model folder by its weight files' names, sizes and times; `remote` for a Hub name."""
+    """Return a mark of a model folder by its files' names, sizes and times; `remote` for a Hub name.
+
+    Weights, and the JSON files beside them: a changed processor or generation config is another model.
+    """
     files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    files += sorted(Path(path).glob("*.json")) if files else []
     if not files:
         return "remote"
     return hashlib.sha256(

@@ -42,7 +42,8 @@ class Suite:
         """Run all of them; one that cannot go on does not keep the others from it.
 
         Raises:
-            UserError: some could not go on: each is named with its reason. The others are finished by then.
+            UserError: one is known to be wrong before any has started; or some could not go on: each is named with its
+                reason, and the others are finished by then.
         """
         inputs = {
             f"{label}/{name}": mark

@@ -12,11 +12,11 @@ LEAVES = ("data_builders", "train", "eval")
 
 LAYERS = [
     {"__init__", "errors", "files", "records", "config", "seeds", "console", "components"},
-    {"answers", "reflection", "media", "remote", "statistics"},
+    {"answers", "reflection", "media", "remote", "statistics", "charts"},
     {"tiny", "models", "data", "runs", "decoding"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
-    {"rl", "evaluation", "building", "training", "teaching"},
+    {"rl", "evaluation", "building", "examples", "shard_workers", "training", "teaching"},
     {"report"},
     {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
 ]

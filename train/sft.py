@@ -85,7 +85,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
 
     from mmreflect.data.collation import SftCollator
     from mmreflect.models import lora_settings
-    from mmreflect.rollouts.actions import Sampling
+    from mmreflect.rollouts.actions import Sampling, generation_round
     from mmreflect.rollouts.engines._generation import TransformersEngine
     from mmreflect.training import session
     from mmreflect.training.checkpoints import LogFile
@@ -113,9 +113,10 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         assert config.evaluation is not None
         environment = config.environment.module.create(config.environment.options)
         engine = TransformersEngine(loaded, opened.renderer, config.evaluation.batch_size)
-        metrics = session.ledger_metrics(
-            engine, environment, opened.held_out, config.evaluation, Sampling(max_new_tokens=256), config.seed
-        )
+        with generation_round(engine, trainer.state.global_step):
+            metrics = session.ledger_metrics(
+                engine, environment, opened.held_out, config.evaluation, Sampling(max_new_tokens=256), config.seed
+            )
         answered = [sample for sample in opened.held_out if sample.response]
         if answered:
             own = SftCollator(answered, opened.renderer, None)

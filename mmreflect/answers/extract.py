@@ -1,18 +1,19 @@
 """Finding answers in a text: tagged blocks first, then boxes, then an answer phrase, then a candidate of the type."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mmreflect.answers.choices import named_options
 from mmreflect.answers.formulas import MAX_LENGTH
-from mmreflect.answers.markup import after_phrase, plain, sentences
+from mmreflect.answers.markup import after_phrase, plain, sentences, tidy
 from mmreflect.answers.spans import intervals
 from mmreflect.answers.spec import AnswerSpec
 from mmreflect.answers.statements import has_words
 from mmreflect.answers.words import first_word
 
 _TAG = re.compile(r"<\s*+(/?)\s*+answer\s*+>", re.IGNORECASE)
-_THINK = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+_REASONING = re.compile(r"<\s*+(/?)\s*+(think(?:ing)?|reflection)\s*+>", re.IGNORECASE)
 _BOX = re.compile(r"\\boxed\s*\{")
 _BETWEEN_BOXES = re.compile(r"[\s$]*(?:,|;|,?\s*\b(?:and|or)\b)[\s$]*", re.IGNORECASE)
 _LOOKS_NUMERIC = re.compile(r"\d|[½⅓⅔¼¾π√∞∅]|\\(?:pi|sqrt|infty|emptyset)\b|\$[^$]+\$")
@@ -94,24 +95,58 @@ def _last_box(found: list[Candidate], text: str) -> str:
     return result
 
 
-def outside_thinking(text: str) -> str:
-    """Return a text without its thinking parts; a part that a prompt opened has only its end tag."""
-    opened, closed = text.find("<think>"), text.find("</think>")
-    if closed >= 0 and (opened < 0 or closed < opened):
-        text = text[closed + len("</think>") :]
-    return _THINK.sub("", text)
+def outside_reasoning(text: str) -> str:
+    """Return a text without its thinking, and without its reflections unless it says nothing else."""
+    parts = outside_parts(text)
+    if parts == [text]:
+        return text
+    outside = "\n".join(parts)
+    return outside if tidy(outside) else "\n".join(outside_parts(text, ("think",)))
+
+
+def outside_parts(text: str, kinds: Collection[str] = ("think", "reflection")) -> list[str]:
+    """Return what stands before, between and behind a text's parts of these kinds, in order; some may be empty.
+
+    Tags count in any case, and `<thinking>` is `<think>`. A part may hold others, and lasts to its own end tag, or to
+    the end of the text. An end tag of none that is open belongs to one that the prompt opened: all before it is inside.
+    A tag that is opened twice with nothing in between is open once: models repeat the tag that their prompt ends on.
+    """
+    parts, start, inner = list[str](), 0, 0
+    opened: list[str] = []
+    for tag in _REASONING.finditer(text):
+        kind = tag.group(2).lower().removesuffix("ing")
+        if kind not in kinds:
+            continue
+        if not tag.group(1):
+            if opened[-1:] == [kind] and not text[inner : tag.start()].strip():
+                inner = tag.end()
+                continue
+            if not opened:
+                parts.append(text[start : tag.start()])
+            opened.append(kind)
+            inner = tag.end()
+        elif kind in opened:
+            while opened.pop() != kind:
+                pass
+            start = tag.end()
+        elif kind == "think" or not opened:
+            parts, start, opened = [], tag.end(), []
+    return parts if opened else [*parts, text[start:]]
 
 
 def final_answer(text: str, spec: AnswerSpec | None = None) -> str | None:
     """Return the answer a text ends on, or None when it states none.
 
-    The last `<answer>` block (and the last box inside it), else the last box outside the thinking part, else what
-    follows the last answer phrase, else, when the type is known, the last plausible candidate of that type. Reasoning
-    is never searched once a final block exists. A block that is never closed is searched like a text of its own.
+    The last `<answer>` block (and the last box inside it), else the last box outside thinking and reflection, else
+    what follows the last answer phrase, else, when the type is known, the last plausible candidate of that type.
+    Reasoning is never searched once a final block exists, and a block inside it counts only where nothing is said
+    outside. A block that is never closed is searched like a text of its own.
     """
-    if closed := blocks(text):
+    closed, outside = blocks(text), outside_reasoning(text)
+    if closed and outside != text:
+        closed = blocks(outside) or ([] if tidy(outside) else closed)
+    if closed:
         return _inside(closed[-1].text) or None
-    outside = outside_thinking(text)
     if opened := [tag for tag in _TAG.finditer(outside) if not tag.group(1)]:
         outside = outside[opened[-1].end() :]
     boxed = boxes(outside)

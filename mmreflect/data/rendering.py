@@ -8,7 +8,7 @@ import contextlib
 import re
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from mmreflect.media.video import Clip
 from mmreflect.records import FrameSampling, Media, Message, content_parts
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from transformers import PreTrainedTokenizerBase
 
 Features = dict[str, torch.Tensor]
@@ -31,6 +32,8 @@ _KEYS = {
 }
 
 SEEN_AT_ONCE = 4
+STILLS_AT_ONCE = 64
+"""Media in one call of the processor; and stills of one video that are decoded in one go, and held until seen."""
 MOST_WRITTEN = 1 << 16
 _PLACE = re.compile(r"<\|vision_start\|><\|(?:image|video)_pad\|><\|vision_end\|>")
 
@@ -157,9 +160,7 @@ class Renderer:
         seen before.
         """
         found: dict[Media, Features] = {}
-        for start in range(0, len(media), SEEN_AT_ONCE):
-            chunk = media[start : start + SEEN_AT_ONCE]
-            loaded = self.pixels.load(chunk)
+        for chunk, loaded in self._loaded(media):
             images = [loaded[item] for item in chunk if item.kind == "image"]
             clips = [clip for item in chunk if isinstance(clip := loaded[item], Clip)]
             call: dict[str, Any] = {"text": [_place(item.kind) for item in chunk]}
@@ -176,6 +177,22 @@ class Renderer:
                 self._remember(item, tensors)
             found |= features if keep else {}
         return found
+
+    def _loaded(self, media: Sequence[Media]) -> Iterator[tuple[list[Media], "dict[Media, Image | Clip]"]]:
+        """Yield media a few at a time, with their pixels; stills of one video come one after another."""
+        stills: dict[str, list[Media]] = {}
+        others = []
+        for item in media:
+            if item.kind == "image" and item.at is not None:
+                stills.setdefault(item.path, []).append(item)
+            else:
+                others.append(item)
+        for group, most in [*((group, STILLS_AT_ONCE) for group in stills.values()), (others, SEEN_AT_ONCE)]:
+            for start in range(0, len(group), most):
+                batch = group[start : start + most]
+                loaded = self.pixels.load(batch)
+                for place in range(0, len(batch), SEEN_AT_ONCE):
+                    yield batch[place : place + SEEN_AT_ONCE], loaded
 
     def _image_sizes(self) -> dict[str, Any]:
         """Return the limits per picture in the processor's own words, in which each needs the other one."""

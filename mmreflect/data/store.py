@@ -96,7 +96,7 @@ def try_rows(path: Path) -> Iterator[Row | UserError]:
     if not path.is_file():
         raise UserError(f"no such file: {path}", "a JSONL file", "check the path")
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # some editors write a mark of the encoding first
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield _row(line, f"{path}, line {number}")
@@ -109,6 +109,10 @@ def _row(line: str, where: str) -> Row | UserError:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         return UserError(f"{where}: not JSON ({error.msg})", "one JSON object per line", "fix that line")
+    except (RecursionError, ValueError):  # Python reads no number of thousands of digits
+        return UserError(
+            f"{where}: nested too deep, or a number too long, to be read", "one JSON object per line", "fix that line"
+        )
     if not isinstance(row, dict):
         return UserError(f"{where}: {type(row).__name__}", "one JSON object per line", "fix that line")
     return row

@@ -8,11 +8,13 @@ r"""Plan before looking: no frame is shown at first; the model asks for frames b
 
 The protocol and the budget are those of the released evaluation code of arXiv 2603.22918. An episode ends with an
 answer, with a reply that holds no valid call, or at the turn limit. Where we differ: the budget always holds (the code
-rounds after it has cut, and can land above it), a call has a largest number of frames, a frame is labelled with its own
-time (the code labels a single frame with the start of its window), and a native `"name"` is read like `"tool"`.
+rounds after it has cut, and forgets that processors enlarge small pictures: it can land above), a call has a largest
+number of frames, a frame is labelled with its own time (the code labels a single frame with the start of its window),
+and a native `"name"` is read like `"tool"`.
 """
 
 import json
+import math
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -48,6 +50,9 @@ class Config:
 
     Attributes:
         unit: pixels per side of one visual token: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5.
+        min_tokens: fewest visual tokens that the processor makes of a picture, however small: it enlarges what is
+            smaller. None is that of the released processors: 64 for Qwen3-VL and Qwen3.5 (65,536 pixels), 4 for
+            Qwen2-VL and Qwen2.5-VL (3,136 pixels). To be set where `data.min_pixels` is.
         budget: largest estimate of visual tokens per call; a call above it gets smaller and fewer frames.
         max_frames: largest number of frames per call, whatever their size (ours; the released code has no such limit).
         max_calls: calls of one reply that are granted; further ones are refused and counted (ours).
@@ -60,6 +65,7 @@ class Config:
     """
 
     unit: Literal[28, 32] = 28
+    min_tokens: Annotated[int, Field(gt=0)] | None = None
     budget: Annotated[int, Field(gt=0)] = 12_000
     max_frames: Annotated[int, Field(gt=0)] = 768
     max_calls: Annotated[int, Field(gt=0)] = 8
@@ -67,6 +73,20 @@ class Config:
     reply_role: Literal["tool", "user"] = "tool"
     system: str | None = SYSTEM
     reminder: str = REMINDER
+
+    def __post_init__(self) -> None:
+        """Check that the budget can hold.
+
+        Raises:
+            ValueError: one frame takes more.
+        """
+        if self.budget < self.least:
+            raise ValueError(f"budget={self.budget} is below the {self.least} tokens of the smallest frame; raise it")
+
+    @property
+    def least(self) -> int:
+        """The fewest visual tokens of a frame."""
+        return self.min_tokens or {28: 4, 32: 64}[self.unit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +107,19 @@ def create(options: Config) -> Environment:
         question = _question(sample)
         facts = context.facts
         facts |= {
-            "duration": round(info.duration, 3), "rounds": 0, "calls": [], "frames": 0, "visual_tokens": 0,
+            "duration": round(info.duration, 3), "replies": 0, "calls": [], "frames": 0, "visual_tokens": 0,
             "cut_calls": 0, "refused_calls": [], "problem": None,
         }  # fmt: skip
         reply = yield _opening(options, sample, info, question)
         while True:
-            facts["rounds"] += 1
+            facts["replies"] += 1
             if final_answer(reply.text) is not None:
                 return facts
             calls, refused = read_calls(reply.text, options.max_calls)
             facts["refused_calls"] += refused
             if not calls:
                 return facts | {"problem": refused[0] if refused else "neither an answer nor a call"}
-            if facts["rounds"] >= options.max_turns:
+            if facts["replies"] >= options.max_turns:
                 return facts | {"problem": f"no answer in {options.max_turns} replies"}
             granted = [grant(call, info, options) for call in calls]
             facts["cut_calls"] += sum(
@@ -109,7 +129,9 @@ def create(options: Config) -> Environment:
             for call in granted:
                 facts["calls"].append([round(call.start, 3), round(call.end, 3), call.nframes, round(call.resize, 4)])
                 facts["frames"] += call.nframes
-                facts["visual_tokens"] += estimate(call.nframes, call.resize, info.height, info.width, options.unit)
+                facts["visual_tokens"] += estimate(
+                    call.nframes, call.resize, info.height, info.width, options.unit, options.least
+                )
             reply = yield Observe(
                 _response(options, granted, video, begin, info, question), stage="look", role=options.reply_role
             )
@@ -254,38 +276,53 @@ def grant(call: Call, info: "VideoInfo", options: Config) -> Call:
     if end <= start:
         start, end = 0.0, info.duration
     nframes = min(call.nframes, options.max_frames)
-    nframes, resize = within_budget(nframes, call.resize, info.height, info.width, options.budget, options.unit)
+    nframes, resize = within_budget(
+        nframes, call.resize, info.height, info.width, options.budget, options.unit, options.least
+    )
     return Call(start, end, nframes, resize)
 
 
-def estimate(nframes: int, resize: float, height: int, width: int, unit: int = 28) -> int:
+def estimate(nframes: int, resize: float, height: int, width: int, unit: int = 28, min_tokens: int = 1) -> int:
     """Return the visual tokens that frames of these sizes (pixels) are estimated to take.
 
-    The processor's own limits per picture may make it differ a little.
+    A frame of fewer than `min_tokens` counts as what the processor enlarges it to. Its other limit, the largest
+    picture, may make it take less.
     """
-    return nframes * max(1, round(height * resize / unit)) * max(1, round(width * resize / unit))
+    high, wide = (max(1, round(side * resize / unit)) for side in (height, width))
+    if high * wide < min_tokens:
+        loaded = [max(1, round(side * resize)) for side in (height, width)]  # in whole pixels, as frames are read
+        grow = math.sqrt(min_tokens / (loaded[0] * loaded[1]))
+        high, wide = math.ceil(loaded[0] * grow), math.ceil(loaded[1] * grow)
+    return nframes * high * wide
 
 
 def within_budget(
-    nframes: int, resize: float, height: int, width: int, budget: int = 12_000, unit: int = 28
+    nframes: int,
+    resize: float,
+    height: int,
+    width: int,
+    budget: int = 12_000,
+    unit: int = 28,
+    min_tokens: int = 1,
 ) -> tuple[int, float]:
     """Return count and size of the frames that a call gets.
 
     Above the budget frames are first shrunk to a shorter side of 720 pixels. Where that is not enough, count and both
     sides are cut by the same factor, the cube root of budget / estimate. What rounding then leaves above the budget is
-    taken from the count (ours); one frame always stays, shrunk until it fits.
+    taken from the count (ours); one frame always stays, shrunk until it fits or the processor would enlarge it again.
     """
-    if estimate(nframes, resize, height, width, unit) <= budget:
+    if estimate(nframes, resize, height, width, unit, min_tokens) <= budget:
         return nframes, resize
     resize = min(resize, min(1.0, FULL_SIDE / min(height, width)))
-    needed = estimate(nframes, resize, height, width, unit)
+    needed = estimate(nframes, resize, height, width, unit, min_tokens)
     if needed > budget:
         factor = (budget / needed) ** (1 / 3)
-        nframes, resize = max(1, int(nframes * factor)), resize * factor
-    one = estimate(1, resize, height, width, unit)
-    while one > budget and one > 1:
+        smallest = unit * math.sqrt(min_tokens / (height * width))  # below it frames lose pixels and save no token
+        nframes, resize = max(1, int(nframes * factor)), max(resize * factor, min(resize, smallest))
+    one = estimate(1, resize, height, width, unit, min_tokens)
+    while one > budget and resize * max(height, width) > unit:
         resize *= 0.9
-        one = estimate(1, resize, height, width, unit)
+        one = estimate(1, resize, height, width, unit, min_tokens)
     return max(1, min(nframes, budget // one)), resize
 
 

@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 from mmreflect.answers.intervals import Interval, clamped, interval_of, parse_interval
 from mmreflect.config import config
+from mmreflect.environments._bounds import bounds
 from mmreflect.errors import UserError
 from mmreflect.records import FrameSampling, Media, Reply, Sample, Turn
 from mmreflect.rollouts.actions import Action, Context, Environment, Observe
 from mmreflect.rollouts.curriculum import Curriculum, is_hard, mask_ratio, visible_window
 
 ASK = (
-    "The video lasts {duration} seconds. Find the moment at which this happens, and reply with nothing but "
+    "The video lasts {duration} seconds{bounds}. Find the moment at which this happens, and reply with nothing but "
     "<think>your thoughts</think><{tag}>[start, end]</{tag}>, start and end in seconds."
 )
 
@@ -34,7 +35,8 @@ class Config:
         curriculum: hide part of hard samples' videos early in training; every sample then needs the facts `gt_interval`
             and `difficulty`, which the builder `difficulty` measures.
         system: a system turn before the sample's own; None adds none.
-        ask: text after the question; `{duration}` and `{tag}` are filled in.
+        ask: text after the question; `{duration}` and `{tag}` are filled in, and `{bounds}`: from when to when a sample
+            runs that is about a part of a file, else nothing.
     """
 
     layout: Literal["answer", "time_interval"] = "answer"
@@ -137,7 +139,8 @@ def opening(options: Config, sample: Sample, video: Media, view: View) -> Observ
     if options.system is not None:
         history = [Turn("system", [options.system]), *history]
     duration = f"{view.whole[1] - view.whole[0]:.1f}"
-    ask = options.ask.replace("{duration}", duration).replace("{tag}", options.layout)
+    ask = options.ask.replace("{duration}", duration).replace("{bounds}", bounds(view.whole, video))
+    ask = ask.replace("{tag}", options.layout)
     return Observe([*last.content, f"\n{ask}"], stage="answer", role=last.role, history=history)
 
 

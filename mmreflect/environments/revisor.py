@@ -17,6 +17,7 @@ from pydantic import Field
 
 from mmreflect.answers.intervals import Interval, clamped, interval_of, iou, parse_interval
 from mmreflect.config import config
+from mmreflect.environments._bounds import bounds
 from mmreflect.errors import UserError
 from mmreflect.media.video import video_info
 from mmreflect.records import FrameSampling, Media, Reply, Sample, Turn
@@ -33,11 +34,11 @@ SYSTEM = (
     f"once before you answer:\n{json.dumps(TOOL)}\nIt returns the frames of that segment."
 )
 ASK = (
-    "The video lasts {duration} seconds. Look over it, find the segment that the question turns on, and reply with "
-    "nothing but <think>your thoughts</think><time_interval>[start, end]</time_interval>."
+    "The video lasts {duration} seconds{bounds}. Look over it, find the segment that the question turns on, and reply "
+    "with nothing but <think>your thoughts</think><time_interval>[start, end]</time_interval>."
 )
 ASK_GROUNDING = (
-    "The video lasts {duration} seconds. Find the segment in which this happens, and reply with nothing but "
+    "The video lasts {duration} seconds{bounds}. Find the segment in which this happens, and reply with nothing but "
     "<think>your thoughts</think><time_interval>[start, end]</time_interval>."
 )
 LOOK = (
@@ -71,7 +72,8 @@ class Config:
             the first try of the ledger, which says what looking again adds. For evaluation; training needs none.
         probe_tokens: limit of a reply on the side.
         system, ask, ask_grounding, look, refused, rethink, probe_system, probe_ask: the texts; what stands in braces is
-            filled in (duration, start, end, problem, tag, minimum).
+            filled in (duration, start, end, problem, tag, minimum; bounds is empty, but for a sample about a part of a
+            file: then it says from when to when, in the seconds that its frames show).
     """
 
     coarse: FrameSampling = Field(
@@ -119,6 +121,7 @@ class Shown:
         """Put values into the braces of a text; other braces stay as they are."""
         known = {
             "duration": f"{self.whole[1] - self.whole[0]:.1f}",
+            "bounds": bounds(self.whole, self.video),
             "tag": self.options.second_tag,
             "minimum": f"{self.options.min_segment:g} seconds",
             **{key: f"{value:.1f}" if isinstance(value, float) else str(value) for key, value in values.items()},
@@ -186,10 +189,13 @@ def create(options: Config) -> Environment:
         }
         true = interval_of(sample.facts.get("gt_interval"))
         reply = yield shown.opening()
-        segment, facts["problem"] = read_segment(reply.text, shown.whole, options.min_segment)
-        if is_grounding(sample):
+        if is_grounding(sample):  # nothing will be shown, so that no segment is too short
+            segment, facts["problem"] = read_segment(reply.text, shown.whole, 0.0)
             facts |= _chosen(segment, true)
             return facts
+        _, problem = read_segment(reply.text, shown.whole, options.min_segment)
+        facts["problem"] = "answered in the first turn" if "<answer>" in reply.text else problem
+        looked: Interval | None = None
         if options.first_try:
             yield shown.aside(FIRST_TRY, shown.coarse())
         while facts["looks"] < options.looks and "<answer>" not in reply.text:
@@ -202,10 +208,13 @@ def create(options: Config) -> Environment:
                 facts["looks"] += 1
                 continue
             reply = yield shown.second_look(asked, reply.text)
-            facts |= _chosen(asked, true)  # only now: the budget may have left no room to show it
+            looked = asked  # only now: the budget may have left no room to show it
+            facts |= _chosen(looked, true)
             facts["looks"] += 1
-        if options.probe and options.show == "clip" and facts["segment"] is not None:
-            yield shown.aside("sufficiency", shown.clip((facts["segment"][0], facts["segment"][1])))
+        if options.probe and options.show == "clip" and looked is not None:
+            yield shown.aside(
+                "sufficiency", shown.clip(looked)
+            )  # the very clip of the last look: its features are kept
         return facts
 
     return revisor
@@ -243,7 +252,9 @@ def read_segment(text: str, whole: Interval, minimum: float) -> tuple[Interval |
         return None, f"[{start:g}, {end:g}] does not end after it starts"
     segment = clamped((start - whole[0], end - whole[0]), whole[1] - whole[0], minimum)
     if segment is None:
-        return None, f"[{start:g}, {end:g}] leaves less than {minimum:g} seconds of the video"
+        where = "the video" if whole[0] == 0 else f"the video, which is shown from {whole[0]:.1f} to {whole[1]:.1f}"
+        left = f"leaves less than {minimum:g} seconds of" if minimum else "lies outside"
+        return None, f"[{start:g}, {end:g}] {left} {where}"
     return (segment[0] + whole[0], segment[1] + whole[0]), None
 
 

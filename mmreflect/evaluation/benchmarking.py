@@ -11,21 +11,31 @@ submission.json   predictions by question, in the place of scores, where a split
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from mmreflect import console
-from mmreflect.config import config, to_tree
+from mmreflect.config import config
 from mmreflect.errors import unknown_name
 from mmreflect.evaluation.benchmark import Benchmark, Row
-from mmreflect.evaluation.contract import hash_of, library_versions
+from mmreflect.evaluation.contract import Contract, hash_of, media_terms
 from mmreflect.evaluation.judging import judge_of, judge_terms
 from mmreflect.evaluation.releases import Question, Release, ReleaseConfig, cache_folder, open_release, questions
 from mmreflect.evaluation.rescore import FALLBACKS, Settings
 from mmreflect.evaluation.rules.verdicts import Strict
-from mmreflect.evaluation.settings import AskingConfig, asking_marks, check_asking, decoding_lines, decoding_terms, who
-from mmreflect.evaluation.speaking import Speaker
+from mmreflect.evaluation.settings import (
+    AskingConfig,
+    ask_all,
+    asking_marks,
+    asking_terms,
+    check_asking,
+    decoding_lines,
+    who,
+)
+from mmreflect.evaluation.speaking import Speaker, most_frames
+from mmreflect.files import folder_mark
 from mmreflect.media.reader import ReaderConfig, default_reader, use_reader
 from mmreflect.records import Count, FrameSampling, Sample
 from mmreflect.remote.settings import ServerConfig
@@ -73,12 +83,17 @@ class BenchmarkRecipe:
     Config: type[BenchmarkConfig] = BenchmarkConfig
 
     def inputs(self, config: BenchmarkConfig) -> dict[str, str]:
-        """Return marks of what the run works on, so that another model or release makes another run."""
-        return {**asking_marks(config), "release": self._release(config).mark}
+        """Return marks of what the run works on, so that another model or release makes another run.
+
+        Of local media only names, sizes and times are looked at: a run that is finished is known at once.
+        """
+        places = [place for place in (config.release.source, config.release.media) if place and Path(place).is_dir()]
+        media = {"media": folder_mark(*places)} if places else {}
+        return {**asking_marks(config), "release": self._release(config).mark, **media}
 
     def plan(self, config: BenchmarkConfig) -> dict[str, str]:
         """Say what will be asked of which model, and how it will be scored; check all that can be checked before."""
-        check_asking(config)
+        check_asking(config, config)
         if config.rule not in self.benchmark.rules:
             raise unknown_name(f"rule of {self.benchmark.name}", config.rule, list(self.benchmark.rules))
         if config.fallback not in FALLBACKS:
@@ -99,10 +114,9 @@ class BenchmarkRecipe:
 
     def run(self, config: BenchmarkConfig, run: "Run") -> dict[str, Any]:
         """Ask every question, record every answer, score them, and print the scores."""
-        from mmreflect.evaluation.runner import evaluate
+        from mmreflect.evaluation.runner import videos_since
         from mmreflect.evaluation.scoring import score_answers
         from mmreflect.evaluation.speaking import open_speaker
-        from mmreflect.rollouts.actions import generation_round
 
         release = self._release(config)
         read = Counter(default_reader().counts)
@@ -110,21 +124,8 @@ class BenchmarkRecipe:
         samples = [asked_sample(self.benchmark, question, prefilled(config)) for question in found.asked]
         texts = (sample.question for sample in samples)
         speaker = open_speaker(config.engine, config.model, config, texts, config.seed)
-        with generation_round(speaker.engine, 0):
-            answered = evaluate(
-                speaker.engine,
-                config.environment.module.create(config.environment.options),
-                samples,
-                config.sampling,
-                n=config.num_generations,
-                seed=config.seed,
-                batch_size=config.batch_size,
-                file=run.path / "samples.jsonl",
-                label=self.benchmark.name,
-                stages=config.stages,
-                decoding=config.decoding,
-                tolerate=config.release.tolerate,
-            )
+        file, tolerate = run.path / "samples.jsonl", config.release.tolerate
+        answered = ask_all(config, speaker, samples, file, self.benchmark.name, tolerate)
         rows = rows_of(found.asked, answered.records)
         scored = score_answers(self.benchmark, config.settings, rows, answered.records, run.path, config.judge)
         prefill = (
@@ -135,44 +136,44 @@ class BenchmarkRecipe:
         counts = {"set_aside": len(found.aside), **({"left_out": found.left_out} if found.left_out else {})}
         scored["counts"] = counts | scored["counts"]
         scored |= {"procedure": answered.procedure} if answered.procedure else {}
-        return {**scored, **_videos(read), "contract": self._terms(config, release, answered.records, speaker, prefill)}
+        return {
+            **scored,
+            **videos_since(read),
+            "contract": self._terms(config, release, samples, answered.records, speaker, prefill),
+        }
 
     def _release(self, config: BenchmarkConfig) -> Release:
         use_reader(config.reader)
-        return open_release(self.benchmark, config.release, cache=cache_folder(), max_frames=config.frames.max_frames)
+        return open_release(
+            self.benchmark, config.release, cache=cache_folder(), max_frames=most_frames(config.engine, config)
+        )
 
     def _terms(
         self,
         config: BenchmarkConfig,
         release: Release,
+        samples: Sequence[Sample],
         records: Sequence[dict[str, Any]],
         speaker: Speaker,
         prefill: str,
     ) -> dict[str, Any]:
         """Return the contract: what these scores depend on beside the model."""
-        from mmreflect.evaluation.contract import Contract
-
         judge = judge_terms(self.benchmark, config.judge, config.rule) if config.judge else None
+        terms = asking_terms(config, speaker, samples)
+        terms["prompt"] |= {"prefill": prefill}
+        questions = {**question_terms(records), "media": media_terms(samples)}
         return Contract(
-            model=speaker.subject,
             benchmark={
                 "name": self.benchmark.name,
                 "release": release.mark,
                 "configs": list(release.configs),
                 "split": release.split,
                 "style": release.style,
-                **question_terms(records),
+                **questions,
             },
-            prompt={
-                "environment": hash_of(to_tree({"environment": config.environment})),
-                "template": speaker.template,
-                "prefill": prefill,
-            },
-            pixels=to_tree({name: getattr(config, name) for name in ("min_pixels", "max_pixels", "frames")}),
-            decoding=decoding_terms(config),
             rule=config.rule if config.fallback == "wrong" else f"{config.rule}, random fallbacks, seed {config.seed}",
             judge=judge,
-            versions=library_versions(),
+            **terms,
         ).to_json()
 
 
@@ -213,11 +214,3 @@ def question_terms(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return how many questions were asked, and a hash of them, whatever their order: what shards agree on."""
     asked = sorted({(record["id"], record["question"]) for record in records})
     return {"questions": len(asked), "asked": hash_of([list(item) for item in asked])}
-
-
-def _videos(before: Counter[str]) -> dict[str, Any]:
-    """Return and say what this run read of videos; the reader counts for the whole process."""
-    counts = dict(sorted((Counter(default_reader().counts) - before).items()))
-    if counts:
-        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
-    return {"videos": counts} if counts else {}

@@ -6,13 +6,15 @@ and judge differ and are not recorded. Two results are ranked only when everythi
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmreflect import __version__
 from mmreflect.config import to_tree
 from mmreflect.files import content_mark, model_mark, to_json
+from mmreflect.media.cache import file_mark
+from mmreflect.records import Sample
 
 SUBJECT = ("model",)
 """What is compared: it differs between two results, and is no part of the hash."""
@@ -26,8 +28,9 @@ class Contract:
         model: path and mark of the weights (`remote` for a Hub name, with its revision): the subject, not a term.
         benchmark: which questions: name, split, how many, and a mark of their content.
         prompt: hash of the environment with all of its texts, and of the chat template.
-        pixels: limits of pictures and of clips.
-        decoding: engine, temperature, limits, answers per question, stages; the seed only where something is drawn.
+        pixels: limits of pictures and of clips, the processor's own among them, and what decoded the clips.
+        decoding: engine and its options, how the model was loaded, temperature, limits, answers per question, stages;
+            the seed only where something is drawn.
         rule: how an answer is taken from a text and judged.
         judge: the model that extracts or judges; None for rules.
         versions: of what turns questions into scores.
@@ -65,7 +68,8 @@ def hash_of(*parts: Any) -> str:
 def model_subject(model: Any) -> dict[str, Any]:
     """Return what a model block names: path, revision and mark of its weights."""
     tree = to_tree(model)
-    return {"path": tree["path"], "revision": tree.get("revision"), "weights": model_mark(tree["path"])}
+    whole = {} if tree.get("part", "whole") == "whole" else {"part": tree["part"]}
+    return {"path": tree["path"], "revision": tree.get("revision"), "weights": model_mark(tree["path"]), **whole}
 
 
 def dataset_terms(path: str, split: str, questions: int) -> dict[str, Any]:
@@ -74,10 +78,43 @@ def dataset_terms(path: str, split: str, questions: int) -> dict[str, Any]:
     return {"name": "dataset", "split": split, "questions": questions, "content": mark[:16]}
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of what stands between a question and its score."""
+def media_terms(samples: Iterable[Sample]) -> str:
+    """Return a mark of what all pictures and videos hold, by question; those of parts of the questions add up to it.
+
+    A file is known by its size and nine pieces of it (`media.cache.file_mark`), never by its name or time.
+    """
+    marks: dict[str, str] = {}
+    total = 0
+    for sample in samples:
+        shown = [{**asdict(item), "path": _mark(item.path, marks)} for item in sample.media]
+        if shown:
+            total += int(hash_of(sample.id, shown), 16)
+    return _twelve(total)
+
+
+def media_of_all(parts: Iterable[str]) -> str:
+    """Return the mark of the media of all questions from those of their parts."""
+    return _twelve(sum(int(part, 16) for part in parts))
+
+
+def _twelve(total: int) -> str:
+    return f"{total % 16**12:012x}"
+
+
+def _mark(path: str, known: dict[str, str]) -> str:
+    if path not in known:
+        known[path] = file_mark(path)
+    return known[path]
+
+
+def library_versions(*further: str) -> dict[str, str]:
+    """Return the versions of what stands between a question and its score.
+
+    Args:
+        further: packages that the engine and the media need beside the usual ones.
+    """
     found = {"mmreflect": __version__}
-    for package in ("transformers", "tokenizers", "math-verify", "pillow"):
+    for package in ("transformers", "tokenizers", "math-verify", "pillow", *further):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

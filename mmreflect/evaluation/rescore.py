@@ -92,7 +92,7 @@ def rescore_file(benchmark: Benchmark, words: Sequence[str]) -> dict[str, Any]:
     source, output = Path(chosen["responses"]), Path(chosen["output"])
     if output.is_dir():
         raise UserError(f"output={output} is a folder", "a file", "name a file in it, such as scored.jsonl")
-    rows, account, joined = read_responses(source), None, None
+    rows, account, joined = read_responses(source, benchmark.name), None, None
     if asked.release is not None:
         release = open_release(benchmark, asked.release, cache=cache_folder(), max_frames=1)
         rows, joined = join(benchmark, rows, release, str(source))
@@ -160,6 +160,8 @@ def rescore(
     Raises:
         UserError: two rows have one id, or a row lacks what is needed; the row is named.
     """
+    if not benchmark.cluster and any(row.get("draw") for row in rows):
+        benchmark = replace(benchmark, cluster=("id",))  # answers to one question are drawn together
     counts = Counts(rows=len(rows))
     names, counts.rows_without_id = names_of(benchmark, rows, source)
     known = keyed(benchmark, rows, source)

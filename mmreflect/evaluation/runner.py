@@ -1,5 +1,6 @@
 """Evaluating a model: every question asked, every answer recorded, resumable after a kill without repeating one."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation.procedure import Procedure, read_rounds, tell
 from mmreflect.files import append_jsonl, read_jsonl, write_jsonl
 from mmreflect.media.images import picture_pixels
+from mmreflect.media.reader import default_reader
 from mmreflect.records import Author, Group, Rollout, Sample, Stop, content_parts
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger
 from mmreflect.rollouts.actions import FIRST_TRY, Engine, Environment, Sampling
@@ -203,6 +205,14 @@ def segments(rollout: Rollout, engine: Engine) -> list[dict[str, str]]:
         }
         for span in rollout.spans
     ]
+
+
+def videos_since(before: Counter[str]) -> dict[str, Any]:
+    """Return and say what this run read of videos; the reader counts for the whole process."""
+    counts = dict(sorted((Counter(default_reader().counts) - before).items()))
+    if counts:
+        console.say(f"videos: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+    return {"videos": counts} if counts else {}
 
 
 def show_ledger(title: str, rows: dict[str, Ledger]) -> None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,12 @@ def score_answers(
     """
     asked = [Row(row) for row, record in zip(rows, records, strict=True) if record["stop"] != Stop.ERROR]
     drawn = any(row["draw"] for row in asked)
-    known = benchmark if benchmark.cluster or not drawn else replace(benchmark, cluster=("id",))
     account: Account | None = None
     source = str(folder / "samples.jsonl")
     if judge is not None and any(keyed(benchmark, asked, source)):
         asked, account = judge_rows(benchmark, asked, judge, rule=settings.rule, source=source)
     write_jsonl(folder / "responses.jsonl", asked)
-    written, summary = rescore(known, asked, settings, source, account)
+    written, summary = rescore(benchmark, asked, settings, source, account)
     write_jsonl(folder / "scored.jsonl", written)
     write_json(folder / "summary.json", summary)
     found = summary["rescore"]

@@ -1,17 +1,26 @@
 """How a model is asked, whatever it is asked: what the configurations of all evaluations share."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from mmreflect.components import DecodingOption, EngineOption, EnvironmentOption, StageOption, default
-from mmreflect.config import config
+from mmreflect.config import config, to_tree
 from mmreflect.errors import UserError
 from mmreflect.evaluation import procedure
-from mmreflect.evaluation.speaking import check_speaker, speaker_mark
+from mmreflect.evaluation.contract import hash_of, library_versions
+from mmreflect.evaluation.speaking import PixelLimits, check_speaker, speaker_mark
+from mmreflect.media.decoders import PACKAGES, choose
+from mmreflect.media.reader import default_reader
 from mmreflect.models import ModelOption
-from mmreflect.records import Count
-from mmreflect.rollouts.actions import Sampling
+from mmreflect.records import Count, Sample
+from mmreflect.rollouts.actions import Sampling, generation_round
+
+if TYPE_CHECKING:
+    from mmreflect.evaluation.runner import Evaluation
+    from mmreflect.evaluation.speaking import Speaker
 
 
 @config
@@ -50,14 +59,14 @@ class AskingConfig:
         return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens, self.budget)
 
 
-def check_asking(asked: AskingConfig) -> None:
+def check_asking(asked: AskingConfig, limits: PixelLimits) -> None:
     """Check what can be known before anything is loaded: model, engine, and the settings of decoding.
 
     Raises:
         UserError: the model or the engine cannot be used, or lacks what the stages need; or several greedy answers are
             asked for, which would all be the same.
     """
-    check_speaker(asked.engine, asked.model)
+    check_speaker(asked.engine, asked.model, limits)
     procedure.check(
         asked.engine,
         asked.environment,
@@ -72,6 +81,37 @@ def check_asking(asked: AskingConfig) -> None:
             f"num_generations={asked.num_generations} with temperature=0: all answers to a question would be the same",
             "a temperature above 0, or one answer",
             "set temperature (0.6 to 1 is usual for pass@k), or remove num_generations",
+        )
+
+
+def ask_all(
+    asked: AskingConfig, speaker: "Speaker", samples: Sequence[Sample], file: Path, label: str, tolerate: float
+) -> "Evaluation":
+    """Ask all questions as a configuration says.
+
+    Args:
+        file: where answers are kept as they come; `label`: what the progress line says.
+        tolerate: the largest share of answers that may be missing because they could not be asked for.
+
+    Raises:
+        UserError: more are missing.
+    """
+    from mmreflect.evaluation.runner import evaluate
+
+    with generation_round(speaker.engine, 0):
+        return evaluate(
+            speaker.engine,
+            asked.environment.module.create(asked.environment.options),
+            samples,
+            asked.sampling,
+            n=asked.num_generations,
+            seed=asked.seed,
+            batch_size=asked.batch_size,
+            file=file,
+            label=label,
+            stages=asked.stages,
+            decoding=asked.decoding,
+            tolerate=tolerate,
         )
 
 
@@ -94,15 +134,26 @@ def decoding_lines(asked: AskingConfig) -> dict[str, str]:
     return {"decoding": line, **procedure.plan_lines(asked.stages, asked.decoding)}
 
 
-def decoding_terms(asked: AskingConfig) -> dict[str, Any]:
-    """Return what the contract says of decoding; the seed only where something is drawn."""
-    terms: dict[str, Any] = {
+def asking_terms(asked: AskingConfig, speaker: "Speaker", samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return what the contract says of how a model was asked; the seed only where something is drawn."""
+    decoding: dict[str, Any] = {
         "engine": asked.engine.name,
+        **speaker.terms,
         "temperature": asked.temperature,
         "max_new_tokens": asked.max_new_tokens,
         "budget": asked.budget,
     }
     if asked.temperature:
-        terms |= {"top_p": asked.top_p, "top_k": asked.top_k, "seed": asked.seed}
-    terms |= {"num_generations": asked.num_generations} if asked.num_generations > 1 else {}
-    return terms | procedure.terms(asked.stages, asked.decoding)
+        decoding |= {"top_p": asked.top_p, "top_k": asked.top_k, "seed": asked.seed}
+    decoding |= {"num_generations": asked.num_generations} if asked.num_generations > 1 else {}
+    reads = {}
+    if any(item.kind == "video" or item.at is not None for sample in samples for item in sample.media):
+        reads = {"decoder": choose(default_reader().options.decoder)}
+    environment = hash_of(to_tree({"environment": asked.environment}))
+    return {
+        "model": speaker.subject,
+        "prompt": {"environment": environment, "template": speaker.template},
+        "pixels": {**speaker.pixels, **reads},
+        "decoding": decoding | procedure.terms(asked.stages, asked.decoding),
+        "versions": library_versions(*speaker.packages, *(PACKAGES[name] for name in reads.values())),
+    }

@@ -16,6 +16,7 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation import contract as contracts
 from mmreflect.evaluation.benchmark import Benchmark
 from mmreflect.evaluation.benchmarking import BenchmarkConfig, question_terms
+from mmreflect.evaluation.contract import media_of_all
 from mmreflect.evaluation.scoring import score_answers
 from mmreflect.files import read_json, read_jsonl, write_jsonl
 from mmreflect.runs import Run, open_run, run_at
@@ -126,14 +127,15 @@ def _term_differences(one: Shard, other: Shard) -> list[str]:
 
 def _without_questions(shard: Shard) -> dict[str, Any]:
     terms = dict(shard.result["contract"])
-    own = {key: value for key, value in terms["benchmark"].items() if key not in ("questions", "asked")}
+    own = {key: value for key, value in terms["benchmark"].items() if key not in ("questions", "asked", "media")}
     return {**terms, "benchmark": own}
 
 
 def _contract(shards: Sequence[Shard], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the contract of the whole: that of a shard, over all questions."""
     terms = {key: value for key, value in shards[0].result["contract"].items() if key != "hash"}
-    terms["benchmark"] = {**terms["benchmark"], **question_terms(records)}
+    media = [shard.result["contract"]["benchmark"]["media"] for shard in shards]
+    terms["benchmark"] = {**terms["benchmark"], **question_terms(records), "media": media_of_all(media)}
     return contracts.Contract(**terms).to_json()
 
 

@@ -39,11 +39,17 @@ class Speaker:
     Attributes:
         subject: what the contract names as the model.
         template: hash of the chat template; None behind a server, which has one of its own.
+        terms: what else decides a reply: the engine's own options, and how the model was loaded.
+        pixels: the limits that pictures and clips are really shown by.
+        packages: of Python, whose versions count.
     """
 
     engine: Engine
     subject: dict[str, Any]
     template: str | None
+    terms: dict[str, Any]
+    pixels: dict[str, Any]
+    packages: tuple[str, ...] = ()
 
 
 def needs_model(engine: Component) -> bool:
@@ -51,12 +57,14 @@ def needs_model(engine: Component) -> bool:
     return "policy" in engine.module.CAPABILITIES
 
 
-def check_speaker(engine: Component, model: ModelConfig | None) -> None:
+def check_speaker(engine: Component, model: ModelConfig | None, limits: PixelLimits) -> None:
     """Check what can be known of an engine and its model before anything is loaded.
 
     Raises:
-        UserError: no model is named and the engine needs one; or the model or the engine cannot be used.
+        UserError: no model is named and the engine needs one; the model or the engine cannot be used; or limits are set
+            that the engine does not go by.
     """
+    _check_limits(engine, limits)
     if hasattr(engine.module, "check"):
         engine.module.check(engine.options)
     if not needs_model(engine):
@@ -68,6 +76,26 @@ def check_speaker(engine: Component, model: ModelConfig | None) -> None:
             "add model=PATH, or set engine to openai with its server",
         )
     check_model(model)
+
+
+def _check_limits(engine: Component, limits: PixelLimits) -> None:
+    if not hasattr(engine.module, "pictures"):
+        return
+    given = [name for name in ("min_pixels", "max_pixels") if getattr(limits, name) is not None]
+    given += ["frames"] if limits.frames != FrameSampling() else []
+    if given:
+        raise UserError(
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} set, and engine {engine.name!r} sends "
+            "pictures and clips by limits of its own",
+            "engine.server.pictures: {max_pixels: .., frames: {..}}",
+            "set them there",
+        )
+
+
+def most_frames(engine: Component, limits: PixelLimits) -> int:
+    """Return how many frames of a clip are shown at most, for prompts that depend on it."""
+    own = engine.module.pictures(engine.options).frames if hasattr(engine.module, "pictures") else limits.frames
+    return int(own.max_frames)
 
 
 def subject_of(engine: Component, model: ModelConfig | None) -> dict[str, Any]:
@@ -100,11 +128,12 @@ def open_speaker(
     Raises:
         UserError: as `check_speaker`, and whatever loading finds wrong.
     """
-    check_speaker(engine, model)
-    subject = subject_of(engine, model)
+    check_speaker(engine, model, limits)
+    subject, terms = subject_of(engine, model), _terms(engine)
     if not needs_model(engine):
         made = engine.module.create(engine.options)
-        return Speaker(made, subject, None)
+        sent = engine.module.pictures(engine.options) if hasattr(engine.module, "pictures") else None
+        return Speaker(made, subject, None, terms, to_tree(sent) if sent else _limits(limits))
     from mmreflect.data.rendering import Renderer
 
     assert model is not None
@@ -112,7 +141,32 @@ def open_speaker(
     sizes: dict[str, Any] = {"min_pixels": limits.min_pixels, "max_pixels": limits.max_pixels, "frames": limits.frames}
     renderer = Renderer(loaded.tokenizer, loaded.processor, **sizes)
     created = engine.module.create(engine.options, loaded, renderer)
-    return Speaker(created, subject, hash_of(loaded.tokenizer.chat_template))
+    loading = loaded.model.config
+    subject |= {"commit": commit} if (commit := getattr(loading, "_commit_hash", None)) else {}
+    terms |= {"dtype": str(loaded.model.dtype).removeprefix("torch."), "attention": loading._attn_implementation}
+    packages = ("torch", *(("vllm",) if engine.name == "vllm" else ()))
+    pixels = {**_limits(limits), "processor": _processor_sizes(loaded)}
+    return Speaker(created, subject, hash_of(loaded.tokenizer.chat_template), terms, pixels, packages)
+
+
+def _terms(engine: Component) -> dict[str, Any]:
+    return engine.module.terms(engine.options) if hasattr(engine.module, "terms") else {}
+
+
+def _limits(limits: PixelLimits) -> dict[str, Any]:
+    tree: dict[str, Any] = to_tree({"frames": limits.frames})
+    return {"min_pixels": limits.min_pixels, "max_pixels": limits.max_pixels, **tree}
+
+
+def _processor_sizes(loaded: "Loaded") -> dict[str, Any]:
+    """Return the processor's own limits per picture and clip, which hold where the run sets none."""
+    found = {}
+    for kind in ("image", "video"):
+        part = getattr(loaded.processor, f"{kind}_processor", None)
+        size = getattr(part, "size", None)
+        if size is not None:
+            found[kind] = {name: size[name] for name in ("shortest_edge", "longest_edge") if size.get(name)}
+    return found
 
 
 _kept: dict[str, "Loaded"] = {}

@@ -88,15 +88,27 @@ class UnaskedError(Exception):
     """The row at hand is of a kind that the options do not ask for."""
 
 
+LONGEST_NAME, LONGEST_PATH = 255, 4000
+"""Bytes of a file's name and of its path: where they are longer, systems raise instead of finding no file."""
+
+
 def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[Entry]:
     """Yield what each named row becomes when it is converted."""
     for name, convert in rows:
         try:
-            yield convert()
+            question = convert()
+            if not all(_can_be_a_file(item.path) for item in question.media):
+                raise UnusableError("the video's name is too long for a file")
+            yield question
         except UnusableError as error:
-            yield Dropped(name, str(error))
+            yield Dropped(name[:LONGEST_NAME], str(error))
         except UnaskedError as error:
-            yield Dropped(name, str(error), asked=False)
+            yield Dropped(name[:LONGEST_NAME], str(error), asked=False)
+
+
+def _can_be_a_file(path: str) -> bool:
+    sizes = [len(part.encode(errors="replace")) for part in path.split("/")]
+    return max(sizes) <= LONGEST_NAME and sum(sizes) + len(sizes) <= LONGEST_PATH
 
 
 _LETTER = re.compile(r"\(?([A-Z])[).:]?")

@@ -55,9 +55,14 @@ def read_table(path: str, columns: Collection[str], layout: str) -> list[Row]:
     """Read a CSV file with a header.
 
     Raises:
-        UserError: the file is missing, or has no such column.
+        UserError: the file is missing, no table, or has no such column.
     """
-    rows = list(csv.DictReader(io.StringIO(_text(path), newline="")))
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        given = f"{path} is no table (line {reader.line_num}: {error})"
+        raise UserError(given, f"the table of {layout}", "is a quote not closed? download it again") from None
     if not rows:
         raise UserError(f"{path} holds no rows", f"the table of {layout}", "check the file")
     check_keys(rows, columns, path, layout)

@@ -7,6 +7,7 @@ converters of others; the file itself could not be seen. Several options of a qu
 no letter and is dropped.
 """
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,7 @@ def create(options: Config) -> Release:
 
 def _video(folder: str, name: str) -> Media:
     number = Path(name).stem.rpartition("_")[2]
-    if number.isdigit():
+    if re.fullmatch(r"[0-9]{1,9}", number):
         first = int(number) // 1000 * 1000
         grouped = Path(folder) / f"video_{first:05}-{first + 1000:05}" / name
         if grouped.is_file():

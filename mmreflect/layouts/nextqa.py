@@ -1,8 +1,9 @@
 """NExT-QA, multiple choice: `train.csv`, `val.csv` or `test.csv`, and `map_vid_vidorID.json`.
 
 Columns: video, frame_count, width, height, question, answer, qid, type, a0 to a4. The answer is the option's number; in
-the files of NExT-GQA it is the option's text. The map leads from a video to its path in VidOR ("0101/2909445186").
-Files of the repository doc-doc/NExT-QA were read.
+the files of NExT-GQA it is the option's text. Each row is read as what it is; one that could be either is read like
+most of its file. The map leads from a video to its path in VidOR ("0101/2909445186"). Files of the repository
+doc-doc/NExT-QA were read.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from mmreflect.records import Media
 
 NAME = "NExT-QA"
 OPTIONS = ("a0", "a1", "a2", "a3", "a4")
+NUMBERS = ("0", "1", "2", "3", "4")
 
 
 @config
@@ -40,7 +42,8 @@ def create(options: Config) -> Release:
         check_folder(options.videos)
         rows = read_table(options.annotations, ("video", "question", "answer", "qid", *OPTIONS), NAME)
         paths = read_json_mapping(options.video_map, NAME) if options.video_map is not None else None
-        by_number = all(str(row["answer"]).strip() in ("0", "1", "2", "3", "4") for row in rows if row["answer"])
+        numbers = sum(str(row["answer"]).strip() in NUMBERS for row in rows)
+        by_number = 2 * numbers > sum(bool(row["answer"]) for row in rows)
         yield from converted(
             (f"{row['video']}-{row['qid']}", partial(_question, row, options.videos, paths, by_number)) for row in rows
         )
@@ -53,7 +56,8 @@ def _question(row: Row, videos: str, paths: Row | None, by_number: bool) -> Ques
     if paths is not None and video not in paths:
         raise UnusableError("the video is not in the map")
     texts = tuple((row[key] or "").strip() for key in OPTIONS)
-    if not by_number and answer not in texts:
+    number = answer in NUMBERS and (by_number or answer not in texts)  # "2" may be the text of an option
+    if not number and answer not in texts:
         raise UnusableError("the answer is none of the options")
     return Question(
         id=f"nextqa-{video}-{text_at(row, 'qid')}",
@@ -61,7 +65,7 @@ def _question(row: Row, videos: str, paths: Row | None, by_number: bool) -> Ques
         text=text_at(row, "question"),
         source=NAME,
         options=texts,
-        answer=choice(texts, int(answer) if by_number else texts.index(answer)),
+        answer=choice(texts, int(answer) if number else texts.index(answer)),
         answer_type="multiple_choice",
         category=row.get("type") or None,
     )

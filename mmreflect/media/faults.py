@@ -10,6 +10,11 @@ from mmreflect.errors import UserError
 HEAD_BYTES = 1 << 16
 MAX_PIXELS = 1 << 26
 """Frames larger than this (8192x8192) are taken for a broken header."""
+MAX_LENGTH_S = 1e6
+MAX_FPS = 1e4
+"""Longer (eleven days) or faster than this is taken for a broken header."""
+_STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _REMOVE = "export it again, or remove its row"
 
 
@@ -57,8 +62,12 @@ def unreadable(path: str, error: object) -> UserError:
             "a whole file",
             "download or export it again, or remove its row",
         )
+    return _no_video(path, size, head, error)
+
+
+def _no_video(path: str, size: int, head: bytes, why: object) -> UserError:
     return UserError(
-        f"not a video, or broken from the start: {path} ({size:,} bytes, starts with {head[:8]!r}; {error})",
+        f"not a video, or broken from the start: {path} ({size:,} bytes, starts with {head[:8]!r}; {why})",
         "a video file, such as MP4, WebM, MKV, MOV or AVI",
         "replace the file or remove its row",
     )
@@ -72,8 +81,9 @@ def check_content(path: str) -> None:
     """
     with open(path, "rb") as file:
         head = file.read(512)
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP":
-        raise unreadable(path, "it is a picture")
+    still = head[8:12] == b"WEBP" or (head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS)
+    if still or head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")):
+        raise _no_video(path, os.path.getsize(path), head, "it is a picture")
     if head and not any((byte < 32 and byte not in b"\t\n\f\r") or byte > 126 for byte in head):
         raise unreadable(path, "it is text")
 
@@ -129,6 +139,60 @@ def check_size(path: str, width: int, height: int) -> None:
             f"1 to {MAX_PIXELS:,} pixels per frame",
             _REMOVE,
         )
+
+
+def check_rate(path: str, duration: float, fps: float) -> None:
+    """Refuse lengths and rates that only a broken header can give.
+
+    Raises:
+        UserError: the video lasts no time or longer than `MAX_LENGTH_S`, or has more than `MAX_FPS` frames a second.
+    """
+    if not 0 < duration <= MAX_LENGTH_S or fps > MAX_FPS:
+        raise UserError(
+            f"the header of {path} gives an impossible length ({duration:,.1f} s at {fps:,.6g} frames per second)",
+            f"at most {MAX_LENGTH_S:,.0f} s and {MAX_FPS:,.0f} frames per second",
+            _REMOVE,
+        )
+
+
+def ends_early(path: str) -> bool:
+    """Say whether a Matroska, WebM or AVI file is shorter than its own outermost parts claim.
+
+    False also where that is not written down, as in streams that were recorded live, and for other kinds of file.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        head = file.read(4)
+        if head == b"RIFF":
+            return any(end > size for end in _riffs(file))
+        end = _element_end(file) if head == _EBML else None
+        if end is None:
+            return False
+        file.seek(end)
+        end = _element_end(file) if file.read(4) == _SEGMENT else None
+        return end is not None and end > size
+
+
+def _element_end(file: BinaryIO) -> int | None:
+    """Return where a Matroska element ends whose length comes next in a file; None where that is not known."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    more = 8 - first[0].bit_length()
+    length = int.from_bytes(bytes([first[0] & 0x7F >> more]) + file.read(more), "big")
+    return None if length == (1 << 7 * (more + 1)) - 1 else file.tell() + length
+
+
+def _riffs(file: BinaryIO) -> Iterator[int]:
+    """Yield the ends of an AVI file's outermost chunks."""
+    start = 0
+    for _ in range(10_000):
+        file.seek(start)
+        header = file.read(8)
+        if len(header) < 8 or header[:4] != b"RIFF":
+            return
+        start += 8 + int.from_bytes(header[4:], "little")
+        yield start
 
 
 def cut_off(path: str, frames: int, total: int, fps: float) -> UserError:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Frames = npt.NDArray[np.uint8]
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key; raised when the same request would give other frames."""
 KNOWN_VIDEOS = 4096
 
@@ -38,9 +38,8 @@ class ReaderConfig:
     """How videos are read.
 
     Attributes:
-        decoder: `auto` takes PyAV, else decord, else torchcodec, whichever is installed. PyAV comes first because we
-            decode with it adaptively, it was the fastest in benchmarks/video_decode.py, and it alone reads every form
-            of file that we tried right and says what is wrong with a broken one.
+        decoder: `auto` takes PyAV, else decord, else torchcodec, whichever is installed; the order and what it was
+            measured by stand in `mmreflect.media.decoders`.
         time_limit_s: seconds that one clip may take; what takes longer is stopped and named.
         cache: folder of decoded frames; None for the user's cache folder, `off` for none.
         cache_gib: how large that folder may grow; frames used longest ago are removed.
@@ -91,7 +90,8 @@ class VideoReader:
 
     Attributes:
         counts: clips and stills `decoded`, `cached` and `evicted` to make room; `second passes` (files whose frames the
-            quick way did not find whole); `repeated frames` (clips of a single frame); workers `killed` and `crashed`.
+            quick way did not find whole); `repeated frames` (clips of a single frame); `shorter than claimed` (files
+            that hold much less than their headers say); workers `killed` and `crashed`.
     """
 
     def __init__(self, options: ReaderConfig = ReaderConfig()) -> None:  # noqa: B008
@@ -134,7 +134,9 @@ class VideoReader:
         """
         limit = limit or self.limit(path)
         mark, _ = self._look_up(path, limit)
-        keys = [entry_key(mark, [FORMAT, *asdict(request).values()]) for request in requests]
+        # The decoder is part of the key: some show patched-up frames where others refuse.
+        made_by = [FORMAT, self._workers().decoder]
+        keys = [entry_key(mark, [*made_by, *asdict(request).values()]) for request in requests]
         found: dict[int, Frames] = {}
         for place, key in enumerate(keys):
             frames = self._cache.frames(key) if self._cache else None
@@ -166,6 +168,7 @@ class VideoReader:
             if self._cache:
                 self._cache.put_note(name, note)
         info = VideoInfo(**note)
+        self._count("shorter than claimed", info.claimed is not None)
         with self._lock:
             self._known[key] = (mark, info)
             while len(self._known) > KNOWN_VIDEOS:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 CLOCK_S = 0.0015
 """How far a time may be off the even grid by rounding alone: some containers keep milliseconds."""
 
+CLAIM = (1.0, 1.1)
+"""A header's length is noted where it is more than so many seconds and so many times of what was found."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
@@ -22,6 +25,7 @@ class VideoInfo:
         fps: frames per second; of a video of variable rate the mean.
         width, height: in pixels, the picture upright.
         variable_rate: frames do not lie on an even grid in time.
+        claimed: seconds that the header names, where that is much more than was found.
     """
 
     duration: float
@@ -30,6 +34,7 @@ class VideoInfo:
     width: int
     height: int
     variable_rate: bool
+    claimed: float | None = None
 
 
 class Timeline:
@@ -71,9 +76,12 @@ class Timeline:
         else:
             self.duration = count / self.fps
 
-    def info(self, width: int, height: int) -> VideoInfo:
-        """Return what a caller needs to know, for frames of this size."""
-        return VideoInfo(self.duration, self.fps, len(self.times_N), width, height, self.variable)
+    def info(self, width: int, height: int, claimed: float | None = None) -> VideoInfo:
+        """Return what a caller needs to know, for frames of this size; `claimed` is the header's length in seconds."""
+        much = claimed is not None and claimed > CLAIM[0] + CLAIM[1] * self.duration
+        return VideoInfo(
+            self.duration, self.fps, len(self.times_N), width, height, self.variable, claimed if much else None
+        )
 
     def place(self, time: float) -> int:
         """Return which frame is shown at a time in seconds: the last that appears before or at it."""

@@ -6,6 +6,7 @@ and no other.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -16,11 +17,12 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmreflect.errors import UserError
 from mmreflect.media.cache import file_mark
-from mmreflect.media.decoders import DecoderName, Source, load, open_video
+from mmreflect.media.decoders import PACKAGES, DecoderName, Source, load, open_video
 
 if TYPE_CHECKING:
     from mmreflect.media.decoders import Picture
@@ -61,8 +63,13 @@ class _Worker:
             return {"error": [f"the video cannot be read: {error}", "a readable file", "check its permissions"]}
         except OSError as error:
             return {"error": [f"the video cannot be read: {request['path']} ({error})", "", "check the disk"]}
-        except Exception:  # a bug of ours: its traceback goes to whoever asked
-            return {"bug": traceback.format_exc()}
+        except Exception as error:
+            if not _raised_in(error, PACKAGES[self.decoder]):  # a bug of ours: its traceback goes to whoever asked
+                return {"bug": traceback.format_exc()}
+            self._drop()
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            given = f"{self.decoder} fails over {request['path']} ({type(error).__name__}: {said})"
+            return {"error": [given, "a video that it reads", "try another decoder, or remove its row"]}
 
     def worn_out(self) -> bool:
         """Say whether this process has done its part."""
@@ -98,6 +105,12 @@ class _Worker:
         held, self._held = self._held, None
         if held is not None:
             held[1].close()
+
+
+def _raised_in(error: Exception, package: str) -> bool:
+    """Say whether an error comes out of a package; compiled ones name their files from the package on."""
+    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    return parts[0] == package or ("site-packages", package) in itertools.pairwise(parts)
 
 
 def _write(source: Source, outputs: list[dict[str, Any]]) -> None:

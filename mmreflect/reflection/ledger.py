@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mmreflect.answers.extract import candidates, final_answer
+from mmreflect.answers.extract import final_answer
 from mmreflect.answers.grade import grade
 from mmreflect.answers.spec import AnswerSpec
+from mmreflect.reflection.candidates import stated
 from mmreflect.reflection.lexicon import reflection_count
 from mmreflect.reflection.tags import reflection_of
 from mmreflect.statistics import RESAMPLES, Rate, draws, rate
@@ -64,18 +65,18 @@ def entry(
         prefix_tokens: for each token, the number of characters of the text up to and with it; None counts the tokens
             before the first answer by share of characters.
     """
-    stated = candidates(text)
+    found = stated(text)
     spec = (spec or AnswerSpec()).resolved(gold)
     final = final_answer(text, spec)
-    first = stated[0].text if stated else final
-    end = stated[0].end if stated else len(text)
+    first = found[0].text if found else final
+    end = found[0].end if found else len(text)
     if prefix_tokens is not None:
         tokens_first = min(tokens, int(np.searchsorted(np.asarray(prefix_tokens), end)) + 1)
     else:
         tokens_first = round(tokens * end / len(text)) if text else tokens
     first_verdict, final_verdict = grade(first, gold, spec), grade(final, gold, spec)
     changed = first is not None and final is not None and grade(final, first, spec).passed is False
-    reflected = reflection_of(text) is not None or reflection_count(text) > 0 or len(stated) > 1
+    reflected = reflection_of(text) is not None or reflection_count(text) > 0 or len(found) > 1
     return Entry(first, final, first_verdict.passed, final_verdict.passed, reflected, changed, tokens, tokens_first)
 
 

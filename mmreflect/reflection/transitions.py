@@ -1,11 +1,11 @@
 """Does anything after the first answer ever correct it? Candidate answers and what follows from one to the next.
 
-After "First Try Matters": most reflection confirms. An answer is read as the sequence of its candidate answers
-(`<answer>` blocks, or else boxes); each step from one to the next keeps, corrects or spoils. A gain in final accuracy
-alone is no evidence of reflection, so that first and final accuracy always stand side by side.
+After "First Try Matters": most reflection confirms. An answer is read as the sequence of its candidate answers; each
+step from one to the next keeps, corrects or spoils. A gain in final accuracy alone is no evidence of reflection, so
+that first and final accuracy always stand side by side.
 
-Where we differ: the paper lets an LLM find the candidates; here rules do (`answers.extract.candidates`), which see
-fewer of them in free text. The reader never sees the reference.
+Where we differ: the paper lets an LLM find the candidates; here rules do (`reflection.candidates`), which see fewer of
+them in free text. The reader never sees the reference.
 """
 
 import itertools
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mmreflect.answers.extract import candidates
 from mmreflect.answers.grade import grade
 from mmreflect.answers.spec import AnswerSpec
+from mmreflect.reflection.candidates import stated
 from mmreflect.reflection.lexicon import lexicon_counts
 
 
@@ -61,7 +61,7 @@ def trace(text: str, gold: str | None, spec: AnswerSpec | None = None, tokens: i
     Two candidates are the same when the project's grader calls one right against the other as the reference.
     """
     spec = (spec or AnswerSpec()).resolved(gold)
-    found = candidates(text)
+    found = stated(text)
     verdicts = [grade(item.text, gold, spec).passed for item in found]
     if any(verdict is None for verdict in verdicts) or (not found and grade("", gold, spec).passed is None):
         return None

@@ -44,6 +44,7 @@ class Album:
         self._still_room = most_stills
         self._side, self._once = side, once
         self._strips: dict[tuple[Media, ...], Strip] = like._strips if like else {}
+        self._refused: set[tuple[Media, ...]] = set()
         self.left_out = self.stills_left_out = 0
 
     def show(self, media: Sequence[Media], titles: Sequence[str] = ()) -> list[Shown]:
@@ -66,11 +67,14 @@ class Album:
         if self._once and media in self._known:
             return self._known[media]
         film = media[0].kind == "video" or len(media) > 1
+        again = self._once and media in self._refused
         if film and not self._room:
-            self.left_out += 1
+            self.left_out += not again
+            self._refused.add(media)
             return Picture(_name(media[0]), problem="video left out, the page holds enough film strips")
         if not film and self._still_room == 0:
-            self.stills_left_out += 1
+            self.stills_left_out += not again
+            self._refused.add(media)
             return Picture(_name(media[0]), problem="picture left out, the page holds enough pictures")
         if media not in self._known:
             self._known[media] = self._load(media, film)

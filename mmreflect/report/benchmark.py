@@ -2,10 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmreflect.report.data import Folder
+from mmreflect.records import Stop
+from mmreflect.report.data import Answer, Folder
 from mmreflect.report.layout import Cell, PlotBlock, Section, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, fixed, percent, quantity
 from mmreflect.report.scored import Scoring
@@ -23,7 +24,7 @@ _COUNTS = (
     ("random_fallbacks", "nothing read, where the official code guesses"),
     ("reduced_to_final_answer", "responses reduced to their final answer"),
     ("without_key", "no reference is published"),
-    ("ungraded", "not graded although there is a reference"),
+    ("ungraded", "not graded in spite of a reference"),
     ("verdicts_taken_over", "recorded verdicts taken over"),
     ("rows_without_id", "rows without an id, told apart by their line"),
     ("rows_without_cluster", "rows without what they share, drawn alone"),
@@ -66,9 +67,8 @@ def lead(scoring: Scoring, counts: Mapping[str, Any]) -> list[str]:
     if first is None:
         return [f"No score: none of {counted(int(account.get('rows', 0)), 'answer')} could be graded."]
     shown = figure(first[1], scoring.scale)
-    said = [
-        f"{shown.text} {first[0].replace('_', ' ')} {shown.interval}".strip() + f", over {over}, by the rule “{rule}”."
-    ]
+    name = first[0].replace("_", " ")
+    said = [f"{name[:1].upper()}{name[1:]}: {shown}, over {over}, by the rule “{rule}”."]
     if account.get("label"):
         word = "Approximate: " if account.get("approximate") else "Judged: "
         said.append(f"{word}{account['label']}.")
@@ -144,26 +144,54 @@ def capability_section(result: Mapping[str, Any]) -> Section | None:
 
 
 def counts_section(scoring: Scoring, counts: Mapping[str, Any]) -> Section | None:
-    """Return what became of the questions and the answers, and why questions were set aside."""
+    """Return what became of the questions and the answers of a benchmark, and why questions were set aside."""
     account = scoring.account
+    scored = f"{account['scored']:,} of {account['rows']:,}"
+    return _became({**{name: account.get(name) for name, _ in _COUNTS}, **counts}, scoring.aside, scored)
+
+
+def dataset_counts(answers: Sequence[Answer], aside: Sequence[Mapping[str, Any]]) -> Section | None:
+    """Return the same of a dataset's evaluation.
+
+    Args:
+        aside: the samples that were set aside before anything was asked, each with its reason.
+    """
+    if not answers:
+        return None
+    counts = {
+        "questions": len({answer.id for answer in answers}),
+        "answers": len(answers),
+        "set_aside": len(aside),
+        "not_asked": sum(answer.stop == Stop.ERROR for answer in answers),
+        "truncated": sum(answer.stop in (Stop.LENGTH, Stop.BUDGET) for answer in answers),
+        "empty": sum(not answer.text.strip() for answer in answers),
+        "unparsed": sum(answer.entry.final is None for answer in answers),
+        "without_key": sum(answer.gold is None for answer in answers),
+        "ungraded": sum(answer.gold is not None and answer.entry.final_correct is None for answer in answers),
+    }
+    return _became(counts, aside, "")
+
+
+def _became(known: Mapping[str, Any], aside: Sequence[Mapping[str, Any]], scored: str) -> Section | None:
     asked = [("questions", "questions asked"), ("answers", "answers")]
-    known = {**{name: account.get(name) for name, _ in _COUNTS}, **counts}
     rows = [[text, f"{known[name]:,}"] for name, text in asked if known.get(name) is not None]
-    rows += [["answers scored", f"{account['scored']:,} of {account['rows']:,}"]]
-    rows += [[text, _count(known[name])] for name, text in _COUNTS if known.get(name) is not None]
-    block = PlotBlock(tables=[Table(("what became of them", "number"), rows, whole=True)])
-    reasons = Counter(str(item.get("reason", "")) for item in scoring.aside)
-    for reasons_of in (reasons, Counter(counts.get("left_out") or {})):
+    rows += [["answers scored", scored]] if scored else []
+    numbers = [(text, _count(known[name])) for name, text in _COUNTS if known.get(name) is not None]
+    rows += [[text, f"{value:,}"] for text, value in numbers if value]
+    none = [text for text, value in numbers if not value]
+    notes = [f"None of these: {'; '.join(none)}."] if none else []
+    block = PlotBlock(notes=notes, tables=[Table(("what became of them", "number"), rows, whole=True)])
+    reasons = Counter(str(item.get("reason", "")) for item in aside)
+    for word, reasons_of in (("set aside", reasons), ("left out", Counter(known.get("left_out") or {}))):
         shown = [[reason, f"{count:,}"] for reason, count in reasons_of.most_common(_MOST_REASONS)]
         rest = sum(reasons_of.values()) - sum(count for _, count in reasons_of.most_common(_MOST_REASONS))
         shown += [["other reasons", f"{rest:,}"]] if rest else []
-        word = "set aside because" if reasons_of is reasons else "left out because"
-        block.tables += [Table((word, "number"), shown)] if shown else []
+        block.tables += [Table((f"{word} because", "number"), shown)] if shown else []
     return plots_section("counts", "What became of the questions", [block])
 
 
-def _count(value: Any) -> str:
-    return f"{sum(value.values()):,}" if isinstance(value, dict) else f"{value:,}"
+def _count(value: Any) -> int:
+    return int(sum(value.values()) if isinstance(value, dict) else value)
 
 
 def groups_section(scoring: Scoring) -> Section | None:

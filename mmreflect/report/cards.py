@@ -1,16 +1,16 @@
 """From recorded answers to cards of the browser: of one run, of two runs side by side, or of a scored file."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from mmreflect.evaluation.compare import value_of
+from mmreflect.evaluation.exchange.finished import labels_of, reference_of
 from mmreflect.records import Stop
 from mmreflect.report.album import Album
 from mmreflect.report.data import Answer
-from mmreflect.report.gallery import answer_reply, question_media, titles_of
+from mmreflect.report.gallery import answer_reply, question_media, titles_of, transition
 from mmreflect.report.layout import Card, Example, Reply
 from mmreflect.report.numbers import fixed, quantity
 from mmreflect.report.scored import (
@@ -22,12 +22,11 @@ from mmreflect.report.scored import (
     judged,
     notes_of,
     verdict_of,
-)  # fmt: skip
-from mmreflect.report.text import TRANSITIONS, Chip, Segment, Tone, blocks, transition_of, verdict_chip
+)
+from mmreflect.report.text import TRANSITIONS, Chip, Segment, Tone, blocks, verdict_chip
 
 VERDICT, TRANSITION, NOTED, CHANGE = "verdict", "transition", "noted", "change"
 _TONES: dict[str, Tone] = {"right": "right", "wrong": "wrong"}
-_MARKS = {"right": "✓ right", "wrong": "✗ wrong", "partly right": "partly right"}
 _MOST_FACT_LABELS = 20
 _SAID = 60
 """Characters of an answer in the list."""
@@ -51,6 +50,15 @@ class Answered:
         facets: dict[str, Any] = self.scoring.account.get("intervals", {}) if self.scoring else self._facts
         chosen = {name: list(known) for name, known in facets.items() if len(known) > 1}
         return {VERDICT: VERDICTS, TRANSITION: TRANSITIONS, NOTED: (), **chosen}
+
+    @property
+    def unseen(self) -> list[str]:
+        """The groups of a benchmark that cannot be read off its rows, and so are no filters."""
+        if self.scoring is None:
+            return []
+        groups: dict[str, Any] = self.scoring.account.get("intervals", {})
+        seen = {name for row in self._rows.values() for name in labels_of(row, self.scoring.account)}
+        return [name for name, labels in groups.items() if len(labels) > 1 and name not in seen]
 
     def row(self, answer: Answer) -> dict[str, Any] | None:
         """The scored row of an answer; None where the run is no benchmark's or it was never asked."""
@@ -80,7 +88,7 @@ class Answered:
         noted = notes_of(row or {}, answer.stop)
         found: dict[str, list[str]] = {
             VERDICT: [self.verdict(answer)],
-            TRANSITION: [transition_of(answer.entry)],
+            TRANSITION: [transition(answer)],
             NOTED: noted,
         }
         groups = self.scoring.labels(row) if self.scoring and row else {}
@@ -152,12 +160,12 @@ def row_makers(scoring: Scoring) -> list[Callable[[], Card]]:
 
     def make(place: int, row: dict[str, Any]) -> Card:
         name = next((str(row[key]) for key in _NAMES if row.get(key) is not None), f"row {place}")
-        asked = next((str(row[key]) for key in _QUESTION if isinstance(row.get(key), str)), "")
+        asked = next((key for key in _QUESTION if isinstance(row.get(key), str)), "")
         text = str(row.get("response") or "")
-        reply = Reply("", _chips(row, notes_of(row)), blocks([Segment("model", "", text)]), judged(row))
+        told = judged(row, {asked, "answer", *_NAMES})
+        reply = Reply("", _chips(row, notes_of(row)), blocks([Segment("model", "", text)]), told)
         labels: dict[str, list[str]] = {VERDICT: [verdict_of(row)], NOTED: notes_of(row), **scoring.labels(row)}
-        gold = row.get("answer")
-        shown = Example(name, asked, None if gold is None else str(gold), [], [reply])
+        shown = Example(name, str(row.get(asked, "")), reference_of(row), [], [reply])
         tone = _TONES.get(verdict_of(row), "quiet")
         return Card(shown, labels, _brief(row.get("prediction")), tone, int(row.get("draw") or 0))
 
@@ -165,9 +173,7 @@ def row_makers(scoring: Scoring) -> list[Callable[[], Card]]:
 
 
 def _example(run: Answered, answer: Answer, replies: Sequence[Reply], album: Album) -> Example:
-    gold, row = answer.gold, run.row(answer)
-    if gold is None and row is not None and row.get("answer") not in (None, ""):
-        gold = str(row["answer"])
+    gold = answer.gold if answer.gold is not None else reference_of(run.row(answer) or {})
     media = album.show(question_media(answer), titles_of(answer))
     return Example(answer.id, answer.question, gold, media, replies)
 
@@ -206,9 +212,9 @@ def _word(value: object) -> str:
 
 def _facts(answers: Sequence[Answer]) -> dict[str, list[str]]:
     """Return the facts of a dataset's questions that have a few values each, with those values."""
-    values: dict[str, Counter[str]] = {}
+    values: dict[str, set[str]] = {}
     for answer in answers:
         for name, value in answer.known.items():
             if isinstance(value, str | bool | int):
-                values.setdefault(name, Counter())[_word(value)] += 1
+                values.setdefault(name, set()).add(_word(value))
     return {name: sorted(found) for name, found in values.items() if 1 < len(found) <= _MOST_FACT_LABELS}

@@ -7,7 +7,7 @@ from mmreflect.reflection.ledger import ledger
 from mmreflect.report import benchmark, browser, gallery, segments, steps, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.cards import Answered, makers, row_makers
-from mmreflect.report.data import Answer, Folder, answers_of
+from mmreflect.report.data import Answer, Folder, answers_of, rows_of
 from mmreflect.report.layout import Parts, Section
 from mmreflect.report.scored import VERDICTS, Scoring, scoring_of
 
@@ -32,6 +32,7 @@ def parts(run: Folder, album: Album, thumbnails: Album) -> Parts:
     sections = [
         verdicts.ledger_section(stages, []),
         benchmark.capability_section(run.result or {}),
+        benchmark.dataset_counts(answers, rows_of(run.path / "quarantine.jsonl")),
         segments.section(stages),
         steps.section(answers),
         gallery.samples(stages, album),
@@ -62,6 +63,8 @@ def _benchmark(run: Folder, scoring: Scoring, answers: Sequence[Answer], thumbna
     lead = benchmark.lead(scoring, counts)
     if (run.path / "submission.json").is_file():
         lead.append("The answers of this split are not published: submission.json holds the predictions to submit.")
+    if not answers:
+        lead.append("samples.jsonl is missing: there are no answers to read, only what was counted.")
     title = f"{run.name} {_split(run)}".strip()
     return title, f"{what(run)}.", lead, benchmark.key_figures(scoring), sections
 
@@ -82,7 +85,8 @@ def rescored(scoring: Scoring, file: Path) -> Parts:
 
 
 def _browser(run: Answered, album: Album) -> Section | None:
-    return browser.section(makers(run, album), run.orders, album, [_KEYS])
+    unseen = f" Groups by {', '.join(run.unseen)} are computed, and cannot be chosen here." if run.unseen else ""
+    return browser.section(makers(run, album), run.orders, album, [f"{_KEYS}{unseen}"])
 
 
 def what(run: Folder) -> str:

@@ -22,9 +22,10 @@ from mmreflect.report.data import (
 from mmreflect.report.layout import Example, Gallery, Reply, Section, Table
 from mmreflect.report.looks import opening, titles, with_media
 from mmreflect.report.numbers import NONE, counted, percent, quantity
-from mmreflect.report.text import OUTCOMES, Block, Chip, Outcome, Segment, blocks, outcome_of, verdicts
+from mmreflect.report.text import OUTCOMES, Block, Chip, Outcome, Segment, blocks, outcome_of, transition_of, verdicts
 from mmreflect.report.timeline import Timeline, span_words, timeline, verdict
 from mmreflect.report.verdicts import Stage
+from mmreflect.rollouts.actions import FIRST_TRY
 
 PER_OUTCOME: dict[Outcome, int] = {"fixed": 3, "harmed": 3, "stayed right": 2, "stayed wrong": 2, "not graded": 1}
 MOST_ROUNDS, MOST_ROLLOUTS, PREVIEW = 8, 16, 6
@@ -109,11 +110,32 @@ def _later(answer: Answer | KeptRollout, question: Sequence[Media], album: Album
 def answer_reply(label: str, answer: Answer, question: Sequence[Media], album: Album) -> Reply:
     """Return an answer as it is shown, with the media that its question does not show."""
     known = answer.entry
-    chips = verdicts(known.first, known.final, known.first_correct, known.final_correct, answer.stop)
     remark = f"{known.tokens_first:,} tokens to the first answer, {known.tokens - known.tokens_first:,} after it"
+    if _no_first_try(answer):
+        remark = f"{known.tokens:,} tokens; no first try was asked for"
     drawn, said = _choice(answer.choice)
     remarks = [*said, *_probes(answer), remark]
-    return Reply(label, chips, _later(answer, question, album), remarks, drawn)
+    return Reply(label, _chips(answer), _later(answer, question, album), remarks, drawn)
+
+
+def _no_first_try(answer: Answer | KeptRollout) -> bool:
+    """Tell whether a part of a video was asked for and no answer before it: what the ledger calls first is the last."""
+    known = answer.entry
+    return answer.choice is not None and FIRST_TRY not in answer.probes and known.first == known.final
+
+
+def transition(answer: Answer) -> str:
+    """Say what reflecting did to an answer, one of `TRANSITIONS`; nothing where no first try was asked for."""
+    final = answer.entry.final_correct
+    if _no_first_try(answer) and final is not None:
+        return f"{'right' if final else 'wrong'}, no first try"
+    return transition_of(answer.entry)
+
+
+def _chips(answer: Answer | KeptRollout) -> list[Chip]:
+    known = answer.entry
+    chips = verdicts(known.first, known.final, known.first_correct, known.final_correct, answer.stop)
+    return chips[1:] if _no_first_try(answer) else chips
 
 
 def _choice(choice: Choice | None) -> tuple[Timeline | None, list[str]]:
@@ -191,8 +213,7 @@ def _group_example(group: KeptGroup, album: Album) -> Example:
 
 
 def _rollout_reply(number: int, rollout: KeptRollout, question: Sequence[Media], album: Album) -> Reply:
-    known = rollout.entry
-    chips = verdicts(known.first, known.final, known.first_correct, known.final_correct, rollout.stop)
+    chips = _chips(rollout)
     if any(segment.author == "forced" for segment in rollout.segments):
         chips.append(Chip("forced rethinking", "quiet"))
     drawn, said = _choice(rollout.choice)

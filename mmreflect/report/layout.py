@@ -11,7 +11,16 @@ from mmreflect.report.plots import Plot
 from mmreflect.report.text import Block, Chip, Tone
 from mmreflect.report.timeline import Timeline
 
-Cell = str | Figure
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cell that leads to another file beside the page; without an address it is its text."""
+
+    text: str
+    href: str
+
+
+Cell = str | Figure | Link
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import evaluations, gallery, measures, segments, verdicts
+from mmreflect.report import evaluations, gallery, measures, segments, suite, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
 from mmreflect.report.data import Folder, dataset_of, merge_of, read_folder
@@ -21,6 +21,8 @@ PAGE = "index.html"
 def write_page(run_folder: str, output: Path | None = None, pictures: int | None = None) -> Path:
     """Write the page of a run and return its path; the same files give the same bytes.
 
+    A run of several benchmarks gets an overview, and each of them a page in its own folder.
+
     Args:
         output: the file; None: `index.html` in the run's folder.
         pictures: how many pictures the browser of an evaluation holds.
@@ -32,7 +34,13 @@ def write_page(run_folder: str, output: Path | None = None, pictures: int | None
     if pictures is not None and run.verb != "eval":
         raise UserError(f"pictures={pictures} for a {run.verb} run", "an evaluation", "leave it out")
     file = output or run.path / PAGE
-    write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures)))
+    if (run.verb, run.name) == ("eval", suite.NAME):
+        members = suite.members_of(run)
+        for member in members:
+            write_page(str(member.path), pictures=pictures)
+        write_atomic(file, render(_finish(run, suite.parts(run, members, PAGE, file.parent))))
+    else:
+        write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures)))
     return file
 
 
@@ -42,7 +50,12 @@ def _page(run: Folder, pictures: int) -> Page:
     parts: dict[str, Callable[[Folder, Album], Parts]] = {
         "demo": _demo, "train": _train, "eval": small, "merge": _merge, "build": _build,
     }  # fmt: skip
-    title, subject, lead, figures, sections = parts.get(run.verb, _plain)(run, album)
+    return _finish(run, parts.get(run.verb, _plain)(run, album))
+
+
+def _finish(run: Folder, parts: Parts) -> Page:
+    """Return the page with what every kind of run has."""
+    title, subject, lead, figures, sections = parts
     shown = [section for section in [*sections, _settings(run)] if section]
     eyebrow = f"mmreflect {run.verb} {run.name} · folder {run.label}"
     return Page(eyebrow, title, subject, lead, _status(run), figures, shown, origin(run.version))

@@ -1,11 +1,12 @@
 """How a benchmark's answers were scored: the verdicts answer by answer, and the account of the whole scoring."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from mmreflect.errors import UserError
 from mmreflect.evaluation.compare import value_of
 from mmreflect.evaluation.exchange.finished import labels_of
 from mmreflect.files import read_json
@@ -61,8 +62,10 @@ def read_scoring(scored: Path, summary: Path, aside: Path | None = None) -> Scor
     """Read the files of a scoring.
 
     Raises:
-        UserError: one of them is not as it was written.
+        UserError: one of them is missing, or not as it was written.
     """
+    if not scored.is_file():
+        raise UserError(f"{scored} is missing", f"the scored rows that {summary.name} is about", "restore it")
     with named(summary):
         tree = read_json(summary)
         account = tree["rescore"]
@@ -104,11 +107,15 @@ def notes_of(row: Mapping[str, Any], stop: str = "eos") -> list[str]:
 _SHOWN_ELSEWHERE = {"prediction", "correct", "score", "random_fallback", "draw", "id", "final_answer"}
 
 
-def judged(row: Mapping[str, Any]) -> list[str]:
-    """Return what the scoring, or a judge, wrote into a row behind the response: `extraction: 2`."""
+def judged(row: Mapping[str, Any], known: Collection[str] = ()) -> list[str]:
+    """Return what the scoring, or a judge, wrote into a row behind the response: `extraction: 2`.
+
+    Args:
+        known: fields that are shown elsewhere.
+    """
     names = list(row)
     behind = names[names.index("response") + 1 :] if "response" in names else names
-    kept = ((name, row[name]) for name in behind if name not in _SHOWN_ELSEWHERE)
+    kept = ((name, row[name]) for name in behind if name not in {*_SHOWN_ELSEWHERE, *known})
     return [f"{name}: {_short(value)}" for name, value in kept if value not in (None, "", [], {})]
 
 

@@ -7,16 +7,17 @@ from mmreflect.answers.spec import spec_of
 from mmreflect.reflection.lexicon import LEXICON, lexicon_counts
 from mmreflect.reflection.transitions import Step, Trace, stopping_curve, summary, trace
 from mmreflect.report.data import Answer
+from mmreflect.report.gallery import transition
 from mmreflect.report.layout import PlotBlock, Section, Table, plots_section
 from mmreflect.report.numbers import NONE, counted, fixed, percent, points
 from mmreflect.report.plots import Bar, Plot, Series, bars, line_plot
-from mmreflect.report.text import TRANSITIONS, transition_of
+from mmreflect.report.text import TRANSITIONS
 
 _NAMES = {
     Step.KEPT_RIGHT: "right, kept",
     Step.KEPT_WRONG: "wrong, kept",
     Step.CORRECTED: "wrong to right",
-    Step.CHANGED_WRONG: "wrong to another wrong",
+    Step.CHANGED_WRONG: "another wrong",
     Step.SPOILED: "right to wrong",
 }
 _STYLES = {Step.CORRECTED: 2, Step.SPOILED: 1}
@@ -30,7 +31,9 @@ def section(answers: Sequence[Answer]) -> Section | None:
 
 
 def _outcomes(answers: Sequence[Answer]) -> PlotBlock:
-    found = Counter(transition_of(answer.entry) for answer in answers)
+    found = Counter(transition(answer) for answer in answers)
+    if found["not graded"] == len(answers):
+        return PlotBlock(notes=["The project's verifier could grade none of these answers."])
     rows = [[name, f"{found[name]:,}", percent(found[name] / len(answers))] for name in TRANSITIONS if found[name]]
     note = "By the project's verifier, from the first to the final answer."
     return PlotBlock(notes=[note], tables=[Table(("what reflecting did", "answers", "share"), rows)])

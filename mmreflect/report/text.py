@@ -162,7 +162,7 @@ def outcome_of(first_correct: bool | None, final_correct: bool | None) -> Outcom
 
 TRANSITIONS = (
     *("fixed", "harmed", "confirmed right", "confirmed wrong", "changed, still wrong", "right without reflection"),
-    *("wrong without reflection", "not graded"),
+    *("wrong without reflection", "right, no first try", "wrong, no first try", "not graded"),
 )
 
 

@@ -58,8 +58,9 @@ def _pictures(word: str | None) -> int | None:
 def _file_page(file: Path, output: Path | None) -> Path:
     summary = file.with_name(f"{file.name.removesuffix('.jsonl')}.summary.json")
     if file.suffix != ".jsonl" or not summary.is_file():
+        lacks = f", which has no {summary.name} beside it" if file.suffix == ".jsonl" else ""
         raise UserError(
-            f"{file} has no {summary.name} beside it",
+            f"{file} is no scored file{lacks}",
             "OUT.jsonl with its OUT.summary.json, as mmreflect eval rescore writes them, or the folder of a run",
             "score it first: mmreflect eval rescore BENCHMARK responses=FILE.jsonl output=OUT.jsonl",
         )

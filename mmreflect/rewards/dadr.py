@@ -9,9 +9,11 @@ segment alone. "Decoupled" means these terms: the paper sums them to one number 
 gives each stage its own.
 
 Where we differ from the released code: only what the model itself said is read (the code also reads the turn that it
-inserts, whose example answer can stand in for a missing one); an answer is read by the project's grader (the code takes
-the first letter of any text, so that "Batman" is B); the probe belongs to its own rollout (the code's is left over from
-a neighbour where the segment was refused); both published forms of the tags count.
+inserts, whose example answer can stand in for a missing one); an option must be named by its letter, at the beginning
+and apart from what follows, or by its whole text (the code takes the first letter of any text, so that "Batman" is B);
+the probe belongs to its own rollout (the code's is left over from a neighbour where the segment was refused); both
+published forms of the tags count; the interval of a grounding sample is cut to the video, as the segment is that the
+environment notes.
 """
 
 import re
@@ -23,11 +25,15 @@ from pydantic import Field
 from mmreflect.answers.grade import verify
 from mmreflect.answers.intervals import interval_of, iou, parse_interval
 from mmreflect.answers.spec import AnswerSpec, spec_of
+from mmreflect.answers.verdict import Verdict, judged
 from mmreflect.config import config
 from mmreflect.records import Group, Part, Rollout, Sample, Score
+from mmreflect.rewards._segments import inside
 
 LONGEST_ANSWER = 1000
 """An answer of so many characters or more is wrong and out of format."""
+
+_LETTER = re.compile(r"(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z]))(?:[.,):\s].*)?", re.DOTALL)
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -70,7 +76,7 @@ def _score_answer(options: Config, sample: Sample, rollout: Rollout) -> Score:
     spec = spec_of(sample.facts)
     last = _last_answer(rollout.text)
     long = last is not None and len(last) >= LONGEST_ANSWER
-    verdict = verify(None if last is None or long else f"<answer>{last}</answer>", sample.gold, spec)
+    verdict = read_strictly(None if long else last, sample.gold, spec)
     if verdict.score is None:
         return Score(None, verdict.answer, verdict.gold, verdict.reason)
     problem = "a very long answer" if long else format_problem(rollout.text, needs_answer=True)
@@ -90,12 +96,14 @@ def _score_segment(options: Config, sample: Sample, rollout: Rollout) -> Score:
     gold = interval_of(sample.facts.get("gt_interval"))
     if gold is None:
         return Score(None, reason=f"gt_interval is {sample.facts.get('gt_interval')!r}, not [start, end]")
-    given = parse_interval(rollout.text)
+    stated = parse_interval(rollout.text)
+    given = inside(stated, sample, rollout)
     parts = {"iou": Part(iou(given, gold), 1.0, "propose")}
     problem = format_problem(rollout.text, needs_answer=False)
     if options.variant == "code":
         parts["format"] = Part(-1.0 if problem else 0.0, options.format)
-    answer = None if given is None else f"{given[0]:g} to {given[1]:g}"
+    shown = given or stated
+    answer = None if shown is None else f"{shown[0]:g} to {shown[1]:g}"
     return Score(_total(parts), answer, f"{gold[0]:g} to {gold[1]:g}", problem or "", parts)
 
 
@@ -113,7 +121,40 @@ def _sufficiency(sample: Sample, rollout: Rollout, spec: AnswerSpec) -> float:
     probe = rollout.probes.get("sufficiency")
     if probe is None:
         return 0.0
-    return verify(probe.text, sample.gold, spec).score or 0.0
+    return read_strictly(probe.text.strip(), sample.gold, spec).score or 0.0
+
+
+def read_strictly(said: str | None, gold: str | None, spec: AnswerSpec) -> Verdict:
+    """Grade an answer without its tags; where there are options, an answer that is not stated strictly is wrong.
+
+    On top of that the project's grader must agree, so that a letter with another option's text, or "B or C", is wrong.
+    What is no multiple choice is graded by that grader alone.
+    """
+    spec = spec.resolved(gold)
+    verdict = verify(None if said is None else f"<answer>{said}</answer>", gold, spec)
+    if said is None or not verdict.passed or spec.type != "multiple_choice":
+        return verdict
+    if verdict.gold in stated_options(said, spec):
+        return verdict
+    return judged(False, verdict.answer, verdict.gold, "neither an option's letter at the beginning nor its whole text")
+
+
+def stated_options(said: str, spec: AnswerSpec) -> set[str]:
+    """Return the letters of the options that an answer can be said to state; empty for none.
+
+    An option is stated by its single capital letter, in brackets or followed by one of `. , ) :` or a blank, whatever
+    stands after it; or by its whole text, but for case, blanks and a dot at the end. "A dog" may be both. Of options
+    with the same text all are stated.
+    """
+    texts = {letter: _plain(text) for letter, text in spec.options or ()}
+    found = _LETTER.fullmatch(said.strip())
+    letters = {item for item in found.groups() if item} if found else set()
+    wanted = {_plain(said), *(texts[letter] for letter in letters if letter in texts)}
+    return letters | {letter for letter, text in texts.items() if text in wanted}
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).removesuffix(".")
 
 
 def format_problem(text: str, *, needs_answer: bool) -> str | None:

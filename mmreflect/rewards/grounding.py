@@ -16,6 +16,7 @@ from mmreflect.answers.intervals import Interval, interval_of, iou, parse_interv
 from mmreflect.config import config
 from mmreflect.records import Group, Part, Rollout, Sample, Score
 from mmreflect.reflection.tags import follows
+from mmreflect.rewards._segments import inside
 
 Variant = Literal["revisor", "videotg"]
 Tag = Literal["answer", "time_interval"]
@@ -72,7 +73,7 @@ def create(options: Config) -> Callable[[Group], list[Score]]:
         gold, problem = true_interval(group.sample)
         if gold is None:
             return [Score(None, reason=problem) for _ in group.rollouts]
-        return [score(options, rollout, gold) for rollout in group.rollouts]
+        return [score(options, group.sample, rollout, gold) for rollout in group.rollouts]
 
     return grounding
 
@@ -89,20 +90,21 @@ def true_interval(sample: Sample) -> tuple[Interval | None, str]:
     return gold, "" if gold else f"the answer {sample.gold!r} is no [start, end] that runs forwards"
 
 
-def score(options: Config, rollout: Rollout, gold: Interval) -> Score:
+def score(options: Config, sample: Sample, rollout: Rollout, gold: Interval) -> Score:
     """Score one rollout by what it said; an interval that is missing or runs backwards has an IoU of 0.
 
-    The interval counts as it was written: an end beyond the video is not cut, and costs overlap.
+    The interval is cut to the video where the environment noted how long that is: an end beyond it costs nothing.
     """
     tag = options.layout or _TAGS[options.variant]
     weight = _WEIGHTS[options.variant] if options.format_weight is None else options.format_weight
-    given = parse_interval(rollout.text, tag)
+    stated = parse_interval(rollout.text, tag)
+    given = inside(stated, sample, rollout)
     overlap = iou(given, gold)
     kept = penalty(rollout.text, tag) if options.variant == "revisor" else float(in_layout(rollout.text, tag))
     parts = {"iou": Part(overlap, 1.0), "format": Part(kept, weight)}
-    said = f"IoU {overlap:.3f}" if given else f"no interval in <{tag}>"
+    said = f"IoU {overlap:.3f}" if stated else f"no interval in <{tag}>"
     reason = f"{said}; format {kept:g}"
-    return Score(overlap + weight * kept, _shown(given), _shown(gold), reason, parts)
+    return Score(overlap + weight * kept, _shown(given or stated), _shown(gold), reason, parts)
 
 
 def _shown(interval: Interval | None) -> str | None:

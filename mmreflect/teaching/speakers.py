@@ -100,7 +100,7 @@ def check_speakers(speakers: Speakers) -> None:
         UserError: a model is missing or cannot be used, or an engine cannot run here.
     """
     for options in speakers.values():
-        check_speaker(options.engine, options.model)
+        check_speaker(options.engine, options.model, options)
 
 
 def speaker_marks(speakers: Speakers) -> dict[str, str]:

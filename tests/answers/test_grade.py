@@ -38,6 +38,19 @@ def test_an_empty_reference_cannot_be_graded(gold: str | None) -> None:
         ("<think>5</think><answer>3</answer><reflection>no</reflection><answer>4</answer>", "4"),
         (r"<answer>so \boxed{7}</answer>", "7"),
         (r"<think>\boxed{1}</think> \boxed{2}", "2"),
+        (r"<Thinking>\boxed{1}</Thinking> \boxed{2}", "2"),
+        (r"<think>a <think>b</think> \boxed{1}</think> so.", None),  # the outer thoughts go on
+        (r"<think><think>a</think>\boxed{2}", "2"),  # a tag that the prompt ends on, repeated
+        (r"<think>t</think>\boxed{2} <think>checked: \boxed{1}</think> Done.", "2"),
+        (r"\boxed{2}<reflection>or \boxed{1}?</reflection>", "2"),
+        (r"<reflection>it is \boxed{1}", "1"),  # nothing is said outside
+        ("The answer is 1.<reflection>No.</reflection>The answer is 2.", "2"),
+        ("<think>say <answer>1</answer>?</think> The answer is 2.", "2"),
+        ("<think>so <answer>1</answer></think>", "1"),
+        ("<think>so <answer>1</answer></think><|im_end|>", "1"),
+        ("<think>so <answer>1</answer>, never closed", "1"),
+        ("<answer>2</answer><reflection>not <answer>1</answer></reflection>", "2"),
+        ("<answer>1</answer> or <answer>2</answer>", "2"),
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{3", None),
         ("The answer is 12.", "12"),

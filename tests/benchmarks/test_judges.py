@@ -12,6 +12,7 @@ from remote.loopback import Act, Body, Server, completion, says, serving, shown
 from mmreflect import recipes
 from mmreflect.cli import main
 from mmreflect.evaluation.judge import OURS
+from mmreflect.evaluation.rules import charxiv
 from mmreflect.remote import pace
 
 Cli = Callable[..., Any]
@@ -127,6 +128,36 @@ def test_mathverse_extracts_then_judges(judged: Cli) -> None:
     scored, _, prompts, _ = judged("mathverse", rows, reply, "rule=quick_match")
     assert [row["correct"] for row in scored] == [False, False, False, False, False]  # "12 cm" is another text
     assert prompts == []  # both extractions are in the cache
+
+
+def test_mathverse_under_lmms_eval_judges_the_last_words(judged: Cli) -> None:
+    long = " ".join(["first"] * 40 + ["12", "cm"])
+    rows = [
+        {**VERSE, "sample_index": "1", "model_answer": f"<think>13</think>{long}", "extraction": "13"},
+        {**VERSE, "sample_index": "2", "model_answer": ""},
+        {**VERSE, "sample_index": "3", "model_answer": "13", "judgement": 0},
+    ]
+    scored, summary, [prompt], _ = judged("mathverse", rows, lambda prompt: "1", "rule=lmms_eval")
+    assert [row["correct"] for row in scored] == [True, False, False] and summary["rescore"]["approximate"] == 0
+    tail = " ".join(["first"] * 28 + ["12", "cm"])
+    assert prompt.endswith(f"Question: How long?\nCorrect answer: 12\nModel answer: {tail}\nJudgement: ")
+
+
+def test_mathvision_asks_under_vlmevalkit_where_the_response_is_not_clear(judged: Cli) -> None:
+    row = {"question": "How many?", "options": [], "answer": "4", "level": 1, "subject": "counting"}
+    chosen = {**row, "options": ["red", "blue"], "answer": "B"}
+    texts = {"4": row, "So, four.": row, "It is B.": chosen, "red or blue": chosen, "": row}
+    rows = [{**asked, "id": text, "response": text} for text, asked in texts.items()]
+    said = {"So, four.": "4", "red or blue": "A"}
+    scored, _, prompts, _ = judged(
+        "mathvision", rows, lambda prompt: said[prompt.split("\n")[-2][16:]], "rule=vlmevalkit"
+    )
+    assert [row["correct"] for row in scored] == [True, True, True, False, False]
+    assert [row.get("extraction") for row in scored] == [None, "4", None, "A", None]
+    assert sorted(prompt.rpartition("Problem: ")[2] for prompt in prompts) == [
+        "How many?\nChoices: A. red\nB. blue\nModel response: red or blue\nExtracted answer: ",
+        "How many?\nModel response: So, four.\nExtracted answer: ",
+    ]
 
 
 def answers(prompt: str) -> int:
@@ -251,9 +282,8 @@ def test_every_judge_names_rules_that_exist_and_hashes_its_prompts() -> None:
         if benchmark is not None and benchmark.judge is not None:
             judges[name] = benchmark.judge
             assert set(benchmark.judge.steps) <= set(benchmark.rules) and all(benchmark.judge.prompts.values())
-    assert set(judges) == {"mathvista", "mathverse", "charxiv", "tempcompass", "emma", "safety"}
-    assert len({judge.prompt_hash for judge in judges.values()}) == 6
-    charxiv = recipes.load("benchmark", "charxiv")
+    assert set(judges) == {"mathvista", "mathverse", "charxiv", "tempcompass", "emma", "safety", "mathvision"}
+    assert len({judge.prompt_hash for judge in judges.values()}) == 7
     assert set(charxiv.QUESTIONS) == set(range(1, 20)) and set(charxiv.RUBRICS) == {
         rubric for rubric, _ in charxiv.QUESTIONS.values()
     }

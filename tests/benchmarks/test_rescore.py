@@ -16,6 +16,7 @@ from mmreflect.evaluation.benchmark import Benchmark
 
 Cli = Callable[..., Any]
 MMMU = {"question_type": "multiple-choice", "options": "['red', 'blue', 'five']", "answer": "B"}
+FLOAT = {"pid": "3", "question_type": "free_form", "answer_type": "float", "answer": "1.5", "response": "x"}
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -104,6 +105,51 @@ def test_json_files_of_official_tools(tmp_path: Path) -> None:
     assert [(row["id"], row["correct"]) for row in rows] == [("1", True), ("2", False)]
 
 
+def test_a_file_of_sections_is_read_for_its_benchmark(tmp_path: Path) -> None:
+    path = tmp_path / "parts.json"
+    row = {"id": "1", "task_type": "order", "correct": True}
+    parts = {"mlvu_dev": {"rows": [row], "expected": {"M_Avg": 100}}, "lvbench": {"rows": [{**row, "correct": False}]}}
+    path.write_text(json.dumps(parts))
+    for benchmark, correct in (("mlvu", True), ("lvbench", False)):
+        assert main(["eval", "rescore", benchmark, f"responses={path}", f"output={tmp_path / 'out.jsonl'}"]) == 0
+        [scored] = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert scored["correct"] is correct and scored["task_type"] == "order"
+
+
+def test_videos_with_their_questions_inside(tmp_path: Path) -> None:
+    path = tmp_path / "videomme.json"
+    asked = [{"question_id": f"1-{place}", "answer": "B", "response": text} for place, text in enumerate("BA")]
+    path.write_text(json.dumps([{"video_id": "1", "duration": "short", "questions": asked}]))
+    assert main(["eval", "rescore", "videomme", f"responses={path}", f"output={tmp_path / 'out.jsonl'}"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(row["video_id"], row["question_id"], row["correct"]) for row in rows] == [
+        ("1", "1-0", True),
+        ("1", "1-1", False),
+    ]
+    summary = json.loads((tmp_path / "out.summary.json").read_text())
+    assert summary["duration"]["short"]["total"] == 2 and summary["rescore"]["scores"]["acc_official"]["clusters"] == 1
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_files_that_begin_with_a_mark_of_their_encoding(tmp_path: Path, name: str) -> None:
+    row = {"id": "1", **MMMU, "response": "B"}
+    (tmp_path / name).write_text(json.dumps([row] if name == "rows.json" else row), encoding="utf-8-sig")
+    words = [f"responses={tmp_path / name}", f"output={tmp_path / 'out.jsonl'}"]
+    assert main(["eval", "rescore", "mmmu", *words]) == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text())["correct"] is True
+
+
+def test_the_first_response_that_is_not_null_counts(rescore_cli: Cli) -> None:
+    rows = [
+        {"id": "1", "target": "14", "response": None, "prediction": "14"},
+        {"id": "2", "target": "14", "response": "15", "prediction": "14"},
+        {"id": "3", "target": "14", "response": None},
+    ]
+    scored, summary = rescore_cli("chartqa", rows)
+    assert [row["correct"] for row in scored] == [True, False, False] and summary["rescore"]["empty"] == 1
+    assert [row["correct"] for row in rescore_cli("chartqa", scored)[0]] == [True, False, False]
+
+
 def test_unknown_names_name_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = written(tmp_path, [{"id": "1", **MMMU, "response": "B"}])
     output = f"output={tmp_path / 'out.jsonl'}"
@@ -142,12 +188,31 @@ def test_unknown_names_name_the_nearest(capsys: pytest.CaptureFixture[str], tmp_
         ("emma", [{"pid": "3", "response": "x", "answer": "9", "type": "Multiple Choice", "options": ["x"]}], "answer is '9' with 1 options"),
         ("safety", [{"id": "3", "response": "x", "kind": "bad"}], "kind is 'bad', neither harmful nor benign"),
         ("nextgqa", [{"id": "3", "gt_spans": [[0, 1]], "pred_span": [0, 1]}], "neither 'qa_correct' nor an 'answer'"),
+        ("nextgqa", [{"id": "3", "gt_spans": 5, "pred_span": [0, 1], "qa_correct": True}], "gt_spans is '5', which is no list of spans"),
+        ("tempcompass", [{"id": "3", "prediction": "x", "answer": "y", "task": "caption_matching", "question": 5}], "question is 5, which is no text"),
+        ("mathvision", [{"id": "3", "response": "B", "answer": "B", "options": 5}], "options is '5', which is no list of at most 26"),
+        ("mathvision", [{"id": "3", "response": "B", "answer": "B", "options": "red"}], "options is 'red', which is no Python list"),
+        ("emma", [{"pid": "3", "response": "x", "answer": "A", "type": "Multiple Choice", "options": ["x"] * 27}], "which is no list of at most 26"),
+        ("mlvu", [{"id": "3", "response": "x", "answer": "x", "candidates": "x"}], "candidates is 'x', which is no Python list"),
+        ("mathvista", [{**FLOAT, "precision": "two", "rule": "strict"}], "precision is 'two', which is no number of decimals"),
+        ("mathvista", [{**FLOAT, "precision": -1, "rule": "strict"}], "precision is -1, which is no number of decimals"),
+        ("mathvista", [{**FLOAT, "precision": None, "rule": "strict"}], "precision is None, which is no number of decimals"),
+        ("mathvista", [{**FLOAT, "precision": 1, "unit": ["g"], "rule": "strict"}], "unit is ['g'], which is no text"),
+        ("mmmu", [{"id": "1", "question_type": "open", "answer": [], "response": "x", "rule": "strict"}], "answer is an empty list"),
+        ("mathvista", [{**FLOAT, "answer_type": ["float"], "rule": "strict"}], "answer_type is ['float'], which is no text"),
+        ("mathvista", [{**FLOAT, "answer_type": ["float"], "rule": "vlmevalkit"}], "answer_type is ['float'], which is no text"),
+        ("mathverse", [{"sample_index": "3", "question_type": "free-form", "answer": "1", "extraction": "1", "rule": "lmms_eval"}],
+         "no 'response' (nor 'model_answer')"),
+        ("mmmu", [{"id": "1", **MMMU, "response": float("nan")}], "row 1: 'response' is nan expected: JSON, in which a missing value is null"),
+        ("mmmu", [{"id": "1", **MMMU, "response": "B"}, {"id": "2", **MMMU, "response": "B", "own": [{"x": float("inf")}]}], "row 2: 'own' is inf"),
+        ("mmmu", [{"id": "1", **MMMU, "response": json.loads("[" * 300 + "]" * 300)}], "row 1: 'response' is nested too deep"),
     ],
 )  # fmt: skip
 def test_unusable_rows(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, benchmark: str, rows: Any, said: str
 ) -> None:
-    message = refused(capsys, benchmark, written(tmp_path, rows), f"output={tmp_path / 'out.jsonl'}")
+    rule = f"rule={rows[0].pop('rule', 'official')}" if rows else "rule=official"
+    message = refused(capsys, benchmark, written(tmp_path, rows), f"output={tmp_path / 'out.jsonl'}", rule)
     assert said in message
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -159,6 +224,19 @@ def test_unusable_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert "line 2: not JSON" in refused(capsys, "mmmu", f"responses={tmp_path / 'broken.jsonl'}", output)
     (tmp_path / "plain.json").write_text("[1, 2]")
     assert "holds something else" in refused(capsys, "mmmu", f"responses={tmp_path / 'plain.json'}", output)
+    for name, text, said in (
+        ("deep.json", "[" * 100_000, "is nested too deep to be read"),
+        ("deep.jsonl", "[" * 100_000, "line 1: nested too deep, or a number too long, to be read"),
+        ("long.json", "9" * 5000, "not JSON (Exceeds the limit"),
+        ("long.jsonl", "9" * 5000, "line 1: nested too deep, or a number too long, to be read"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert said in refused(capsys, "mmmu", f"responses={tmp_path / name}", output)
+    parts = {name: {"rows": [{"id": "1", "correct": True}]} for name in ("mlvu_dev", "mlvu_test", "lvbench")}
+    (tmp_path / "parts.json").write_text(json.dumps(parts))
+    for benchmark in ("mlvu", "mmmu"):
+        message = refused(capsys, benchmark, f"responses={tmp_path / 'parts.json'}", output)
+        assert f"has the sections mlvu_dev, mlvu_test, lvbench expected: one section of {benchmark}" in message
 
 
 def test_evaluating_a_configuration_goes_on_working(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -84,6 +84,12 @@ def test_draws_shards_and_the_whole(releases: Path, run_cli: Cli, tmp_path: Path
     rates = [result["pass_at_k"]["k"][k]["value"] for k in ("1", "2", "3")]
     assert rates == sorted(rates) and rates[0] == pytest.approx(result["scores"]["accuracy"]["value"])
     assert result["scores"]["accuracy"]["clusters"] == result["counts"]["questions"] == result["counts"]["answers"] / 3
+    again = tmp_path / "again.jsonl"
+    assert (
+        main(["eval", "rescore", "mathvista", f"responses={tmp_path / 'whole/responses.jsonl'}", f"output={again}"])
+        == 0
+    )
+    assert read_json(tmp_path / "again.summary.json") == read_json(tmp_path / "whole/summary.json"), "and its intervals"
     for number in (1, 2):
         part = asking("mathvista", releases / "mathvista", tmp_path / f"part{number}", **shared)
         part["release"]["shard"] = f"{number}/2"

@@ -1,6 +1,7 @@
 """A benchmark asked of a server, judged by a server, in several turns, with words put in the model's mouth."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from remote.loopback import Act, Body, says, serving, shown
 from test_running import asking, scripted
 
 from mmreflect.cli import main
+from mmreflect.evaluation.contract import differences
 from mmreflect.files import read_json, read_jsonl
 from mmreflect.remote import pace
 
@@ -21,15 +23,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "FIRST_WAIT_S", 0.01)
 
 
-def through(url: str, folder: Path, **more: Any) -> dict[str, Any]:
+def through(url: str, folder: Path, name: str, release: Path, **more: Any) -> dict[str, Any]:
+    """An evaluation whose engine is a server: it sends pictures by limits of its own."""
+    settings = asking(name, release, folder / "run")
     server = {"base_url": url, "model": "theirs", "cache": str(folder / "asked"), **more}
-    return {"name": "openai", "server": server}
+    for key in ("max_pixels", "frames"):
+        del settings[key]
+    return settings | {"engine": {"name": "openai", "server": server}}
 
 
 def test_asked_of_a_server_without_a_model_here(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
     with serving(lambda body, number: says("The answer is A.")) as server:
-        settings = asking("chartqa", releases / "chartqa", tmp_path / "run", engine=through(server.url, tmp_path))
-        code, text = run_cli("eval", settings)
+        code, text = run_cli("eval", through(server.url, tmp_path, "chartqa", releases / "chartqa"))
     assert code == 0, text
     result = read_json(tmp_path / "run/result.json")
     assert result["contract"]["model"]["path"] == "theirs" and result["contract"]["model"]["server"] == server.url
@@ -45,8 +50,8 @@ def test_a_server_that_fails_for_a_while(releases: Path, run_cli: Cli, tmp_path:
         return busy if number % 4 == 2 else says("The answer is A.")
 
     with serving(failing) as server:
-        engine = through(server.url, tmp_path, retries=0, concurrency=1)
-        settings = asking("chartqa", releases / "chartqa", tmp_path / "run", engine=engine, batch_size=4)
+        settings = through(server.url, tmp_path, "chartqa", releases / "chartqa", retries=0, concurrency=1)
+        settings["batch_size"] = 4
         code, text = run_cli("eval", settings)
         assert code == 2 and "5 of 20 answers could not be asked for; the first: " in text and "busy" in text, text
         assert "only these are asked for again" in text and not (tmp_path / "run/result.json").exists()
@@ -121,9 +126,8 @@ def test_words_that_a_benchmark_puts_in_the_models_mouth(
     assert run_cli("eval", settings)[0] == 0
     assert read_json(tmp_path / "run/result.json")["contract"]["prompt"]["prefill"] == "used"
     with serving(lambda body, number: says("B")) as server:
-        code, text = run_cli(
-            "eval", settings | {"output": str(tmp_path / "server"), "engine": through(server.url, tmp_path)}
-        )
+        other = through(server.url, tmp_path, "mlvu", releases / "mlvu") | {"output": str(tmp_path / "server")}
+        code, text = run_cli("eval", other)
     assert code == 0 and "left out: the words that mlvu puts in the model's mouth" in text
     assert server.bodies[0]["messages"][-1]["role"] == "user"
     differing = ["eval", "compare", str(tmp_path / "run"), str(tmp_path / "server")]
@@ -153,3 +157,49 @@ def test_responses_are_joined_with_the_release(
     assert code == 2 and "row 1: no 'id'" in text and "in every row, to find it in the release" in text
     assert main(["eval", "rescore", "mathvista", f"responses={responses}", f"output={output}", "release=x"]) == 2
     assert "write release.source=x" in capsys.readouterr().err
+
+
+def test_the_contract_says_what_a_server_was_sent(releases: Path, run_cli: Cli, tmp_path: Path) -> None:
+    """Smaller pictures and fields that the server understands are other terms; limits that nothing reads are refused."""
+    with serving(lambda body, number: says("A")) as server:
+        plain = through(server.url, tmp_path, "chartqa", releases / "chartqa")
+        assert run_cli("eval", plain)[0] == 0
+        for name, more in {
+            "small": {"pictures": {"max_pixels": 400}},
+            "warm": {"extra": {"temperature": 1.5, "chat_template_kwargs": {"enable_thinking": True}}},
+        }.items():
+            other = through(server.url, tmp_path, "chartqa", releases / "chartqa", **more)
+            assert run_cli("eval", other | {"output": str(tmp_path / name)})[0] == 0
+        code, text = run_cli("eval", plain | {"max_pixels": 400, "output": str(tmp_path / "refused")})
+        assert (
+            code == 2 and "max_pixels is set, and engine 'openai' sends pictures and clips by limits of its own" in text
+        )
+    contracts = [read_json(tmp_path / name / "result.json")["contract"] for name in ("run", "small", "warm")]
+    assert differences(contracts[0], contracts[1]) == ["pixels.max_pixels: None against 400"]
+    assert [item.split(":")[0] for item in differences(contracts[0], contracts[2])] == [
+        "decoding.extra.chat_template_kwargs", "decoding.extra.temperature"
+    ]  # fmt: skip
+
+
+def test_other_media_under_the_same_names(
+    releases: Path, tiny_model: Callable[[str], Path], run_cli: Cli, tmp_path: Path
+) -> None:
+    """They make another run, and results that are not compared; a copy of the same files does."""
+    ours = tmp_path / "nextgqa"
+    shutil.copytree(releases / "nextgqa", ours)
+    settings = asking("nextgqa", ours, tmp_path / "first", model=str(tiny_model("qwen2_5_vl")))
+    settings["release"]["limit"] = 2
+    assert run_cli("eval", settings)[0] == 0
+    copied = settings | {"release": {"source": str(releases / "nextgqa"), "limit": 2}, "output": str(tmp_path / "copy")}
+    assert run_cli("eval", copied)[0] == 0
+    first, copy = (read_json(tmp_path / name / "result.json")["contract"] for name in ("first", "copy"))
+    assert first["hash"] == copy["hash"] and first["versions"]["av"] and first["pixels"]["decoder"] == "pyav"
+    assert first["decoding"]["dtype"] == "float32" and first["pixels"]["processor"]["image"]["longest_edge"] > 0
+    films = sorted(ours.rglob("*.mp4"))
+    for film in films[1:]:
+        shutil.copy(films[0], film)
+    code, text = run_cli("eval", settings)
+    assert code == 2 and "holds a run on another media: it has changed since" in text
+    assert run_cli("eval", settings | {"output": str(tmp_path / "second")})[0] == 0
+    second = read_json(tmp_path / "second/result.json")["contract"]
+    assert [item.split(":")[0] for item in differences(first, second)] == ["benchmark.media"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mmreflect import recipes
-from mmreflect.evaluation.benchmark import Reading
+from mmreflect.evaluation.benchmark import BadField, Reading
 from mmreflect.evaluation.rules import letters
 from mmreflect.evaluation.rules.spans import answer_tag_span, hull_iou, iop, lmms_span
 
@@ -172,12 +172,34 @@ def test_grounding_reads_final_answers_of_reasoning_models(read: Read) -> None:
     row = {"id": "1", "gt": [4, 10], "response": text}
     assert [read("charades_sta", row, rule).score for rule in ("official", "answer_tag")] == [1.0, 1.0]
     assert read("charades_sta", {**row, "timestamp": "[4.0, 10.0]", "gt": None}).score == 1.0
+    for text in (
+        "<THINK>1 - 2 <think>5 - 6</think> 7 - 8</THINK>The event happens in 4 to 10 seconds.",
+        "<answer>4 to 10</answer><reflection>not <answer>1 to 2</answer>?</reflection>",
+        "<thinking>all in here <answer>4 to 10</answer>",
+    ):
+        rule = "answer_tag" if "<answer>" in text else "official"
+        assert read("charades_sta", {**row, "response": text}, rule).score == 1.0, text
+
+
+def test_nextgqa_reads_no_span_out_of_thoughts(read: Read) -> None:
+    row = {"id": "1", "gt_spans": [[4, 8]], "qa_correct": True}
+    text = "<think>or <time_interval>[0, 1]</time_interval></think><time_interval>[4, 8]</time_interval>"
+    assert read("nextgqa", {**row, "response": text}).prediction == [4.0, 8.0]
+
+
+def test_nextgqa_does_not_ground_a_span_that_runs_backwards(read: Read) -> None:
+    row = {"id": "1", "gt_spans": [[15, 25]], "qa_correct": True}
+    backwards = read("nextgqa", {**row, "pred_span": [20, 10]})
+    assert (backwards.correct, backwards.extra["tIoU"], backwards.extra["tIoP"]) == (False, 0.0, 0.0)
+    point = read("nextgqa", {**row, "pred_span": [20, 20]})
+    assert (point.correct, point.extra["tIoU"], point.extra["tIoP"]) == (True, 0.0, 1.0)
 
 
 def test_overlaps() -> None:
     assert hull_iou((0, 4), (2, 6)) == pytest.approx(1 / 3)
     assert hull_iou((0, 1), (5, 6)) == 0.0 and hull_iou((1, 1), (1, 1)) == 0.0
     assert iop((2, 4), (0, 3)) == 0.5 and iop((2, 2), (0, 3)) == 1.0 and iop((5, 5), (0, 3)) == 0.0
+    assert iop((3, 1), (0, 4)) == 0.0
 
 
 def test_nextgqa_takes_the_best_gold_span_and_drops_missing_predictions(rescore_cli: Any) -> None:
@@ -210,19 +232,55 @@ def test_references_as_letters_texts_and_indices(read: Read) -> None:
     }
     assert read("longvideobench", {**row, "correct_choice": 1}).correct is True
     assert read("longvideobench", {**row, "correct_choice": -1}).correct is None
+    for place in (1.0, "1", "B"):
+        assert read("longvideobench", {**row, "correct_choice": place}).correct is True
+    for place in ("-1", -1.0, "@", ""):
+        assert read("longvideobench", {**row, "correct_choice": place}).correct is None
+    for place in (1.5, 5, "5", "F", True, [1]):
+        with pytest.raises(BadField, match="neither a number from 0 to 4"):
+            read("longvideobench", {**row, "correct_choice": place})
     assert read("longvideobench", {**row, "correct_choice": 1, "response": "none"}).guesses == ("A", "B")
 
 
 def test_mvbench_under_vlmevalkit(read: Read) -> None:
     row = {"candidates": ["red", "blue"], "answer": "blue"}
-    texts = ("(B) blue", "B. blue", "b", "A", "the blue")
-    assert [read("mvbench", {**row, "response": text}, "vlmevalkit").correct for text in texts] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
+    right = ("(B) blue", "B. blue", "b", "(b)blue", "(B):")  # the token in the word, too
+    wrong = ("A", "the blue", "", " ", ".", "...", "(", "<think>never closed", "<think>b</think>")
+    for text in right + wrong:
+        reading = read("mvbench", {**row, "response": text}, "vlmevalkit")
+        assert (text, reading.correct) == (text, text in right)
+        assert reading.parsed is (text in (*right, "A", "the blue"))
+
+
+def test_mvbench_drops_what_reduces_to_nothing_and_scores_the_same_again(rescore_cli: Any) -> None:
+    base = {"task": "action_count", "answer": "red", "candidates": ["red", "blue"]}
+    texts = ("A", "<think>never closed", "<think>A</think>\n", "", None, " ")
+    rows = [{**base, "id": str(place), "response": text} for place, text in enumerate(texts)]
+    scored, summary = rescore_cli("mvbench", rows)
+    assert (summary["average"], summary["micro"], summary["unanswered"]) == (50.0, 50.0, 4)
+    assert summary["rescore"]["scores"]["micro"]["n"] == 2
+    assert {key: value for key, value in rescore_cli("mvbench", scored)[1].items() if key != "rescore"} == {
+        key: value for key, value in summary.items() if key != "rescore"
+    }
+    bare = [{"id": str(place), "task": "action_count", "correct": place < 1} for place in range(4)]
+    for _ in range(2):
+        bare, summary = rescore_cli("mvbench", bare)
+        assert (summary["average"], summary["unanswered"]) == (25.0, 0)
+    bare[0]["prediction"] = ""
+    assert rescore_cli("mvbench", bare)[1]["unanswered"] == 1
+
+
+def test_videomme_counts_verdicts_that_were_taken_over_as_answered(rescore_cli: Any) -> None:
+    rows = [{"question_id": str(place), "duration": "short", "correct": place < 3} for place in range(4)]
+    counted = {"total": 4, "answered": 4, "correct": 3, "acc_official": 75.0, "acc_over_total": 75.0}
+    for _ in range(2):
+        rows, summary = rescore_cli("videomme", rows)
+        assert summary["overall"] == summary["duration"]["short"] == counted
+        assert summary["rescore"]["scores"]["acc_official"]["value"] == 75.0
+    rows[0]["prediction"] = ""
+    assert rescore_cli("videomme", rows)[1]["overall"]["answered"] == 3
+    silent = [{"question_id": "1", "answer": "A", "response": "no idea"}]
+    assert rescore_cli("videomme", silent, "rule=strict")[1]["overall"]["answered"] == 0
 
 
 def test_mlvu_average_is_over_tasks(rescore_cli: Any) -> None:

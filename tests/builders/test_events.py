@@ -1,6 +1,7 @@
 """Videos with timed events: the first look misses them, a look at the right segment shows them."""
 
 import io
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from mmreflect import recipes
 from mmreflect.config import load_yaml, parse
 from mmreflect.data.store import open_dataset
+from mmreflect.media.sampling import frame_count, frame_indices, frame_range
 from mmreflect.media.video import load_video
 from mmreflect.records import FrameSampling, Media
 
@@ -109,8 +111,6 @@ def test_every_kind_can_be_built(tmp_path: Path, kind: str, run_cli: Callable[..
 
 
 def test_a_dot_moves_the_way_the_answer_says(tmp_path: Path) -> None:
-    import random
-
     leaf = recipes.load("builder", "events")
     tree = config_of(tmp_path, kinds=["direction"])
     tree.pop("builder")
@@ -127,11 +127,69 @@ def test_a_dot_moves_the_way_the_answer_says(tmp_path: Path) -> None:
     assert moved @ np.array([across, down]) > 10 and abs(moved @ np.array([down, across])) < 3
 
 
+def configured(folder: Path, **changes: Any) -> tuple[Any, Any]:
+    leaf = recipes.load("builder", "events")
+    tree = config_of(folder, **changes)
+    tree.pop("builder")
+    return leaf, parse(leaf.Config, tree, "events")
+
+
+def dots(picture: Any) -> dict[str, tuple[float, float]]:
+    """Return the colours of the dots in a picture with the middle of each."""
+    pixels = np.asarray(picture).astype(int)
+    places = {name: np.nonzero(np.abs(pixels - np.array(colour)).sum(-1) < 60) for name, colour in COLOURS.items()}
+    return {name: (columns.mean(), rows.mean()) for name, (rows, columns) in places.items() if len(rows) > 4}
+
+
+@pytest.mark.parametrize("kind", ["colour", "change", "direction"])
+def test_the_dense_look_always_shows_what_is_asked_for(tmp_path: Path, kind: str) -> None:
+    """Over many scenes, on the frames of the dense look at the true segment as they are drawn."""
+    leaf, config = configured(tmp_path, kinds=[kind])
+    dense = FrameSampling(fps=2, max_frames=8)
+    lengths = set()
+    for seed in range(60):
+        scene = leaf.draw_scene(config, random.Random(seed))
+        first, last = frame_range(96, 8, scene.box)
+        indices = frame_indices(frame_count(last - first + 1, 8, dense), first, last)
+        seen = [dots(leaf.frame(config, scene, index)) for index in indices]
+        lengths.add(scene.box[1] - scene.box[0])
+        if kind == "direction":
+            places = [shown["red"] for shown in seen if shown]
+            moved = np.array(places[-1]) - np.array(places[0])
+            assert moved @ np.array(leaf.DIRECTIONS[scene.second]) > 5 and np.abs(moved).min() < 3
+        else:
+            assert any(scene.second in shown for shown in seen)
+            assert {name for shown in seen for name in shown} <= {scene.first, scene.second}
+    assert lengths == {2, 3, 4}, "no length is left out"
+
+
+def test_a_lazy_look_that_shows_too_little_is_a_guess(tmp_path: Path) -> None:
+    """The words of a demonstration say what its frames show, and its answer is right where they show enough."""
+    leaf, config = configured(tmp_path, kinds=["change", "direction"], careful=0.0, asides=0.0)
+    right, guessed = [], []
+    for index in range(60):
+        row = leaf.make(config, "sft", index)
+        gold, said = row.facts["options"]["ABCD".index(row.answer)], row.messages[-1]["content"][0]["text"]
+        seen = gold in said.split("</think>")[0].removeprefix("<think>").split()
+        whole = row.facts["event"][1] <= 4.0
+        (right if seen and whole else guessed).append(f"<answer>{row.answer}<" in said)
+        assert not seen or row.facts["event"][0] < 4.0
+    assert len(right) >= 3 and all(right), "what was seen is answered"
+    assert len(guessed) >= 20 and not all(guessed), "what was not is guessed"
+
+
+TWO_FRAMES = {"fps": 2, "min_frames": 2, "max_frames": 2, "min_tokens": 16, "max_tokens": 16}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"demonstrate": ["sfd"]}, "split to demonstrate"),
         ({"box_seconds": [2, 11]}, "box_seconds is 2 to 11 in videos of 12 seconds"),
+        (
+            {"kinds": ["direction"], "environment": {"name": "revisor", "dense": TWO_FRAMES}},
+            "answer a question of kind 'direction'",
+        ),
         ({"event_seconds": 1.5}, "the coarse look has a frame every 1.00 s, and the event lasts 1.5 s"),
     ],
 )

@@ -249,6 +249,15 @@ def test_links_are_absolute_and_videos_are_never_read_whole(
     assert not any(path.is_symlink() for path in (root / "copy").rglob("*"))
 
 
+def test_a_video_that_breaks_off_is_not_as_long_as_its_header_says(run_cli: Cli, root: Path) -> None:
+    """A Matroska file without its last quarter, whose header still names ten seconds, under the name that the release gives it."""
+    whole = write_video(root / "whole.mkv", 10).read_bytes()
+    (root / "anet/v_ZM.mp4").write_bytes(whole[: len(whole) * 3 // 4])
+    build(run_cli, root / "out", rextime(root))
+    (row,) = (row for row in read_jsonl(root / "out/rejects/train-00000.jsonl") if "opened" in row["reason"])
+    assert row["reason"] == "a video cannot be opened" and "the video breaks off after" in row["expected"]
+
+
 def test_missing_broken_and_uncut_videos_are_quarantined(run_cli: Cli, root: Path) -> None:
     (root / "vidor/0101/401.mp4").unlink()
     (root / "anet/v_ZM.mp4").write_bytes((root / "anet/v_ZM.mp4").read_bytes()[:400])

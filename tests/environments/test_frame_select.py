@@ -54,36 +54,23 @@ def shown(rollout: Rollout) -> str:
 # ---- arithmetic ------------------------------------------------------------------------------------------------
 
 
-def test_the_published_budget_vector() -> None:
-    assert frame_select.estimate(40, 0.5, 720, 1280) == 11_960
-    assert frame_select.within_budget(40, 0.5, 720, 1280) == (40, 0.5)
-    assert frame_select.estimate(50, 0.5, 720, 1280) == 14_950
-    count, resize = frame_select.within_budget(50, 0.5, 720, 1280)
-    assert count == 46 and resize == pytest.approx(0.4647, abs=5e-5)
-    assert resize / 0.5 == pytest.approx(0.9294, abs=5e-5)
-    assert frame_select.estimate(count, resize, 720, 1280) == 11_592
+def test_real_processors_take_as_many_tokens_as_were_estimated(film: Path) -> None:
+    engine = engine_of("qwen3_vl")
+    engine.renderer.image_limits = {"min_pixels": 65_536, "max_pixels": 16_777_216}
+    for resize in (0.1, 0.33, 0.5, 1.0, 2.5):
+        frame = Media("image", str(film), at=1.0, scale=resize)
+        grid = engine.renderer.features([frame])[0]["image_grid_thw"]
+        assert int(grid.prod()) // 4 == frame_select.estimate(1, resize, 96, 128, 32, 64), resize
 
 
-def test_a_call_above_the_budget_is_shrunk_to_720_lines_first() -> None:
-    # 2160p at full size: 8 * 77 * 137 = 84,392; at 720 lines 8 * 26 * 46 = 9,568, which fits
-    assert frame_select.estimate(8, 1.0, 2160, 3840) == 84_392
-    assert frame_select.within_budget(8, 1.0, 2160, 3840) == (8, pytest.approx(1 / 3))
-    assert frame_select.estimate(8, 1 / 3, 2160, 3840) == 9_568
-
-
-def test_units_of_32_pixels_take_fewer_tokens() -> None:
-    # 720 * .5 / 32 = 11.25 -> 11, 1280 * .5 / 32 = 20
-    assert frame_select.estimate(50, 0.5, 720, 1280, unit=32) == 11_000
-    assert frame_select.within_budget(50, 0.5, 720, 1280, unit=32) == (50, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("nframes", "resize", "height", "width"),
-    [(100_000, 1.0, 720, 1280), (1, 9.0, 4320, 7680), (768, 0.01, 96, 128), (51, 0.493, 719, 1283), (3, 50.0, 20, 4000)],
-)  # fmt: skip
-def test_the_budget_always_holds(nframes: int, resize: float, height: int, width: int) -> None:
-    count, size = frame_select.within_budget(nframes, resize, height, width)
-    assert count >= 1 and size > 0 and frame_select.estimate(count, size, height, width) <= 12_000
+def test_the_smallest_picture_is_an_option(film: Path) -> None:
+    said = call(start_time=0, end_time=20, nframes=40, resize=0.2)
+    rollout, _ = play(asking(film), said, "<answer>B</answer>", unit=32, budget=700)
+    # 19 x 26 pixels make 64 tokens: 19 * sqrt(64 / 494) = 6.84 -> 7 and 9.36 -> 10, 70 tokens a frame
+    assert rollout.facts["frames"] == 10 and rollout.facts["visual_tokens"] == 700 and rollout.facts["cut_calls"] == 1
+    assert (Config().least, Config(unit=32).least, Config(unit=32, min_tokens=9).least) == (4, 64, 9)
+    with pytest.raises(ValueError, match=r"budget=63 is below the 64 tokens of the smallest frame; raise it"):
+        Config(budget=63, unit=32)
 
 
 def test_times_run_from_the_start_to_just_before_the_end() -> None:
@@ -177,7 +164,7 @@ def test_nothing_is_shown_before_it_is_asked_for(film: Path) -> None:
         "Use the tool.Video Length: 19 seconds. Original video resolution: 96p. What is shown?\n(A) a cat\n(B) a dog"
     )
     assert rollout.media == [] and engine.requests[0].media == [] and shown(rollout) == ""
-    assert rollout.facts["rounds"] == 1 and rollout.facts["frames"] == 0 and rollout.facts["problem"] is None
+    assert rollout.facts["replies"] == 1 and rollout.facts["frames"] == 0 and rollout.facts["problem"] is None
 
 
 def test_frames_are_shown_as_they_were_asked_for(film: Path) -> None:
@@ -195,7 +182,7 @@ def test_frames_are_shown_as_they_were_asked_for(film: Path) -> None:
     assert rollout.text == f"{said}<answer>B</answer>"
     # 96 * .5 / 28 = 1.71 -> 2 and 128 * .5 / 28 = 2.29 -> 2: four tokens a frame
     assert rollout.facts == {
-        "duration": 20.0, "rounds": 2, "calls": [[4.0, 8.0, 2, 0.5]], "frames": 2, "visual_tokens": 8, "cut_calls": 0,
+        "duration": 20.0, "replies": 2, "calls": [[4.0, 8.0, 2, 0.5]], "frames": 2, "visual_tokens": 8, "cut_calls": 0,
         "refused_calls": [], "problem": None,
     }  # fmt: skip
 
@@ -237,7 +224,7 @@ def test_a_reply_without_answer_or_valid_call_ends_the_episode(film: Path, said:
 def test_the_turn_limit(film: Path) -> None:
     said = [call(start_time=0, end_time=9, nframes=1)] * 9
     rollout, engine = play(asking(film), *said)
-    assert len(engine.requests) == 6 and rollout.facts["rounds"] == 6 and rollout.facts["frames"] == 5
+    assert len(engine.requests) == 6 and rollout.facts["replies"] == 6 and rollout.facts["frames"] == 5
     assert rollout.facts["problem"] == "no answer in 6 replies" and rollout.spans[-1].author is Author.MODEL
     rollout, engine = play(asking(film), *said, max_turns=2)
     assert len(engine.requests) == 2 and rollout.facts["problem"] == "no answer in 2 replies"
@@ -286,12 +273,13 @@ def test_an_evaluation_by_the_command_line(run_cli: Callable[..., tuple[int, str
     code, text = run_cli(
         "eval",
         {"benchmark": "dataset", "output": str(tmp_path / "run"), "model": "tiny", "data": {"path": str(tmp_path / "data")},
-         "environment": "frame_select", "engine": {"name": "scripted", "replies": str(tmp_path / "said.jsonl")},
+         "environment": {"name": "frame_select", "min_tokens": 16}, "engine": {"name": "scripted", "replies": str(tmp_path / "said.jsonl")},
          "max_new_tokens": 2000},
     )  # fmt: skip
     assert code == 0, text
     record = json.loads((tmp_path / "run/samples.jsonl").read_text())
-    assert record["final_correct"] is True and record["facts"]["frames"] == 4 and record["facts"]["rounds"] == 2
+    assert record["final_correct"] is True and record["facts"]["frames"] == 4 and record["facts"]["replies"] == 2
+    assert record["facts"]["visual_tokens"] == 4 * 20, "48 x 64 pixels at 16 tokens: 3.46 -> 4 by 4.62 -> 5"
     assert [item["at"] for item in record["media"]] == pytest.approx([0, 6.5, 13, 19.5])
 
 
@@ -341,10 +329,10 @@ def test_a_real_model_goes_on_from_the_frames_that_it_asked_for(family: str, fil
 
     engine = engine_of(family)
     said = call(start_time=0, end_time=20, nframes=3, resize=0.75)
-    environment = frame_select.create(Config(unit=28 if family in ("qwen2_vl", "qwen2_5_vl") else 32))
+    environment = frame_select.create(Config(unit=28 if family in ("qwen2_vl", "qwen2_5_vl") else 32, min_tokens=1))
     sampling = Sampling(temperature=0, max_new_tokens=8, budget=2000)
     rollout = roll_out(Told(engine, said), environment, [asking(film)], 1, sampling, seed=0)[0].rollouts[0]  # type: ignore[arg-type]
-    assert [item.at for item in rollout.media] == [0.0, 9.75, 19.5] and rollout.facts["rounds"] == 2
+    assert [item.at for item in rollout.media] == [0.0, 9.75, 19.5] and rollout.facts["replies"] == 2
     assert rollout.token_ids.count(engine.renderer.image_pad) == rollout.facts["visual_tokens"]
     ids = [*rollout.prompt_ids, *rollout.token_ids]
     inputs = engine.renderer.model_inputs([ids], [rollout.media])

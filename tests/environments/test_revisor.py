@@ -1,5 +1,6 @@
 """The two looks of REVISOR by a scripted policy: what is shown when, what ends an episode, what the probe sees."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import torch
 from mmreflect.data.rendering import Renderer
 from mmreflect.environments import revisor
 from mmreflect.errors import UserError
+from mmreflect.media.sampling import frame_cap, frame_count, frame_indices
 from mmreflect.models import ModelConfig, load_model
-from mmreflect.records import Author, FrameSampling, Media, Reply, Rollout, Sample, Stop
+from mmreflect.records import Author, FrameSampling, Group, Media, Reply, Rollout, Sample, Stop
+from mmreflect.rewards import dadr, grounding
 from mmreflect.rollouts.actions import Probe, Sampling
 from mmreflect.rollouts.driver import roll_out
 from mmreflect.rollouts.engines._generation import TransformersEngine
@@ -90,6 +93,7 @@ def test_an_answer_or_no_interval_in_the_first_turn_ends_the_episode(film: Path,
     rollout, engine = episode(sample_of(film), first)
     assert rollout.text == first and len(engine.requests) == 1
     assert rollout.facts["segment"] is None and rollout.facts["looks"] == 0 and not rollout.probes
+    assert rollout.facts["problem"] == ("answered in the first turn" if "<answer>" in first else "no interval")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,15 @@ def test_a_segment_is_clamped_to_the_video(film: Path, interval: str, segment: l
 def test_a_clip_of_a_longer_file_keeps_the_seconds_of_the_file(film: Path) -> None:
     rollout, engine = episode(sample_of(film, span=(4.0, 10.0)), "<time_interval>[2, 7]</time_interval>", SECOND, "B")
     assert rollout.facts["duration"] == 6.0 and rollout.facts["segment"] == [4.0, 7.0]
-    assert "lasts 6.0 seconds" in engine.detokenize(engine.requests[0].prompt_ids)
+    prompt = engine.detokenize(engine.requests[0].prompt_ids)
+    assert "The video lasts 6.0 seconds, shown from 4.0 to 10.0. Look over it" in prompt
+    refused, _ = episode(sample_of(film, span=(4.0, 10.0)), "<time_interval>[1, 5]</time_interval>", SECOND)
+    problem = "[1, 5] leaves less than 2 seconds of the video, which is shown from 4.0 to 10.0"
+    assert refused.facts["problem"] == problem
+    span, asked = {"span": (4.0, 10.0)}, "<think>x</think><time_interval>[1, 3]</time_interval>"
+    outside, engine = episode(sample_of(film, "grounding", **span), asked)
+    assert "lasts 6.0 seconds, shown from 4.0 to 10.0. Find" in engine.detokenize(engine.requests[0].prompt_ids)
+    assert outside.facts["problem"] == "[1, 3] lies outside the video, which is shown from 4.0 to 10.0"
 
 
 def test_grounding_stops_after_the_interval(film: Path) -> None:
@@ -133,6 +145,70 @@ def test_grounding_stops_after_the_interval(film: Path) -> None:
     assert len(engine.requests) == 1 and rollout.facts["segment"] == [3.0, 7.5] and not rollout.probes
     assert rollout.facts["segment_iou"] == 0.5455, "[3, 7.5] and [2, 6] share 3 of 5.5 seconds"
     assert "in which this happens" in engine.detokenize(engine.requests[0].prompt_ids)
+
+
+def test_a_short_event_is_found_as_well_as_a_long_one(film: Path) -> None:
+    """The two seconds are the tool's: what is asked for by itself is shown to nobody."""
+    rollout, _ = episode(sample_of(film, "grounding"), "<think>x</think><time_interval>[2, 3.5]</time_interval>")
+    assert rollout.facts["segment"] == [2.0, 3.5] and rollout.facts["problem"] is None
+    assert rollout.facts["segment_iou"] == 0.375, "1.5 of 4 seconds"
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "iou"),
+    [("[1.0, 99]", [1.0, 12.0], 1.0), ("[-3, 4]", [0.0, 4.0], 1.0), ("[6, 99]", [9.0, 12.0], 0.5), ("[50, 60]", [9.0, 12.0], 0.0)],
+)  # fmt: skip
+@pytest.mark.parametrize("reward", [dadr, grounding], ids=["dadr", "grounding"])
+def test_the_reward_cuts_a_segment_to_the_video_as_the_facts_do(
+    film: Path, said: str, gold: list[float], iou: float, reward: Any
+) -> None:
+    sample = sample_of(film, "grounding")
+    sample.facts["gt_interval"] = gold
+    rollout, _ = episode(sample, f"<think>x</think><time_interval>{said}</time_interval>")
+    options = {"variant": "revisor"} if reward is grounding else {}
+    score = reward.create(reward.Config(**options))(Group("f", sample, [rollout]))[0]
+    assert score.value == score.parts["iou"].value == iou == rollout.facts.get("segment_iou", 0.0)
+    part = sample_of(film, "grounding", span=(4.0, 10.0))
+    part.facts["gt_interval"] = [7.0, 10.0]
+    rollout, _ = episode(part, "<think>x</think><time_interval>[7, 99]</time_interval>")
+    assert reward.create(reward.Config(**options))(Group("f", part, [rollout]))[0].value == 1.0
+
+
+def test_the_probe_sees_the_very_clip_of_the_second_look(film: Path) -> None:
+    """Its vision features are used again only where nothing differs, not even the fourth decimal of an end."""
+    rollout, engine = episode(sample_of(film), "<time_interval>[1.23456, 7.891011]</time_interval>", SECOND, "B")
+    assert engine.requests[2].media == rollout.media[1:] and rollout.media[1].span == (1.23456, 7.891011)
+    assert rollout.facts["segment"] == [1.235, 7.891]
+
+
+@pytest.mark.parametrize(
+    ("said", "segment"),
+    [("[12.3, 28.7]", (12.3, 28.7)), ("[28.7,12.3]", None), ("[5,6.5]", None), ("[-3,10]", (0.0, 10.0)), ("[10, 999]", (10.0, 40.0))],
+)  # fmt: skip
+def test_segments_of_a_video_of_forty_seconds(said: str, segment: tuple[float, float] | None) -> None:
+    found, problem = revisor.read_segment(f"<time_interval>{said}</time_interval>", (0.0, 40.0), 2.0)
+    assert found == segment and (problem is None) == (segment is not None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "look", "frames", "cap"),
+    [(297, "coarse", 296, 43_395), (3600, "coarse", 512, 25_088), (40, "dense", 80, 160_563), (6, "dense", 12, 200_704),
+     (2, "dense", 4, 200_704), (3, "coarse", 4, 100_352), (1, "dense", 4, 200_704)],
+)  # fmt: skip
+def test_the_looks_are_sampled_as_in_the_paper(seconds: int, look: str, frames: int, cap: int) -> None:
+    """The environment's own defaults at 30 frames per second, with four frames at least."""
+    sampling = getattr(revisor.Config(), look)
+    assert frame_count(seconds * 30, 30.0, sampling) == frames and frame_cap(sampling, frames, 28) == (6_272, cap)
+
+
+def test_an_hour_is_seen_every_seven_seconds() -> None:
+    coarse = revisor.Config().coarse
+    count = frame_count(3600 * 30, 30.0, coarse)
+    assert count == 512 and round(3600 / count, 2) == 7.03
+    times = [index / 30 for index in frame_indices(count, 0, 3600 * 30 - 1)]
+    assert {round(after - before) for before, after in itertools.pairwise(times)} == {7} and times[-1] > 3599.9
+    pairs, area = count // 2, 28 * 28
+    assert frame_cap(coarse, count, 28)[1] == 32 * area and pairs * 32 == 8_192
 
 
 def test_in_evaluation_it_may_look_twice(film: Path) -> None:

@@ -146,3 +146,10 @@ def test_a_result_records_its_contract(
     assert contracts[0]["hash"] == contracts[1]["hash"] != contracts[2]["hash"]
     assert contracts[0]["model"]["weights"] != contracts[1]["model"]["weights"]
     assert main(["eval", "compare", one, two]) == 0 and main(["eval", "compare", one, other]) == 2
+
+
+def test_half_a_surrogate_pair_is_written_and_read_back(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda request, asked: "<answer>3</answer> \ud83d")
+    found = evaluate(engine, ENVIRONMENT, samples(2), SAMPLING, file=tmp_path / "samples.jsonl")
+    again = evaluate(ScriptedEngine(say), ENVIRONMENT, samples(2), SAMPLING, file=tmp_path / "samples.jsonl")
+    assert again == found and found.records[0]["text"].endswith("\ud83d")

@@ -76,22 +76,43 @@ def test_a_changed_file_is_read_anew(film: Film, numbers: Numbers, reader: Video
     os.rename(path, moved)
     load_video(Media("video", str(moved)), TINY, reader=reader)
     assert reader.counts == {"decoded": 2, "cached": 1}, "a file is known by its content, not by its name"
+    copied = tmp_path / "copied.mp4"
+    copied.write_bytes(moved.read_bytes())
+    os.utime(copied, (1, 1))
+    load_video(Media("video", str(copied)), TINY, reader=reader)
+    assert reader.counts == {"decoded": 2, "cached": 2}, "nor by its time"
 
 
-def test_the_mark_sees_both_ends_size_and_time(tmp_path: Path) -> None:
+def test_what_another_decoder_made_is_not_shown(film: Film, tmp_path: Path) -> None:
+    """One of them shows patched-up frames that the other refuses."""
+    pytest.importorskip("decord", reason="decord is not installed", exc_type=ImportError)
+    media = Media("video", str(film(frames=40)))
+    for name in ("decord", "pyav", "decord"):
+        reader = VideoReader(ReaderConfig(decoder=name, cache=str(tmp_path / "frames"), workers=1))  # type: ignore[arg-type]
+        load_video(media, TINY, reader=reader)
+        assert reader.counts == (
+            {"cached": 1} if len(entries(tmp_path / "frames")) == 2 and name == "decord" else {"decoded": 1}
+        )
+        reader.close()
+
+
+def test_the_mark_sees_size_ends_and_pieces_between_and_no_time(tmp_path: Path) -> None:
     path = tmp_path / "a"
     marks = set()
     for content, stamp in (
-        (b"a" * 200_000, 1),
-        (b"b" + b"a" * 199_999, 1),
-        (b"a" * 199_999 + b"b", 1),
-        (b"a" * 200_001, 1),
-        (b"a" * 200_000, 2),
+        (b"a" * 2_000_000, 1),
+        (b"b" + b"a" * 1_999_999, 1),
+        (b"a" * 1_999_999 + b"b", 1),
+        (b"a" * 1_000_000 + b"b" + b"a" * 999_999, 1),
+        (b"a" * 2_000_001, 1),
+        (b"a" * 500_000, 1),
+        (b"a" * 300_000 + b"b" + b"a" * 199_999, 1),
+        (b"a" * 2_000_000, 2),
     ):
         path.write_bytes(content)
         os.utime(path, (stamp, stamp))
         marks.add(file_mark(str(path)))
-    assert len(marks) == 5
+    assert len(marks) == 7, "the last is the first at another time"
     assert entry_key("m", [1]) != entry_key("m", [2])
 
 

@@ -70,6 +70,14 @@ def picture(path: Path, content: bytes, index_last: bytes) -> None:
     Image.new("RGB", (64, 64)).save(path, format="PNG")
 
 
+def picture_in_boxes(path: Path, content: bytes, index_last: bytes) -> None:
+    path.write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + b"\0\0\0\x08meta" + bytes(300))
+
+
+def icon(path: Path, content: bytes, index_last: bytes) -> None:
+    Image.new("RGB", (64, 64)).save(path, format="ICO")
+
+
 def no_index(path: Path, content: bytes, index_last: bytes) -> None:
     path.write_bytes(index_last[: len(index_last) // 2])
 
@@ -144,7 +152,9 @@ BROKEN = [
     (empty, r"the video file is empty: "),
     (zeros, r"the file starts with 65,536 zero bytes: "),
     (text, r"not a video, or broken from the start: .* \(760 bytes, starts with b'404: no '; it is text\)"),
-    (picture, r"not a video, .*; it is a picture\)"),
+    (picture, r"not a video, .*PNG.*; it is a picture\)"),
+    (picture_in_boxes, r"not a video, .*ftyp'; it is a picture\)"),
+    (icon, r"not a video, .*; FFmpeg reads it as ico\)"),
     (no_index, r"the video is cut off before its index \(no moov box in [\d,]+ bytes\): "),
     (half_an_index, r"the video is cut off inside its index \([\d,]+ of at least [\d,]+ bytes\): "),
     (half_the_frames, r"the video breaks off after \d\.\d of 10\.0 s \(1\d\d of 300 frames are there\): "),

@@ -107,6 +107,13 @@ def test_outcomes_are_counted_and_shown(evaluation: Path) -> None:
     assert "first 1 ✗ wrong" in page and "final 2 ✓ right" in page
 
 
+def test_what_was_set_aside_is_counted_with_the_reason(evaluation: Path) -> None:
+    write_lines(evaluation / "quarantine.jsonl", [{"id": "bad", "reason": f"no picture {NASTY}"}])
+    page = words(view(evaluation))
+    assert "questions asked 5 answers 5 questions that could not be shown 1" in page
+    assert f"set aside because number no picture {NASTY} 1" in page and "None of these: answers that could not" in page
+
+
 def test_text_is_coloured_by_tag_and_forced_words_are_marked(evaluation: Path) -> None:
     page = view(evaluation)
     for kind in ("think", "answer", "reflection"):

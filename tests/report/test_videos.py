@@ -120,7 +120,9 @@ def view(folder: Path) -> str:
 
 
 def words(page: str) -> str:
-    body = re.sub(r"<style>.*?</style>|<title>.*?</title>|<desc>.*?</desc>", "", page, flags=re.S)
+    body = re.sub(
+        r"<style>.*?</style>|<title>.*?</title>|<desc>.*?</desc>|<script[^>]*>.*?</script>", "", page, flags=re.S
+    )
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body)).replace("\u00a0", " "))
 
 
@@ -239,7 +241,20 @@ def test_what_the_environment_says_is_no_answer(film: Path, tmp_path: Path) -> N
     rollout["segments"][1]["text"] += " Reply with <answer>B</answer>."
     group = {"sample_id": "r", "question": "Which?", "media": [], "gold": "B", "rollouts": [rollout]}
     page = view(write_run(tmp_path / "grpo", "train", {"rollouts/step-000002.json": json.dumps([group])}))
-    assert "first C ✗ wrong" in words(page)
+    assert "final C ✗ wrong" in words(page) and "first C" not in words(page)
+
+
+def test_without_a_first_try_no_card_speaks_of_one(film: Path, tmp_path: Path) -> None:
+    """The head says that it was not measured; what the ledger counts as first is the one answer that there is."""
+    answers = [two_looks(film, (5.0, 11.0), answer="C"), two_looks(film, None, "too short")]
+    text = words(view(write_evaluation(tmp_path / "eval", answers)))
+    assert "Not measured" in text and "final C ✗ wrong" in text and "final B ✓ right" in text
+    assert "first C" not in text and "first B" not in text and "tokens to the first answer," not in text
+    assert text.count("9 tokens; no first try was asked for") == 2
+    assert "right, no first try 1 50.0 % wrong, no first try 1 50.0 %" in text
+    answers[0]["probes"]["first_try"] = "A"
+    asked = words(view(write_evaluation(tmp_path / "asked", answers[:1])))
+    assert "first C ✗ wrong" in asked and "to the first answer," in asked
 
 
 def test_videos_that_cannot_be_read_are_named_with_the_reason(tmp_path: Path) -> None:
@@ -293,7 +308,7 @@ def test_single_frames_stand_with_the_turn_that_showed_them(film: Path, tmp_path
         ],
         "stop": "eos",
         "media": [*(still(film, at, 0.5) for at in first), *(still(film, at, 0.25) for at in second)],
-        "facts": {"rounds": 2},
+        "facts": {"replies": 2},
         "sample_facts": {},
     }
     page = view(write_evaluation(tmp_path / "eval", [answer]))

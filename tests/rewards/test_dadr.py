@@ -1,5 +1,6 @@
 """DADR against the numbers of its specification, and the traps of the released code."""
 
+import statistics
 from typing import Any
 
 import pytest
@@ -48,6 +49,9 @@ def test_the_four_answers_of_the_specification(rollout: Rollout, code: float, pa
 def test_the_group_of_the_specification() -> None:
     group = [looked(RIGHT, "B"), looked(RIGHT, "A"), looked(WRONG, "B"), rollout_of(RIGHT)]
     values = [score.value for score in score_of(*group)]
+    assert statistics.mean(values) == pytest.approx(0.65) and statistics.stdev(values) == pytest.approx(
+        0.2646, abs=5e-5
+    )  # type: ignore[type-var]
     assert relative(values, 1e-6) == pytest.approx([1.323, 0.189, -0.945, -0.567], abs=5e-4)
 
 
@@ -78,13 +82,38 @@ def test_trap_4_an_example_answer_that_was_shown_does_not_count() -> None:
     assert score.parts["final"].value == 0.0 and score.parts["format"].value == -1.0
 
 
-@pytest.mark.parametrize(
-    ("answer", "right"),
-    [("Batman", 0), ("B", 1), ("(B)", 1), ("B.", 1), ("B, because", 1), ("B)", 1), ("B:", 1), ("a book", 1), ("Banana", 0), ("b", 1), ("A or B", 0), ("", 0)],
-)  # fmt: skip
+LETTERS = [
+    ("B", 1), ("(B)", 1), ("[B]", 1), (" B\n", 1), ("B.", 1), ("B,", 1), ("B)", 1), ("B:", 1), ("B, because", 1),
+    ("B because it is open", 1), ("(B) a book", 1), ("B. a book", 1), ("a book", 1), ("A Book.", 1), ("b", 0), ("b)", 0),
+    ("Batman", 0), ("Banana", 0), ("Bx", 0), ("B-", 0), ("B!", 0), ("*B*", 0), ("{B}", 0), ("(B", 0), ("book", 0),
+    ("I think B", 0), ("The answer is B", 0), ("Because it is B", 0), ("I cannot tell, but B", 0), ("Option B", 0),
+    ("a book or so", 0), ("A or B", 0), ("B or C", 0), ("B. a cup", 0), ("C. a book", 0), ("A", 0), ("2", 0), ("", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "right"), LETTERS)
 def test_trap_5_a_letter_is_a_letter(answer: str, right: int) -> None:
-    rollout = looked(f"<think>so</think><answer>{answer}</answer>", "A")
-    assert score_of(rollout)[0].parts["final"].value == right
+    """The same reading of what stands in <answer> and of what the probe replies."""
+    score = score_of(looked(f"<think>so</think><answer>{answer}</answer>", answer))[0]
+    assert (score.parts["final"].value, score.parts["sufficiency"].value) == (right, right)
+    assert not right or not score.reason.startswith("neither")
+
+
+def test_a_letter_in_a_sentence_is_told_to_be_none() -> None:
+    score = score_of(looked("<think>so</think><answer>I think B</answer>", "B"))[0]
+    assert score.reason == "neither an option's letter at the beginning nor its whole text"
+    assert (score.answer, score.gold) == ("B", "B")
+
+
+def test_options_that_look_like_letters() -> None:
+    """An option's text may begin with a letter; either of two options with one text is right."""
+    facts = {**QA, "options": ["the cat", "A dog", "the cat", "D day"]}
+    for answer, gold, right in [("A dog", "B", 1), ("A dog", "A", 0), ("D day", "D", 1), ("C", "A", 1), ("C", "C", 1)]:  # fmt: skip
+        text = f"<think>so</think><answer>{answer}</answer>"
+        assert score_of(looked(text, "x"), facts=facts, gold=gold)[0].parts["final"].value == right, answer
+    open_ended = {"task": "qa", "answer_type": "math"}
+    score = score_of(looked("<think>so</think><answer>x = 3</answer>", "3"), facts=open_ended, gold="3")[0]
+    assert score.value == pytest.approx(1.0), "what is no multiple choice is read as everywhere"
 
 
 def test_trap_6_a_rollout_without_a_probe_inherits_none() -> None:

@@ -1,7 +1,6 @@
 """Asking for rows: what is drawn and thrown away, what is said when it cannot go on, and how rows wait for each other."""
 
 import errno
-import importlib.util
 import json
 import threading
 from collections import Counter
@@ -430,22 +429,21 @@ def test_a_tiny_model_teaches_and_a_tiny_model_learns(grid: Path, tmp_path: Path
     assert code == 0 and (tmp_path / "sft/model/model.safetensors").is_file(), text
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("uvicorn") is None, reason="transformers[serving] is not installed")
-def test_a_real_server_teaches(grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path, run_cli: Cli) -> None:
-    """`transformers serve` with an untrained model beside a policy from a script: noise, in rows of the right form."""
-    from rollouts.test_openai_engine import transformers_serve
+RECIPES = {
+    "srpo_reflection": ({"policy": GOOD.format("2"), "teacher": '{"reflection": "I see.", "score": 4}'}, ["keep=1.0", "second_think=short"]),
+    "cold_start": ({"teacher": "I count from one on and add nothing, so it stays at one as it was: \\boxed{1}"}, ["samples=1"]),
+    "first_try": ({"policy": "<think>\n" + "So it is 1\n" * 8 + "</think>\nIt is \\boxed{1}"}, ["finish=prefill", "more_than=1"]),
+}  # fmt: skip
 
-    folder = tiny_model("qwen2_5_vl")
-    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("2")]})
-    with transformers_serve(folder) as url:
-        server = {"base_url": url, "model": str(folder), "cache": str(tmp_path / "cache"), "concurrency": 2}
-        teacher = {"engine": {"name": "openai", "server": server}, "max_new_tokens": 96, "temperature": 1.0}
-        tree = config(grid, tmp_path / "out", policy, teacher, reply="text", leaks=[])
-        code, text = run_cli("build", tree, "source.split=train")
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_run_by_a_script(name: str, sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    said, settings = RECIPES[name]
+    recipe = (Path(__file__).parents[2] / f"configs/build/{name}.yaml").read_text()
+    for part, text in said.items():
+        replies = [text, "It is \\boxed{1}"] if name == "first_try" else [text]
+        block = scripted(tmp_path / f"{part}.jsonl", {"*": replies}, temperature=1.0)
+        settings = [*settings, f"{part}={json.dumps(block)}"]
+    code, text = run_cli("build", recipe, *settings, f"source.path={sums(1)}", f"output={tmp_path / 'out'}")
     assert code == 0, text
-    dataset = open_dataset(str(tmp_path / "out"))
-    samples = list(dataset.samples("train"))
-    assert samples and all(follows(sample.response or "", "cold_start") for sample in samples)
-    asked = dataset.manifest["asked"]["teacher"]
-    assert asked["requests"] == 48 and asked["tokens_out"] > 48
+    assert len(list(open_dataset(str(tmp_path / "out")).rows("train"))) == 1

@@ -13,6 +13,7 @@ from mmreflect.files import read_json, read_jsonl
 Key = tuple[str, int]
 _ADDED = ("prediction", "correct", "score", "random_fallback", "final_answer")
 """What scoring writes into a row."""
+_REFERENCES = ("answer", "Answer", "target", "label", "correct_choice", "gt_spans", "timestamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,9 @@ def read_finished(folder: Path) -> Finished:
         UserError: it holds none, or one that is not finished.
     """
     samples, result, summary = folder / "samples.jsonl", folder / "result.json", folder / "summary.json"
+    inside = sorted(file.parent.name for file in folder.glob("*/samples.jsonl"))
+    if not samples.is_file() and inside:
+        raise UserError(f"{folder} holds several evaluations", "one of them", f"name one of: {', '.join(inside)}")
     if not samples.is_file():
         raise UserError(f"{folder} holds no answers", "the output folder of mmreflect eval", "check the path")
     if not result.is_file():
@@ -124,10 +128,21 @@ def _answer(
                       value_of(record), record, {}, judged=False)  # fmt: skip
     row = dict(given.get(key) or {name: value for name, value in known.items() if name not in _ADDED})
     row.pop("draw", None)
-    gold = known.get("answer") if known.get("answer") is not None else record["gold"]
     final = known.get("final_answer", record["text"])
-    return Answer(*key, places[key[0]], row, record["text"], str(final), "" if gold is None else str(gold),
+    return Answer(*key, places[key[0]], row, record["text"], str(final), reference_of(known, record["gold"]) or "",
                   value_of(known), record, labels_of(known, account), bool(known.get("judged_by")))  # fmt: skip
+
+
+def reference_of(row: Mapping[str, Any], gold: str | None = None) -> str | None:
+    """Return the reference as text: the row's own, by the names that releases have for it, or else the verifier's.
+
+    Where a release lists the answers to a conversation's turns, the last turn is the one that is asked.
+    """
+    name = next((name for name in _REFERENCES if row.get(name) not in (None, "", [])), None)
+    if name is None:
+        return gold
+    value = row[name][-1] if name == "Answer" and isinstance(row[name], list) else row[name]
+    return str(value)
 
 
 def labels_of(row: Mapping[str, Any], account: Mapping[str, Any]) -> dict[str, list[str]]:

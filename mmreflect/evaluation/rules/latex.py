@@ -1,26 +1,37 @@
-r"""The value of a LaTeX formula without variables, as MATH-Vision's and EMMA's scripts compute it with latex2sympy2.
+r"""The value of a LaTeX formula, as MATH-Vision's and EMMA's scripts compute it with latex2sympy2.
 
 Their oddities are kept: juxtaposition multiplies and binds tighter than division, so that `6\frac{1}{4}` is 1.5 and
 `8/2\pi` is 8/(2 pi); "12:30" is a ratio; "1,000" is a thousand and "1,2" nothing; what follows a closed formula behind
-a dot or a stray bracket is not read. Nothing is executed, and every formula ends in bounded time.
+a dot or a stray bracket is not read. Formulas with variables are compared by their values at several points, where the
+scripts simplify the difference. Nothing is executed, and every formula ends in bounded time.
 """
 
+import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Literal
+
+from mmreflect.answers import values
 
 Flavour = Literal["math", "sympy"]
 """`math`: names of Python's math module alone are known, so a bare e, ln and |x| have no value; `sympy`: all have."""
 
 Number = int | Fraction | float
 
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|vartheta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon"
+    "|phi|varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Sigma|Phi|Psi|Omega"
+)
+_VARIABLE = rf"(?:[a-df-zA-Z]|\\(?:{_GREEK})(?![a-zA-Z]))(?:_(?:\{{[^{{}}]*\}}|[a-zA-Z0-9]))?'*"
 _TOKEN = re.compile(
     r"(?P<blank>[\s$~]+|\\(?:,|left|right|quad|qquad|displaystyle|thinspace)(?![a-zA-Z]))"
-    r"|(?P<number>\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)|(?P<name>\\[a-zA-Z]+|\\[{}%\\]|[a-zA-Z])|(?P<sign>.)",
+    rf"|(?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?|\.\d+)|(?P<variable>{_VARIABLE})"
+    r"|(?P<name>\\[a-zA-Z]+|\\[{}%\\]|[a-zA-Z])|(?P<sign>.)",
     re.DOTALL,
 )
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _STOPS = frozenset((")", "]", "}", "\\}", "\\\\", "&", ".", "_"))
 _TIMES = frozenset(("*", "\\times", "\\cdot"))
 _OVER = frozenset(("/", ":", "\\div"))
@@ -34,24 +45,32 @@ _FUNCTIONS: dict[str, Callable[[float], float]] = {
 }
 _INVERSES = {"\\sin": math.asin, "\\cos": math.acos, "\\tan": math.atan}
 _MAX_LENGTH = 1000
+_MAX_SYMBOLIC = 200
+_MAX_NAMES = 12
+_POINTS = (0, 1, 3, 4)
+"""Of `values.points`: two with all variables positive, two of mixed signs."""
+_ENOUGH = 2
 _MAX_DEPTH = 30
 _MAX_BITS = 1 << 16
 _MAX_FACTORIAL = 1000
 
 
 class _NoValue(Exception):
-    """The formula does not parse, holds a variable, or is too big."""
+    """The formula does not parse, holds a variable without a value, or is too big."""
 
 
-def value_of(text: str, flavour: Flavour) -> float | int | None:
+def value_of(text: str, flavour: Flavour, point: Mapping[str, Number] | None = None) -> float | int | None:
     """Return the value of a formula, or None where the scripts get none.
 
     A value that is no whole number is the nearest float, which is what they round.
+
+    Args:
+        point: the values of variables; with them the whole text must be a formula, without a rest that is not read.
     """
     if len(text) > _MAX_LENGTH:
         return None
     try:
-        value = _Parser(text, flavour).formula()
+        value = _Parser(text, flavour, point).formula()
         if isinstance(value, Fraction):
             value = float(value) if value.denominator != 1 else int(value)
         return None if isinstance(value, float) and math.isnan(value) else value
@@ -66,9 +85,50 @@ def same_value(left: str, right: str, flavour: Flavour) -> bool:
     return one is not None and two is not None and round(one, 2) == round(two, 2)
 
 
+def same_expression(left: str, right: str) -> bool:
+    """Tell whether the difference of two formulas with variables is 0: at every one of several points, to 11 digits.
+
+    Words are no products of their letters, and relations, matrices and what else this parser does not read are no
+    formulas: no verdict is no equality. A formula without variables that has a value can equal one with variables.
+    """
+    left, right = left.strip().rstrip("."), right.strip().rstrip(".")
+    if any(len(text) > _MAX_SYMBOLIC or not text or _WORD.search(text) for text in (left, right)):
+        return False
+    names = sorted({token for text in (left, right) for kind, token in _tokens(text) if kind == "variable"})
+    if not 0 < len(names) <= _MAX_NAMES:
+        return False
+    agreed = 0
+    points = values.points(names)
+    for place in _POINTS:
+        point = {name: float(value) for name, value in points[place].items()}  # floats cannot grow
+        one, other = (_finite(value_of(text, "sympy", point)) for text in (left, right))
+        if one is not None and other is not None:
+            if not values.same_value(one, other):
+                return False
+            agreed += 1
+        elif one is not other:
+            return False
+    return agreed >= _ENOUGH
+
+
+def _finite(value: float | int | None) -> float | None:
+    try:
+        return float(value) if value is not None and math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _tokens(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the kinds and the texts of what a formula consists of, blanks left out."""
+    found = _TOKEN.finditer(text)
+    return tuple((str(match.lastgroup), match[0]) for match in found if match.lastgroup != "blank")
+
+
 class _Parser:
-    def __init__(self, text: str, flavour: Flavour) -> None:
-        self.tokens = [match for match in _TOKEN.finditer(text) if match.lastgroup != "blank"]
+    def __init__(self, text: str, flavour: Flavour, point: Mapping[str, Number] | None = None) -> None:
+        self.tokens = _tokens(text)
+        self.point = point
         self.place = 0
         self.depth = 0
         self.flavour = flavour
@@ -76,10 +136,10 @@ class _Parser:
         self.plain = 0
 
     def peek(self) -> str:
-        return self.tokens[self.place][0] if self.place < len(self.tokens) else ""
+        return self.tokens[self.place][1] if self.place < len(self.tokens) else ""
 
     def kind(self) -> str:
-        return str(self.tokens[self.place].lastgroup) if self.place < len(self.tokens) else "end"
+        return self.tokens[self.place][0] if self.place < len(self.tokens) else "end"
 
     def take(self, wanted: str | None = None) -> str:
         token = self.peek()
@@ -89,10 +149,10 @@ class _Parser:
         return token
 
     def formula(self) -> Number:
-        if self.kind() == "name" and self.tokens[1:2] and self.tokens[1][0] == "=" and self.peek().isalpha():
+        if self.peek().isalpha() and self.tokens[1:2] and self.tokens[1][1] == "=":
             self.place = 2
         value = self.sum()
-        if self.peek() and self.peek() not in _STOPS:
+        if self.peek() and (self.point is not None or self.peek() not in _STOPS):
             raise _NoValue
         return value
 
@@ -135,7 +195,7 @@ class _Parser:
             return True
         if self.plain and (token in _FUNCTIONS or token in ("\\sqrt", "e")):
             return False
-        return self.kind() == "name" and token not in _TIMES | _OVER | _STOPS
+        return self.kind() in ("name", "variable") and token not in _TIMES | _OVER | _STOPS
 
     def powered(self) -> Number:
         value = self.natural() if self.peek() == "e" else self.postfixed(self.atom())
@@ -206,6 +266,8 @@ class _Parser:
             return math.comb(_whole(self.group("{")), _whole(self.group("{")))
         if token in _FUNCTIONS:
             return self.function(token)
+        if self.point is not None and token in self.point:
+            return self.point[token]
         raise _NoValue
 
     def fenced(self) -> Number:

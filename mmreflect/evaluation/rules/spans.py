@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mmreflect.answers.extract import outside_parts
 from mmreflect.answers.intervals import Interval
 from mmreflect.evaluation.benchmark import BadField, Measure, Reading, Response, Row, Rule, Scored
+from mmreflect.evaluation.rules.reduction import shown_text
 
 _EXAMPLE = "a specific example is : 20.8 - 30.0 seconds"
 _KEYWORDS = ("start", "end", "happen")
@@ -23,7 +25,6 @@ _NUMBER = re.compile(r"\b(\d+(?:\.\d+)?)\b")
 _RANGE_S = re.compile(r"(\d+(?:\.\d+)?)\s*s?\s*[–-]\s*(\d+(?:\.\d+)?)\s*s?")
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _TO = re.compile(r"(\d+(?:\.\d+)?)\s*(?:to|and)\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
-_REASONING = re.compile(r"</?(?:think|reflection)>")
 RECALLS = (0.3, 0.5, 0.7)
 
 
@@ -74,9 +75,14 @@ def hull_iou(one: Interval, two: Interval) -> float:
 
 
 def iop(predicted: Interval, gold: Interval) -> float:
-    """Return the intersection over the predicted length; without any length it is 1 inside the gold span, else 0."""
+    """Return the intersection over the predicted length.
+
+    A prediction without any length is 1 inside the gold span, else 0; one that runs backwards meets nothing, and is 0.
+    """
     length = predicted[1] - predicted[0]
-    if length <= 0:
+    if length < 0:
+        return 0.0
+    if length == 0:
         return float(gold[0] <= predicted[0] <= gold[1])
     return max(0.0, min(predicted[1], gold[1]) - max(predicted[0], gold[0])) / length
 
@@ -108,7 +114,7 @@ def spoken(response: Response) -> str:
 
     A text with answer tags alone stays whole: lmms-eval's parser takes the first span in it.
     """
-    return response.final if _REASONING.search(response.whole) else response.whole
+    return response.whole if outside_parts(response.whole) == [response.whole] else response.final
 
 
 def free_span(response: Response) -> Interval | None:
@@ -118,7 +124,7 @@ def free_span(response: Response) -> Interval | None:
 
 def tagged_span(response: Response) -> Interval | None:
     """Read a span with Time-R1's parser, whose tags are part of the response."""
-    return answer_tag_span(response.whole)
+    return answer_tag_span(shown_text(response.whole))
 
 
 STYLES: dict[str, Callable[[Response], Interval | None]] = {"lmms_style": free_span, "answer_tag_style": tagged_span}

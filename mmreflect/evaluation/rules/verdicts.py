@@ -1,18 +1,42 @@
 """Making readings: the plain cases of "this letter against that one", and the project's own grader as a rule."""
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmreflect.answers.grade import AnswerSpec, verify
-from mmreflect.evaluation.benchmark import Reading, Response, Row, Rule
+from mmreflect.evaluation.benchmark import BadField, Reading, Response, Row, Rule
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def lettered(options: Sequence[Any]) -> dict[str, str]:
-    """Return options by their letters, from A."""
-    return {LETTERS[place]: str(option) for place, option in enumerate(options)}
+def listed(options: Any, name: str = "options") -> list[Any]:
+    """Return the options of a question as a list; they may come as the text of a Python list, and null is none.
+
+    Raises:
+        BadField: they are something else, or more than there are letters.
+    """
+    if options is None or options == "":
+        return []
+    found = options
+    if isinstance(options, str):
+        try:
+            found = ast.literal_eval(options)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise BadField(f"{name} is {options[:60]!r}, which is no Python list") from None
+    if not isinstance(found, list | tuple) or len(found) > len(LETTERS):
+        raise BadField(f"{name} is {str(options)[:60]!r}, which is no list of at most {len(LETTERS)}")
+    return list(found)
+
+
+def lettered(options: Any, name: str = "options") -> dict[str, str]:
+    """Return options, in a form that `listed` knows, by their letters from A.
+
+    Raises:
+        BadField: as `listed`.
+    """
+    return {LETTERS[place]: str(option) for place, option in enumerate(listed(options, name))}
 
 
 def by_letter(
@@ -68,15 +92,18 @@ def strict(spec: Callable[[Row], AnswerSpec], gold: Callable[[Row], str | None])
     return Strict(spec, gold)
 
 
-def letter_of(answer: Any, options: Sequence[Any] | None) -> str | None:
+def letter_of(answer: Any, options: Any) -> str | None:
     """Return a reference's letter: itself where it is one, else that of the option with its text; None where unknown.
 
     Of options with the same text the first one counts.
+
+    Raises:
+        BadField: `options` is in no form that `listed` knows.
     """
     if answer is None or answer == "":
         return None
     text = str(answer)
-    for letter, option in lettered(options or ()).items():
+    for letter, option in lettered(options, "candidates").items():
         if option == text:
             return letter
     return text if len(text) == 1 and text in LETTERS else None

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
@@ -13,7 +13,11 @@ import numpy.typing as npt
 from mmreflect.media import faults
 from mmreflect.media.timeline import Timeline
 
-_NO_VIDEO = ("_pipe", "image2", "tty")
+CUT_S = 0.5
+"""Seconds that a file which ends early may miss: it may have lost its last index only."""
+_IDR = 5
+"""What H.264 calls a slice of a picture with which everything begins anew; 1 to 4 are slices of others."""
+_NO_VIDEO = ("_pipe", "image2", "tty", "ico")
 """Formats in which FFmpeg shows single pictures and plain text."""
 
 
@@ -24,13 +28,19 @@ class Scanned:
     Attributes:
         pts_N: each frame's presentation time in the stream's time base, ascending; its number where `counted`.
         seekable: packets carry these times, so that a frame can be sought by them.
-        counted: the file holds no times; frames are told apart by their order.
+        counted: the file holds no times, or times that begin anew on the way; frames are told apart by their order.
+        supposed: the times are what an even index lets suppose, and not read from every packet.
+        claimed: seconds that the header says; None where it says nothing or was not needed.
+        keyed: some packet says that decoding can start with it; where none does, it starts with the first.
     """
 
     pts_N: npt.NDArray[np.int64]
     timeline: Timeline
     seekable: bool = True
     counted: bool = False
+    supposed: bool = False
+    keyed: bool = True
+    claimed: float | None = None
 
     def beginning_with(self, pts: int | None) -> "Scanned | None":
         """Leave out the frames before one at the start that cannot be decoded; None where they are no start."""
@@ -39,7 +49,7 @@ class Scanned:
             return None
         times_N = self.timeline.times_N[place:] - self.timeline.times_N[place]
         keys = sorted({0, *(key - place for key in self.timeline.keys if key >= place)})
-        return Scanned(self.pts_N[place:], Timeline(times_N, keys, rate=self.timeline.fps))
+        return replace(self, pts_N=self.pts_N[place:], timeline=Timeline(times_N, keys, rate=self.timeline.fps))
 
 
 def opened(path: str) -> tuple[Any, Any]:
@@ -74,7 +84,8 @@ def by_index(container: Any, stream: Any, path: str) -> Scanned | None:
     """Read the timeline from a complete index of evenly spaced frames (MP4 and MOV have one); None where there is none.
 
     Beside the header only the last group of pictures is read, however long the video: the index holds decoding times,
-    and a gap in the presentation shows in the last frame's. The container stands at its start again afterwards.
+    and a gap in the presentation shows in the last frame's, unless it closes before. The container stands at its start
+    again afterwards.
 
     Raises:
         UserError: the index names frames beyond the end of the file.
@@ -96,34 +107,89 @@ def by_index(container: Any, stream: Any, path: str) -> Scanned | None:
     pts_N = stream.start_time + steps[0] * np.arange(count, dtype=np.int64)
     try:
         container.seek(int(pts_N[keys[-1]]), stream=stream)
-        shown = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        shown = [packet.pts for packet in packets(container, stream) if packet.pts is not None]
         container.seek(int(pts_N[0]), stream=stream)
     except av.FFmpegError:
         return None
     if not shown or max(shown) != pts_N[-1]:
         return None
-    return Scanned(pts_N, _timeline(pts_N, keys, stream, int(steps[0])))
+    return Scanned(pts_N, _timeline(pts_N, keys, stream, int(steps[0])), supposed=True)
+
+
+def packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a track from where the container stands; the last one is empty.
+
+    Raises:
+        av.FFmpegError: the file cannot be read on, also where PyAV itself stumbles over a track that it did not see at
+            opening (an IndexError).
+    """
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        raise av.InvalidDataError(0, "a track appears in the middle of the file") from None
+
+
+def from_key(found: Iterator[Any]) -> Iterator[Any]:
+    """Leave out what cannot be decoded from here: packets before the first keyframe, and those shown before it.
+
+    The latter, in open groups of pictures, refer to the group before. Of packets without times only the former go.
+    """
+    for first in found:
+        if first.is_keyframe:
+            yield first
+            for item in found:
+                if item.is_keyframe or None in (first.pts, item.pts) or item.pts >= first.pts:
+                    yield item
+                if item.is_keyframe:
+                    break
+            yield from found
+
+
+def joins(packet: Any, stream: Any) -> bool:
+    """Say whether decoding H.264 from here joins a running stream: a keyframe that lets what was before it stay in use.
+
+    Such a one may dismiss pictures that the decoder has never seen, which is no damage.
+    """
+    if stream.codec_context.name != "h264":
+        return False
+    content, extra = bytes(packet), stream.codec_context.extradata or b""
+    place, length = 0, (extra[4] & 3) + 1 if len(extra) > 4 and extra[0] == 1 else 0
+    while place < len(content):
+        if length:
+            start = place + length
+            place = start + int.from_bytes(content[place:start], "big")
+        else:
+            start = place = content.find(b"\0\0\1", place) + 3
+            if start < 3:
+                return False
+        if start < len(content) and 1 <= content[start] & 31 <= _IDR:
+            return content[start] & 31 != _IDR
+    return False
 
 
 def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
     """Read the timeline from the packets, decoding none; None where they carry no presentation times.
 
-    Packets before the first keyframe are left out: nothing can decode them.
+    None also where the times begin anew, as in transport streams put one behind the other. Packets before the first
+    keyframe are left out: nothing can decode them.
 
     Raises:
-        UserError: there is no packet, or the file cannot be read to its end.
+        UserError: there is no packet, the file cannot be read to its end, or it is shorter than it says itself and
+            holds less than its header claims. (Transport streams say neither; what is there is the video.)
     """
     shown: list[int] = []
     keys: list[int] = []
     newest = (0, 0)
     count = 0
+    decoded: int | None = None
     try:
-        for packet in container.demux(stream):
+        for packet in packets(container, stream):
             count += packet.size > 0
             if packet.size == 0 or packet.is_discard:
                 continue
-            if packet.pts is None:
+            if packet.pts is None or (decoded is not None and packet.dts is not None and packet.dts < decoded):
                 return None
+            decoded = packet.dts
             shown.append(packet.pts)
             if packet.is_keyframe:
                 keys.append(packet.pts)
@@ -138,7 +204,23 @@ def by_packets(container: Any, stream: Any, path: str) -> Scanned | None:
     if keys:
         pts_N = pts_N[pts_N >= min(keys)]
     places = sorted({0, *np.searchsorted(pts_N, keys).tolist()})
-    return Scanned(pts_N, _timeline(pts_N, places, stream, newest[1]))
+    timeline = _timeline(pts_N, places, stream, newest[1])
+    claimed = claimed_length(container, stream)
+    if claimed is not None and claimed > timeline.duration + CUT_S and faults.ends_early(path):
+        raise faults.cut_off(path, len(pts_N), round(claimed * timeline.fps), timeline.fps)
+    return Scanned(pts_N, timeline, keyed=bool(keys), claimed=claimed)
+
+
+def claimed_length(container: Any, stream: Any) -> float | None:
+    """Return how many seconds a track lasts by its header, else the file; None where neither is said."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    hours, _, rest = str(stream.metadata.get("DURATION", "")).partition(":")  # Matroska's, one for each track
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return container.duration / av.time_base if container.duration else None
 
 
 def by_frames(frames: Iterator[Any], stream: Any, path: str) -> Scanned:

@@ -7,6 +7,7 @@ damaged (timestamps that packets and frames do not share, imprecise seeking, ref
 plain pass from the start decides. Damage is what the decoder notices: H.264 has no checksums.
 """
 
+import itertools
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,13 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from mmreflect.errors import UserError
 from mmreflect.media import faults
 from mmreflect.media.decoders import _pyav_scan as scan
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mmreflect.media.decoders import Picture
 
 SEEK_FRAMES = 4
@@ -35,6 +39,10 @@ class _MissedError(Exception):
     """The quick way did not come across a frame."""
 
 
+class _SupposedError(Exception):
+    """Frames are not shown when the index let suppose; their packets know."""
+
+
 class PyAvSource:
     """A video that PyAV reads; see `mmreflect.media.decoders.Source`."""
 
@@ -43,6 +51,8 @@ class PyAvSource:
         self._reformatter = VideoReformatter()
         self.second_passes = 0
         self._container: Any = None
+        self._packets: Iterator[Any] = iter(())
+        self._keyed = self._strict = True
         self._start()
         try:
             self._scanned = scan.by_index(self._container, self._stream, path) or self._scan_packets()
@@ -54,7 +64,7 @@ class PyAvSource:
                 first = self._first_frame()
             self._held: tuple[int, Picture] = (0, self._rgb(first))
             height, width = self._held[1].shape[:2]
-            self.info = self._scanned.timeline.info(width, height)
+            self.info = self._scanned.timeline.info(width, height, self._scanned.claimed)
         except BaseException:
             self.close()
             raise
@@ -65,6 +75,17 @@ class PyAvSource:
 
     def frames(self, times: Sequence[float]) -> Iterator["Picture"]:
         """Yield the frame that is shown at each time; see `mmreflect.media.decoders.Source`."""
+        given = 0
+        try:
+            for picture in self._shown(times):
+                given += 1
+                yield picture
+        except _SupposedError:
+            self._scanned = self._scan_packets()
+            self._held = (-1, self._held[1])
+            yield from self._shown(times[given:])
+
+    def _shown(self, times: Sequence[float]) -> Iterator["Picture"]:
         numbers = [self._scanned.timeline.place(time) for time in times]
         missing = sorted(set(numbers) - ({self._held[0]} if numbers[:1] == [self._held[0]] else set()))
         found = self._walk(missing)
@@ -81,32 +102,74 @@ class PyAvSource:
         self._context: Any = self._stream.codec_context
         self._context.thread_type = "AUTO"
         self._context.thread_count = self._threads
-        self._context.options = {"err_detect": "explode"}  # else it shows what it has patched up, and says nothing
+        if self._strict:  # else most codecs show what they have patched up, and say nothing
+            self._context.options = {"err_detect": "explode"}
         self._begin()
         self._position: int | None = -1
 
+    def _loosened(self) -> bool:
+        """Say whether the file has to be opened anew, because what comes next joins a running stream of H.264.
+
+        With several threads a strict decoder never gets over that; a patient one marks H.264's damaged frames nearly as
+        well.
+        """
+        first = self._peeked()
+        if not self._strict or first is None or not scan.joins(first, self._stream):
+            return False
+        self._strict = False
+        return True
+
+    def _restart(self) -> None:
+        self._start()
+        if self._loosened():
+            self._start()
+
+    def _peeked(self) -> Any:
+        """Return the next packet, which stays the next one; None at the end."""
+        first = next(self._packets, None)
+        if first is not None:
+            self._packets = itertools.chain((first,), self._packets)
+        return first
+
     def _begin(self) -> None:
-        """Read packets from where the container stands."""
-        self._packets = self._container.demux(self._stream)
+        """Read packets from where the container stands, beginning with one that can be decoded by itself."""
+        found = self._unbroken(scan.packets(self._container, self._stream))
+        self._packets = scan.from_key(found) if self._keyed else found
         self._ready: deque[Any] = deque()
         self._damaged = False
         self._skip = ""
         self._fed: set[int] = set()
 
+    def _unbroken(self, found: Iterator[Any]) -> Iterator[Any]:
+        """End where the file cannot be read on; what was wanted from there is found missing."""
+        try:
+            yield from found
+        except av.FFmpegError:
+            self._damaged = True
+
     def _scan_packets(self) -> scan.Scanned:
         self._start()
         found = scan.by_packets(self._container, self._stream, self._path)
+        self._keyed = found is None or found.keyed
         self._start()
         return found or self._scan_frames()
 
     def _scan_frames(self) -> scan.Scanned:
-        self._start()
-        found = scan.by_frames(self._all_frames(), self._stream, self._path)
+        self._restart()
+        try:
+            found = scan.by_frames(self._all_frames(), self._stream, self._path)
+        except UserError:
+            if not self._keyed:
+                raise
+            self._keyed = False
+            return self._scan_frames()
         self._start()
         return found
 
     def _first_frame(self) -> Any:
         """Decode the first frame, and nothing in a way that would not serve later ones."""
+        if self._loosened():
+            self._start()
         frame = next(self._all_frames(), None)
         if frame is not None and not self._damaged:
             self._position = 0
@@ -122,6 +185,8 @@ class PyAvSource:
             for frame in self._quick(numbers):
                 yield left.popleft(), self._rgb(frame)
         except _MissedError:
+            if self._scanned.supposed:
+                raise _SupposedError from None
             self.second_passes += self._scanned.seekable
             for frame in self._plain(list(left)):
                 yield left.popleft(), self._rgb(frame)
@@ -148,17 +213,19 @@ class PyAvSource:
         place = bisect_left(keys, key)
         for start in (key, keys[max(0, place - 1)], None):
             if start is None:
-                self._start()
+                self._restart()
             else:
                 try:
                     self._container.seek(int(self._scanned.pts_N[start]), stream=self._stream)
                 except av.FFmpegError:
                     continue
                 self._begin()
-            first = next((packet for packet in self._packets if packet.is_keyframe and packet.pts is not None), None)
-            if first is not None and first.pts <= target:
-                self._packets = _chain(first, self._packets)
-                return
+            if self._loosened():
+                self._start()
+                return self._seek(key, target)
+            first = self._peeked()
+            if first is not None and first.pts is not None and first.pts <= target:
+                return None
         raise _MissedError
 
     def _forward(self, target: int, wanted: set[int], leaves: bool) -> Any:
@@ -208,7 +275,7 @@ class PyAvSource:
     def _plain(self, numbers: Sequence[int]) -> Iterator[Any]:
         """Yield frames by number in one pass over the file: at each wanted time the last that has appeared."""
         pts_N, counted = self._scanned.pts_N, self._scanned.counted
-        self._start()
+        self._restart()
         left = deque(numbers)
         last: tuple[int, Any, bool] | None = None
         for count, frame in enumerate(self._all_frames()):
@@ -235,10 +302,13 @@ class PyAvSource:
     def _rgb(self, frame: Any) -> "Picture":
         faults.check_size(self._path, frame.width, frame.height)
         picture = np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8)
-        turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        return picture if matrix is None else _upright(picture, np.frombuffer(bytes(matrix), dtype=np.int32))
 
 
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
+def _upright(picture: "Picture", matrix_9: "npt.NDArray[np.int32]") -> "Picture":
+    """Turn and mirror a picture as a display matrix says, to the nearest quarter turn: x' = ax + cy, y' = bx + dy."""
+    a, b, c, d = (int(matrix_9[place]) for place in (0, 1, 3, 4))
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

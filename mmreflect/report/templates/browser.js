@@ -175,24 +175,27 @@
     return haystacks[number];
   }
 
-  function fits(number, words, except) {
-    for (const [key, select] of selects) {
-      if (key !== except && select.value && !(cards[number].f[key] ?? []).includes(select.value)) return false;
-    }
-    return words.every((word) => haystack(number).includes(word));
+  function count(counts, key, card) {
+    for (const label of card.f[key] ?? []) counts.get(key).set(label, (counts.get(key).get(label) ?? 0) + 1);
   }
 
+  // A label is counted under all filters but its own: an answer that one filter alone refuses counts there.
   function choose(keep) {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     const before = keep ? matching[place] : undefined;
-    matching = cards.map((_, number) => number).filter((number) => fits(number, words));
+    const set = [...selects].filter(([, select]) => select.value);
+    const counts = new Map([...selects.keys()].map((key) => [key, new Map()]));
+    matching = [];
+    cards.forEach((card, number) => {
+      const refused = set.filter(([key, select]) => !(card.f[key] ?? []).includes(select.value)).map(([key]) => key);
+      if (refused.length > 1 || !words.every((word) => haystack(number).includes(word))) return;
+      if (refused.length) return count(counts, refused[0], card);
+      matching.push(number);
+      for (const key of selects.keys()) count(counts, key, card);
+    });
     for (const [key, select] of selects) {
-      const counts = new Map();
-      cards.forEach((card, number) => {
-        if (fits(number, words, key)) for (const label of card.f[key] ?? []) counts.set(label, (counts.get(label) ?? 0) + 1);
-      });
       for (const option of select.options) {
-        if (option.value) option.textContent = `${option.value} (${(counts.get(option.value) ?? 0).toLocaleString("en")})`;
+        if (option.value) option.textContent = `${option.value} (${(counts.get(key).get(option.value) ?? 0).toLocaleString("en")})`;
       }
       select.classList.toggle("set", Boolean(select.value));
     }
@@ -211,10 +214,14 @@
     }
   }
 
-  // The state stands behind the # so that a link leads to the same answer.
-  let ready = false;
+  // The state stands behind the # so that a link leads to the same answer; browsers allow few changes in a row.
+  let ready = false, writing;
   function remember() {
-    if (!ready) return;
+    clearTimeout(writing);
+    if (ready) writing = setTimeout(write, 300);
+  }
+
+  function write() {
     const state = new URLSearchParams();
     for (const [key, select] of selects) if (select.value) state.set(key, select.value);
     if (find.value) state.set("words", find.value);
@@ -236,10 +243,10 @@
 
   function keys(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const writing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
+    const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
     if (event.key === "Escape" && event.target === find) { find.value = ""; find.blur(); choose(true); list.focus(); return; }
     if (event.key === "Enter" && event.target === find) { list.focus(); return; }
-    if (writing) return;
+    if (typing) return;
     const inside = list.contains(event.target);
     const steps = { j: 1, k: -1, ...(inside ? { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -place, End: matching.length - 1 - place } : {}) };
     if (event.key in steps) {

@@ -6,13 +6,13 @@ The server takes conversations, not tokens: it cannot go on from the middle of a
 are not known, and it is never the model that is trained. How many tokens a reply has is the server's own count.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from mmreflect.config import config
 from mmreflect.remote import settings
-from mmreflect.remote.settings import ServerConfig
+from mmreflect.remote.settings import PictureConfig, ServerConfig
 
 if TYPE_CHECKING:
     from mmreflect.data.rendering import Renderer
@@ -36,6 +36,16 @@ def check(options: Config) -> None:
         UserError: the HTTP client is not installed, the key is missing, or the cache's folder is a file.
     """
     settings.check(options.server)
+
+
+def terms(options: Config) -> dict[str, Any]:
+    """Return what decides a reply beside the sampling, for a contract; the address is none of it."""
+    return {"extra": dict(options.server.extra)}
+
+
+def pictures(options: Config) -> PictureConfig:
+    """Return how pictures and clips are sent: by the server's own settings."""
+    return options.server.pictures
 
 
 def create(options: Config, loaded: "Loaded | None" = None, renderer: "Renderer | None" = None) -> "OpenAIEngine":

@@ -15,7 +15,7 @@ corrects here.
 """
 
 import importlib.util
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -65,6 +65,11 @@ class Config:
     def address(self) -> str:
         """Where the server is."""
         return self.server_base_url or f"http://{self.server_host}:{self.server_port}"
+
+
+def terms(options: Config) -> dict[str, Any]:
+    """Return what decides a reply beside the sampling, for a contract."""
+    return {"model_impl": options.model_impl, "max_model_length": options.max_model_length}
 
 
 def check(options: Config) -> None:

@@ -1,0 +1,1 @@
+"""Charts with everything known about them: tables, pictures, elements in pixels, questions with their solutions."""

@@ -1,0 +1,63 @@
+"""Box plots: whiskers to the minimum and maximum without outliers, a box between the quartiles, the median in it."""
+
+import itertools
+
+from mmreflect.charts.canvas import Misfit
+from mmreflect.charts.elements import Sheet
+from mmreflect.charts.marks.bars import contrast
+from mmreflect.charts.plot import Plot, axis_title, category_axis, lay_out, value_axis
+from mmreflect.charts.tables import Table, capital
+
+
+def draw(sheet: Sheet, table: Table) -> None:
+    """Draw a box plot, upright.
+
+    Raises:
+        Misfit: labels find no room, or two of the five numbers fall on each other.
+    """
+    style = sheet.style
+    assert table.scale is not None
+    rows = category_axis(table.rows, capital(table.row_noun) if style.row_title else "")
+    values = value_axis(table.scale, style.numbers, table.unit, axis_title(table.noun, table.unit), 6.0)
+    plot = lay_out(sheet, table, rows, values)
+    for row, share in enumerate(rows.shares):
+        _box(sheet, table, plot, row, share)
+
+
+def _box(sheet: Sheet, table: Table, plot: Plot, row: int, share: float) -> None:
+    style = sheet.style
+    assert table.scale is not None
+    numbers = [value for value in table.values[row] if value is not None]
+    levels = [float(round(plot.y(table.scale.share(value)))) for value in numbers]
+    if any(lower - upper < 4 for lower, upper in itertools.pairwise(levels)):
+        raise Misfit("two of the five numbers fall on each other")
+    half = min(40.0, (plot.x(1.0) - plot.x(0.0)) / len(table.rows) * style.share / 2)
+    middle = round(plot.x(share))
+    colour = style.palette[row % len(style.palette) if style.each else 0]
+    ink = style.ink
+    left, right = round(middle - half), round(middle + half)
+    for place, base in ((0, 1), (4, 3)):
+        level = levels[place] + 0.5
+        sheet.canvas.line([(middle + 0.5, levels[base]), (middle + 0.5, level)], ink, 1.0)
+        sheet.canvas.line([(middle - half / 2, level), (middle + half / 2, level)], ink, 1.0)
+        box = (middle - half / 2, level - 0.5, middle + half / 2, level + 0.5)
+        sheet.note("whisker", box, point=(middle, level), row=row, column=place, value=float(numbers[place]))
+    body = (left, levels[3], right, levels[1])
+    sheet.canvas.rectangle(body, colour, ink)
+    sheet.note("box", body, point=((left + middle) / 2, (levels[1] + levels[3]) / 2), row=row, colour=colour)
+    for place in (1, 3):
+        edge = (left, levels[place] - 0.5, right, levels[place] + 0.5)
+        sheet.note("quartile", edge, point=(middle, levels[place]), row=row, column=place, value=float(numbers[place]))
+    level = levels[2] + 0.5
+    sheet.canvas.line([(left, level), (right, level)], contrast(colour), 2.0)
+    sheet.note(
+        "median", (left, level - 1, right, level + 1), point=(middle, level), row=row, column=2, value=float(numbers[2])
+    )
+    for value in table.outliers[row]:
+        point = (middle, plot.y(table.scale.share(value)))
+        box = sheet.canvas.marker(point, "circle", 3.0, ink)
+        sheet.note("outlier", box, point=point, row=row, value=float(value), colour=_hex(ink))
+
+
+def _hex(colour: str) -> str:
+    return {"white": "#ffffff", "black": "#000000"}.get(colour, colour)

@@ -1,0 +1,1 @@
+"""Questions about charts, their answers and solutions; a module asks one skill, from reading to several steps."""

@@ -1,0 +1,164 @@
+"""Charts through the front door: built, in parallel, to the same bytes; checked, trained on, evaluated, viewed."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmreflect import recipes
+from mmreflect.answers.grade import verify
+from mmreflect.answers.spec import spec_of
+from mmreflect.charts.elements import annotation_of
+from mmreflect.config import load_yaml, parse
+from mmreflect.data.store import open_dataset
+from mmreflect.records import Sample
+
+Cli = Callable[..., tuple[int, str]]
+ROOT = Path(__file__).parent.parent.parent
+
+
+def digest(folder: Path) -> dict[str, str]:
+    ignored = {"config.yaml", "result.json", "run.lock", "run.json"}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ignored)
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def config_of(output: Path, **changes: Any) -> dict[str, Any]:
+    tree = load_yaml(ROOT / "configs/build/chart.yaml")
+    sizes = {"train": 12, "validation": 6}
+    return tree | {
+        "output": str(output),
+        "splits": sizes,
+        "shard_rows": 6,
+        "workers": 1,
+        "multiple_choice": 0.5,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mmreflect.cli import main
+
+    folder = tmp_path_factory.mktemp("charts")
+    (folder / "c.yaml").write_text(json.dumps(config_of(folder / "data", workers=2)))
+    assert main(["build", str(folder / "c.yaml")]) == 0
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def samples(built: Path) -> list[Sample]:
+    dataset = open_dataset(str(built))
+    return [sample for split in dataset.splits() for sample in dataset.samples(split)]
+
+
+def test_one_process_and_two_build_the_same_bytes(built: Path, run_cli: Cli, tmp_path: Path) -> None:
+    code, text = run_cli("build", config_of(tmp_path / "one"))
+    assert code == 0, text
+    assert digest(tmp_path / "one") == digest(built) and len(digest(built)) == 18 + 3 + 1  # pictures, shards, manifest
+
+
+def test_a_row_is_a_function_of_its_place_alone(built: Path) -> None:
+    leaf = recipes.load("builder", "chart")
+    tree = config_of(Path("x"))
+    tree.pop("builder")
+    config = parse(leaf.Config, tree, "chart")
+    last = leaf.make(config, "train", 11)
+    row = list(open_dataset(str(built)).rows("train"))[11]
+    assert last.facts == row["facts"] and last.messages == row["messages"] and last.answer == row["answer"]
+
+
+def test_rows_are_graded_right_by_their_own_answers_and_solutions(samples: list[Sample]) -> None:
+    for sample in samples:
+        spec = spec_of(sample.facts)
+        assert verify(f"<answer>{sample.gold}</answer>", sample.gold, spec).correct is True
+        if sample.response is not None:
+            assert verify(sample.response, sample.gold, spec).correct is True
+    assert {sample.id.split("-")[0] for sample in samples if sample.response} == {"train"}
+
+
+def test_facts_hold_the_elements_of_the_picture(samples: list[Sample]) -> None:
+    from PIL import Image
+
+    from mmreflect.charts.proof import unseen
+
+    for sample in samples:
+        note = annotation_of(sample.facts)
+        with Image.open(sample.media[0].path) as picture:
+            assert picture.size == note.size and unseen(picture, note.elements) == []
+        assert note.kind == sample.facts["kind"] and len(note.values) == len(note.rows)
+        looked = [place for _, places in note.steps for place in places]
+        assert looked and max(looked) < len(note.elements), sample.question
+        assert annotation_of({"chart": note.to_json()}) == note
+
+
+def test_options_hold_the_answer_once(run_cli: Cli, tmp_path: Path) -> None:
+    tree = config_of(tmp_path / "data", splits={"train": 16}, multiple_choice=1.0, kinds=["bar", "pie"], shard_rows=16)
+    assert run_cli("build", tree)[0] == 0
+    kinds = set()
+    for sample in open_dataset(str(tmp_path / "data")).samples("train"):
+        facts = sample.facts
+        kinds.add(facts["answer_type"])
+        if facts["answer_type"] == "multiple_choice":
+            assert len(set(facts["options"])) == len(facts["options"]) >= 3
+            chosen = facts["options"]["ABCD".index(sample.gold or "")]
+            assert f"\n{sample.gold}. {chosen}" in sample.question and "is option" in (sample.response or "")
+    assert "multiple_choice" in kinds
+
+
+def test_loads_in_datasets_whatever_the_kind(built: Path, tmp_path: Path) -> None:
+    import datasets
+
+    files = sorted(str(path) for path in (built / "train").glob("*.jsonl"))
+    loaded = datasets.load_dataset("json", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert len(loaded) == 12 and annotation_of(loaded[0]["facts"]).elements
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"solutions": ["trian"]}, "did you mean 'train'?"),
+        ({"kinds": ["pie"], "skills": ["trend"]}, "skills trend cannot be asked of pie"),
+        ({"kinds": ["pies"]}, "kinds.0"),
+        ({"workers": 0}, "workers"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], message: str, run_cli: Cli) -> None:
+    code, text = run_cli("build", config_of(tmp_path / "data", **changes))
+    assert code == 2 and message in text and not (tmp_path / "data").exists()
+
+
+def test_without_matplotlib(tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, text = run_cli("build", config_of(tmp_path / "data"))
+    assert code == 2 and "charts are drawn by matplotlib, which is not installed" in text
+    assert "pip install 'mmreflect[charts]'" in text
+
+
+def test_charts_are_trained_on_evaluated_and_viewed(
+    built: Path, tmp_path: Path, run_cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mmreflect.cli import main
+
+    tiny = "{path: tiny, tiny: {hidden_size: 32, layers: 2, heads: 2, vision_hidden_size: 32}}"
+    data = f"{{path: {built}, split: train, max_pixels: 12544}}"
+    train = f"method: sft\noutput: {tmp_path / 'sft'}\nmodel: {tiny}\ndata: {data}\n"
+    train += "trainer: {max_steps: 2, per_device_train_batch_size: 2, gradient_accumulation_steps: 1, bf16: false}\n"
+    code, text = run_cli("check", train)
+    assert code == 0, text
+    code, text = run_cli("train", train)
+    assert code == 0, text
+    asked = {"path": str(built), "split": "validation", "max_pixels": 12544}
+    evaluation = {"benchmark": "dataset", "output": str(tmp_path / "eval"), "model": str(tmp_path / "sft/model"), "data": asked, "max_new_tokens": 4}  # fmt: skip
+    code, text = run_cli("eval", evaluation)
+    assert code == 0, text
+    assert len((tmp_path / "eval/samples.jsonl").read_text().splitlines()) == 6
+    capsys.readouterr()
+    assert main(["view", str(built)]) == 0
+    page = Path(capsys.readouterr().out.split("page: ")[1].strip()).read_text()
+    question = next(open_dataset(str(built)).samples("validation")).question.splitlines()[0]
+    assert "multi_step" in page and question.replace("'", "&#39;") in page and "data:image" in page
