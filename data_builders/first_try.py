@@ -32,7 +32,7 @@ from mmreflect.data.store import Row, sample_from_row
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Source, carried, rows_of
 from mmreflect.records import Count, Sample, Turn
-from mmreflect.reflection.candidates import candidate_of
+from mmreflect.reflection.candidates import stated as stated_in
 from mmreflect.reflection.transitions import CONFIRMATORY, Step, step_of
 from mmreflect.teaching import maker
 from mmreflect.teaching.maker import TeachingMaker, describe, inputs
@@ -311,8 +311,8 @@ def thoughts_of(said: Said) -> tuple[str, str] | None:
 
 def candidate_lines(lines: list[str]) -> list[tuple[int, str]]:
     """Return the lines (from 0) that present a candidate answer by the rules, each with its answer."""
-    found = [(place, candidate_of(line)) for place, line in enumerate(lines)]
-    return [(place, answer) for place, answer in found if answer]
+    found = [(place, stated_in(line)) for place, line in enumerate(lines)]
+    return [(place, answers[-1].text) for place, answers in found if answers and answers[-1].text]
 
 
 def _thinking(kept: str) -> str:

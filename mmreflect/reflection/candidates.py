@@ -86,15 +86,3 @@ def presents_candidate(line: str) -> bool:
         return True
     cue = _CUE.search(line)
     return cue is not None and _VALUE_AT_END.search(line, cue.end()) is not None
-
-
-def candidate_of(line: str) -> str | None:
-    """Return the answer that a line presents: its last box or block, what it says the answer is, or its last value."""
-    if not presents_candidate(line):
-        return None
-    if found := candidates(line):
-        return found[-1].text or None
-    if (said := after_phrase(line)) and _ANSWER.search(line):
-        return said
-    value = _VALUE_AT_END.search(line)
-    return value.group().strip(" .!*$") if value else None
