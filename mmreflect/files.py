@@ -1,10 +1,12 @@
 """Files that survive a kill: atomic writes, durable appends, tolerant JSONL reading."""
 
+import csv
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,16 @@ def _ends_with_newline(file: Any, size: int) -> bool:
 
 def _after_last_newline(path: Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
+
+
+@contextmanager
+def wide_cells() -> Iterator[None]:
+    """Let the cells of a CSV be of any length while this is open; the limit holds for the whole process."""
+    before = csv.field_size_limit((1 << 31) - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def read_jsonl(path: Path) -> Iterator[Any]:

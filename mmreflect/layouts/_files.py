@@ -60,6 +60,7 @@ def read_table(path: str, columns: Collection[str], layout: str) -> list[Row]:
     reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
         rows = list(reader)
+        _check_quotes(_text(path))
     except csv.Error as error:
         given = f"{path} is no table (line {reader.line_num}: {error})"
         raise UserError(given, f"the table of {layout}", "is a quote not closed? download it again") from None
@@ -67,6 +68,20 @@ def read_table(path: str, columns: Collection[str], layout: str) -> list[Row]:
         raise UserError(f"{path} holds no rows", f"the table of {layout}", "check the file")
     check_keys(rows, columns, path, layout)
     return rows
+
+
+def _check_quotes(text: str) -> None:
+    """Refuse a table whose last quote is never closed: all that follows it would be one cell.
+
+    Raises:
+        csv.Error: it is one. Other sloppy quotes are read as they are.
+    """
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), strict=True):
+            pass
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise
 
 
 def read_lines(path: str) -> list[str]:

@@ -52,7 +52,11 @@ def asked(tmp_path: Path, film: Path) -> dict[str, Any]:
 
 def test_a_quote_that_is_not_closed_is_named_with_its_line(run_cli: Cli, tmp_path: Path, asked: dict[str, Any]) -> None:
     table = Path(asked["annotations"])
-    table.write_text(table.read_text() + '405,300,64,48,"why' + "x" * 140_000)
+    whole = table.read_text()
+    table.write_text(whole + '405,300,64,48,"why\n')
+    code, text = build(run_cli, tmp_path, asked)
+    assert code == 2 and "train.csv is no table (line" in text and "unexpected end of data" in text
+    table.write_text(whole + '405,300,64,48,"why' + "x" * 140_000)
     code, text = build(run_cli, tmp_path, asked)
     assert code == 2 and "train.csv is no table (line" in text and "the table of NExT-QA" in text
     assert "is a quote not closed? download it again" in text

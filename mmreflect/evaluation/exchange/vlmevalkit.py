@@ -13,7 +13,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import Row
 from mmreflect.evaluation.exchange.finished import Answer, Finished
-from mmreflect.files import write_atomic
+from mmreflect.files import wide_cells, write_atomic
 
 OWN = "mmreflect"
 """The column that holds what text cells cannot: numbers, lists, what is missing; so that rows are read back exactly."""
@@ -160,8 +159,7 @@ def read_predictions(path: Path) -> list[Row]:
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}", "a TSV file of mmreflect export", "check the path")
-    csv.field_size_limit(sys.maxsize)
-    with open(path, encoding="utf-8", newline="") as file:
+    with wide_cells(), open(path, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file, delimiter="\t"))
     rows = []
     for place, line in enumerate(lines, 1):

@@ -12,13 +12,13 @@ from typing import Any
 from mmreflect.data.store import read_rows
 from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import Column
+from mmreflect.files import wide_cells
 
 Record = dict[str, Any]
 Keyed = Iterator[tuple[str, Record]]
 
 BATCH_ROWS = 32
 """Rows of a table that are in memory at once: one of them can hold several pictures."""
-_CELL = (1 << 31) - 1
 """Characters of a cell at most; a picture as text is longer than what `csv` takes by default."""
 _WRITTEN_BY_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
@@ -141,11 +141,12 @@ def _csv(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
 
 
 def _separated(path: Path, separator: str, columns: Sequence[Column]) -> Iterator[Record]:
-    csv.field_size_limit(_CELL)
     kinds = {column.name: column for column in columns}
     try:
         text = path.read_text(encoding="utf-8-sig")
-        for number, record in enumerate(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator), 1):
+        with wide_cells():
+            records = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+        for number, record in enumerate(records, 1):
             if None in record or None in record.values():
                 given = f"{path}, row {number} has another number of cells than the header"
                 raise UserError(given, "a cell for every column", "repair the row, or export the table again")
