@@ -8,6 +8,7 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.building.builder import Builder, Maker, OneByOne
+from mmreflect.building.options import BuildOptions
 from mmreflect.building.shards import build_shard, places_of, read_shard
 from mmreflect.building.workers import Shard, build_shards, cores
 from mmreflect.config import to_tree
@@ -18,7 +19,7 @@ from mmreflect.files import write_json, write_jsonl
 from mmreflect.runs import Run
 
 
-def plan(builder: Builder, config: Any) -> dict[str, str]:
+def plan(builder: Builder, config: Any, options: BuildOptions) -> dict[str, str]:
     """Say what will be built."""
     sizes = builder.splits(config)
     if not sizes:
@@ -27,10 +28,11 @@ def plan(builder: Builder, config: Any) -> dict[str, str]:
     rows = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
     sources: dict[str, str] = builder.describe(config) if hasattr(builder, "describe") else {}
     shape = {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
-    return sources | shape
+    part = {"part": options.shard} if options.shard else {}
+    return sources | shape | part
 
 
-def build(builder: Builder, name: str, config: Any, run: Run) -> dict[str, Any]:
+def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: Run) -> dict[str, Any]:
     """Build every missing shard, then write the manifest.
 
     Raises:
