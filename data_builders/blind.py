@@ -27,10 +27,13 @@ from mmreflect.environments import single_turn
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Found, Source, ask_each, asked_with, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
+from mmreflect.quality import CHECKS
 from mmreflect.records import Sample, content_parts
 from mmreflect.rollouts.actions import Sampling
 
-__all__ = ["Config", "inputs", "make", "splits"]
+__all__ = ["EXEMPT", "Config", "inputs", "make", "splits"]
+
+EXEMPT = {"*": CHECKS}  # rows stay as their source has them, which checked them its own way
 
 
 @config_class

@@ -25,13 +25,16 @@ from mmreflect.environments import grounding
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Found, Source, ask_each, asked_with, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
+from mmreflect.quality import CHECKS
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Sampling
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-__all__ = ["Config", "inputs", "make", "splits"]
+__all__ = ["EXEMPT", "Config", "inputs", "make", "splits"]
+
+EXEMPT = {"*": CHECKS}  # rows stay as their source has them, which checked them its own way
 
 
 @config_class

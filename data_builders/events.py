@@ -53,6 +53,7 @@ QUESTIONS: dict[Kind, str] = {
     "direction": "Which way does the dot in the box move?",
     "grounding": "a white box stands in the picture",
 }
+EXEMPT = {"*": ("answer",)}  # after a lazy look the answer is a guess, on purpose
 LETTERS, CHANGES_AT = "ABCD", 0.3
 """Names of the options, and the share of an event after which a dot has its second colour."""
 

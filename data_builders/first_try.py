@@ -42,6 +42,7 @@ from mmreflect.teaching.steps import Question, Said, Steps, ask
 
 __all__ = ["Config", "describe", "inputs", "open_maker", "splits"]
 
+EXEMPT = {"cut_at_i": ("repetition",)}  # thoughts that say the answer again and again are what is studied
 PROMPTS = Path(__file__).parent / "prompts" / "first_try"
 END = "</think>"
 MILLION = 1_000_000

@@ -55,6 +55,7 @@ class Config:
 
 OPENERS = {"questioning": "Wait, is it right?", "verification": "Wait, check again:", "correction": "Wait, a mistake:"}
 LAZY = "looks right"
+EXEMPT = {"*": ("answer", "repetition")}  # lazy rows end wrong on purpose, and cells repeat in a transcript
 
 
 def splits(config: Config) -> dict[str, int]:

@@ -38,6 +38,7 @@ from mmreflect.teaching.steps import Question, Steps, ask
 
 __all__ = ["Config", "describe", "inputs", "open_maker", "splits"]
 
+EXEMPT = {"reflector": ("leak",)}  # the right answer stands in its prompt
 PROMPTS = Path(__file__).parent / "prompts" / "re_rest"
 MARK = "Solution:"
 Kind = Literal["agent", "repair", "reflector"]

@@ -40,6 +40,7 @@ from mmreflect.teaching.steps import Question, Steps, ask
 
 __all__ = ["Config", "describe", "inputs", "open_maker", "splits"]
 
+EXEMPT = {"correction_pair": ("answer", "final_answer")}  # its sides correct one step
 PROMPTS = Path(__file__).parent / "prompts" / "super_correct"
 _STEP = re.compile(r"\s*<Step ?(\d+)>\s*(.*?)\s*</Step ?\1>", re.DOTALL)
 _REST = re.compile(r"\s*<Generalized>\s*(.+?)\s*</Generalized>\s*<Answer>\s*(.+?)\s*</Answer>\s*", re.DOTALL)

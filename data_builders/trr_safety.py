@@ -41,6 +41,7 @@ from mmreflect.teaching.steps import Question, Steps, ask
 
 __all__ = ["Config", "describe", "inputs", "open_maker", "splits"]
 
+EXEMPT = {"principle_revision": ("answer", "final_answer")}  # what counts stands in <revise>, which a guard judged
 PROMPTS = Path(__file__).parent / "prompts" / "trr_safety"
 LEAKS = (
     r"\b(polic(y|ies)|guidelines?|system prompt)\b",

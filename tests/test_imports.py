@@ -13,7 +13,7 @@ LEAVES = ("data_builders", "train", "eval")
 LAYERS = [
     {"__init__", "errors", "files", "records", "config", "seeds", "console", "components"},
     {"answers", "reflection", "media", "remote", "statistics", "charts"},
-    {"tiny", "models", "data", "runs", "decoding"},
+    {"tiny", "models", "data", "runs", "decoding", "quality"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
     {"rl", "evaluation", "building", "training", "teaching"},

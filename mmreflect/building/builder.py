@@ -5,6 +5,9 @@ A row depends on nothing else, so that a killed build goes on at its first missi
 also say what it builds from (`describe(config)`, for the plan) and which rows of its sources it leaves out
 (`left_out(config)`, for the rejects log). One that makes its rows together, such as by asking a teacher about many at
 once, has `open_maker(config)` in the place of `make`; a row of such a leaf may depend on its shard.
+
+Every row is looked over (`mmreflect.quality`). `EXEMPT` says which checks make no sense for which rows: from the kind
+among their facts, or `*` for all, to names of checks; `repeats` lets rows stand more than once.
 """
 
 from collections import Counter

@@ -6,9 +6,10 @@ mmreflect build configs/build/chart.yaml shard=3/16 output=outputs/chart-3
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from mmreflect.config import config
+from mmreflect.quality.config import QualityConfig
 
 _SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
@@ -27,9 +28,11 @@ class BuildOptions:
     Attributes:
         shard: `3/16` builds the third of sixteen parts, into an output of its own; `mmreflect build merge` puts all
             parts together.
+        quality: what the rows must keep to.
     """
 
     shard: Annotated[str, AfterValidator(_part_of_whole)] | None = None
+    quality: QualityConfig = Field(default_factory=QualityConfig)
 
     @property
     def part(self) -> tuple[int, int]:

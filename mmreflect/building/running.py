@@ -1,21 +1,25 @@
 """Running a builder: deterministic, sharded, resumable, with a rejects log and a manifest written last."""
 
 import contextlib
+import functools
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmreflect import console
 from mmreflect.building.builder import Builder, Maker, OneByOne
+from mmreflect.building.inspecting import Inspector, exemptions
 from mmreflect.building.options import BuildOptions
 from mmreflect.building.shards import build_shard, places_of, read_shard
+from mmreflect.building.sifting import sift
 from mmreflect.building.workers import Shard, build_shards, cores
 from mmreflect.config import to_tree
 from mmreflect.data.fingerprint import refuse_leakage
 from mmreflect.data.store import MANIFEST, Row
 from mmreflect.errors import UserError
 from mmreflect.files import write_json, write_jsonl
+from mmreflect.quality.foreign import check_foreign
 from mmreflect.runs import Run
 
 
@@ -24,6 +28,9 @@ def plan(builder: Builder, config: Any, options: BuildOptions) -> dict[str, str]
     sizes = builder.splits(config)
     if not sizes:
         raise UserError("the dataset would have no split", "at least one split with rows", "name its splits")
+    exemptions(builder)
+    for path in options.quality.against:
+        check_foreign(path)
     shards = sum(_shard_count(size, config.shard_rows) for size in sizes.values())
     rows = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
     sources: dict[str, str] = builder.describe(config) if hasattr(builder, "describe") else {}
@@ -43,9 +50,9 @@ def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: 
     reasons: Counter[str] = Counter()
     left_out = _log_left_out(builder, config, run.path)
     maker = builder.open_maker(config) if hasattr(builder, "open_maker") else OneByOne(builder, config)
-    took, total = Counter[str](), sum(sizes.values())
+    took, total, files = Counter[str](), sum(sizes.values()), dict[str, list[Path]]()
     with contextlib.closing(maker), console.progress_bar("rows", total, status=maker.status) as bar:
-        apart = _build_apart(builder, config, run.path, sizes, bar)
+        apart = _build_apart(builder, config, options, run.path, sizes, bar)
         for split, size in sizes.items():
             if size == 0:
                 raise UserError(
@@ -53,15 +60,13 @@ def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: 
                     "at least one row in every split",
                     "give it rows, or leave the split out",
                 )
-            shards = _shards(maker, config.shard_rows, run.path, (split, size), reasons, took, apart, bar)
-            rows = sum(shard["rows"] for shard in shards)
-            if rows == 0:
-                raise UserError(
-                    f"all {size} rows of split {split!r} were rejected: {_most_common(reasons)}",
-                    "at least one good row",
-                    f"see {run.path / 'rejects'}",
-                )
-            manifest["splits"][split] = {"rows": rows, "shards": shards}
+            inspect = functools.partial(Inspector, options.quality, exemptions(builder))
+            files[split] = _shards(maker, config.shard_rows, run.path, (split, size), apart, inspect, bar)
+            _read_split(run.path, size, files[split], Counter(), Counter())
+    quality = sift(run.path, files, options.quality)
+    for split, size in sizes.items():
+        manifest["splits"][split] = _read_split(run.path, size, files[split], reasons, took)
+    manifest["quality"] = quality
     reasons.update(left_out)
     manifest["rejects"] = dict(sorted(reasons.items()))
     manifest |= maker.account(took)
@@ -101,29 +106,50 @@ def _shards(
     shard_rows: int,
     folder: Path,
     sized: tuple[str, int],
-    reasons: Counter[str],
-    took: Counter[str],
     apart: Collection[Shard],
+    inspect: Callable[[], Inspector],
     bar: console.ProgressBar,
-) -> list[dict[str, Any]]:
-    """Build the missing shards of a split and read the others back; those built `apart` moved the bar already."""
+) -> list[Path]:
+    """Build the missing shards of a split and return all; those built `apart` moved the bar already."""
     split, size = sized
     places = [range(start, min(size, start + shard_rows)) for start in range(0, size, shard_rows)]
     files = [folder / split / f"{number:05}.jsonl" for number in range(len(places))]
     missing = [place for file, own in zip(files, places, strict=True) if not file.is_file() for place in own]
     made = maker.make(split, missing)
-    shards = []
     for number, (file, own) in enumerate(zip(files, places, strict=True)):
         if file.is_file():
             bar.advance(0 if (split, number, size) in apart else len(own))
         else:
-            build_shard(made, folder, split, number, own, bar)
-        shards.append(read_shard(folder, file, reasons, took))
-    return shards
+            build_shard(made, folder, split, number, own, inspect(), bar)
+    return files
+
+
+def _read_split(
+    folder: Path, size: int, files: Sequence[Path], reasons: Counter[str], took: Counter[str]
+) -> dict[str, Any]:
+    """Return a split's entry in the manifest; count its rejects and what it took.
+
+    Raises:
+        UserError: all of its rows were rejected.
+    """
+    shards = [read_shard(folder, file, reasons, took) for file in files]
+    rows = sum(shard["rows"] for shard in shards)
+    if rows == 0:
+        raise UserError(
+            f"all {size} rows of split {files[0].parent.name!r} were rejected: {_most_common(reasons)}",
+            "at least one good row",
+            f"see {folder / 'rejects'}",
+        )
+    return {"rows": rows, "shards": shards}
 
 
 def _build_apart(
-    builder: Builder, config: Any, folder: Path, sizes: dict[str, int], bar: console.ProgressBar
+    builder: Builder,
+    config: Any,
+    options: BuildOptions,
+    folder: Path,
+    sizes: dict[str, int],
+    bar: console.ProgressBar,
 ) -> set[Shard]:
     """Build the missing shards in worker processes, where more than one is asked for, and return which those were."""
     given = getattr(config, "workers", 1)
@@ -133,5 +159,9 @@ def _build_apart(
     missing = [shard for shard in every if not (folder / shard[0] / f"{shard[1]:05}.jsonl").is_file()]
     if workers < 2 or len(missing) < 2:
         return set()
-    build_shards(builder, config, folder, missing, workers, lambda shard: bar.advance(len(places_of(config, shard))))
+
+    def done(shard: Shard) -> None:
+        bar.advance(len(places_of(config, shard)))
+
+    build_shards(builder, config, options, folder, missing, workers, done)
     return set(missing)

@@ -11,6 +11,8 @@ from typing import Any
 from mmreflect import console
 from mmreflect.building.builder import Builder, Made, OneByOne, Rejected
 from mmreflect.building.examples import store_example
+from mmreflect.building.inspecting import Inspector, exemptions, marks_file
+from mmreflect.building.options import BuildOptions
 from mmreflect.building.workers import Shard
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
@@ -23,11 +25,12 @@ def places_of(config: Any, shard: Shard) -> range:
     return range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
 
 
-def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
+def make_shard(builder: Builder, config: Any, options: BuildOptions, folder: Path, shard: Shard) -> None:
     """Build one shard from the places of its rows alone: what a worker process does."""
     split, number, _ = shard
     places = places_of(config, shard)
-    build_shard(OneByOne(builder, config).make(split, places), folder, split, number, places)
+    inspector = Inspector(options.quality, exemptions(builder))
+    build_shard(OneByOne(builder, config).make(split, places), folder, split, number, places, inspector)
 
 
 def build_shard(
@@ -36,6 +39,7 @@ def build_shard(
     split: str,
     number: int,
     places: range,
+    inspector: Inspector,
     bar: console.ProgressBar | None = None,
 ) -> None:
     """Build one shard. The row file is written last.
@@ -52,14 +56,16 @@ def build_shard(
     shutil.rmtree(media, ignore_errors=True)
     rejects_file.unlink(missing_ok=True)
     took_file.unlink(missing_ok=True)
+    (folder / "rejects" / f"{name}-compared.jsonl").unlink(missing_ok=True)
     try:
-        rows, rejects, took = _take_rows(made, folder, media, split, places, bar)
+        rows, rejects, took = _take_rows(made, folder, media, split, places, inspector, bar)
         if rejects:
             write_jsonl(rejects_file, rejects)
         if took:
             write_json(took_file, dict(sorted(took.items())))
         if media.is_dir():
             sync_folder(media)
+        inspector.write(marks_file(folder, split, number))
         write_jsonl(folder / split / f"{number:05}.jsonl", rows)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -76,8 +82,9 @@ def read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[st
     name = f"{file.parent.name}-{file.stem}"
     rejects_file, took_file = folder / "rejects" / f"{name}.jsonl", folder / "account" / f"{name}.json"
     content = file.read_bytes()
-    if rejects_file.is_file():
-        reasons.update(row["reason"] for row in read_jsonl(rejects_file))
+    for log in (rejects_file, folder / "rejects" / f"{name}-compared.jsonl"):
+        if log.is_file():
+            reasons.update(row["reason"] for row in read_jsonl(log))
     if took_file.is_file():
         took.update(read_json(took_file))
     return {
@@ -88,7 +95,13 @@ def read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[st
 
 
 def _take_rows(
-    made: Iterator[Made], folder: Path, media: Path, split: str, places: range, bar: console.ProgressBar | None
+    made: Iterator[Made],
+    folder: Path,
+    media: Path,
+    split: str,
+    places: range,
+    inspector: Inspector,
+    bar: console.ProgressBar | None,
 ) -> tuple[list[Row], list[Row], Counter[str]]:
     rows: list[Row] = []
     rejects: list[Row] = []
@@ -102,7 +115,10 @@ def _take_rows(
             if isinstance(one.row, UserError):
                 raise one.row
             reject["id"] = one.row.id
-            rows.append(store_example(one.row, folder, media, index, stored))
+            inspector.check(one.row)
+            row = store_example(one.row, folder, media, index, stored)
+            inspector.mark(row, folder, index)
+            rows.append(row)
         except UserError as error:
             reject["reason"] = error.given
             expected: Row = {"expected": error.expected} if error.expected else {}

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmreflect.building.options import BuildOptions
 from mmreflect.config import parse, to_tree
 from mmreflect.errors import UserError
 
@@ -39,7 +40,13 @@ def cores() -> int:
 
 
 def build_shards(
-    builder: Any, config: Any, folder: Path, shards: Sequence[Shard], workers: int, done: Callable[[Shard], None]
+    builder: Any,
+    config: Any,
+    options: BuildOptions,
+    folder: Path,
+    shards: Sequence[Shard],
+    workers: int,
+    done: Callable[[Shard], None],
 ) -> None:
     """Build shards in worker processes; `done` hears of each one, in any order.
 
@@ -55,6 +62,7 @@ def build_shards(
         "name": builder.__name__,
         "file": str(builder.__file__),
         "config": to_tree(config),
+        "options": to_tree(options),
         "folder": str(folder.absolute()),
         "cwd": str(Path.cwd()),
     }
@@ -130,7 +138,7 @@ def serve() -> None:
     os.chdir(setup["cwd"])
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    prepared: tuple[Any, Any] | None = None
+    prepared: tuple[Any, Any, BuildOptions] | None = None
     while True:
         split, number, size = json.loads(orders.get())
         reply: dict[str, Any] = {}
@@ -154,11 +162,12 @@ def _listen(orders: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _prepare(setup: dict[str, Any]) -> tuple[Any, Any]:
+def _prepare(setup: dict[str, Any]) -> tuple[Any, Any, BuildOptions]:
     """Import the leaf under the name that it has in the main process, and read its configuration."""
     spec = importlib.util.spec_from_file_location(setup["name"], setup["file"])
     assert spec is not None and spec.loader is not None
     builder = importlib.util.module_from_spec(spec)
     sys.modules[setup["name"]] = builder
     spec.loader.exec_module(builder)
-    return builder, parse(builder.Config, setup["config"], "the configuration")
+    config = parse(builder.Config, setup["config"], "the configuration")
+    return builder, config, parse(BuildOptions, setup["options"], "the configuration")

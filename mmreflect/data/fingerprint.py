@@ -3,12 +3,14 @@
 import functools
 import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmreflect.data.store import Row, read_rows, split_response
 from mmreflect.errors import UserError
 from mmreflect.files import to_json
+from mmreflect.records import Message
 
 ENDS = 1 << 20
 """Bytes at the start and at the end of a video that stand for it, with its size: a dataset can hold terabytes."""
@@ -18,16 +20,47 @@ def question_key(row: Row, folder: Path) -> str:
     """Return a hash of a row's prompt and the content of its media, independent of ids, paths and answers.
 
     A picture counts with all of its bytes, a video with its size and both ends; another span of it is another medium.
+    Of a pair for preference training the prompt is what comes before both sides.
     """
-    prompt, _ = split_response(row["messages"], str(row["id"]))
+    return asked_key(row, media_contents(row, folder))
+
+
+def asked_key(row: Row, contents: list["Content"]) -> str:
+    """Return the same hash where the media have been read already."""
+    prompt, _ = split_response(turns_of(row), str(row["id"]))
     digest = hashlib.sha256(to_json(prompt).encode())
-    for kind in ("images", "videos"):
-        for item in row[kind]:
+    for content in contents:
+        digest.update(content.digest)
+        digest.update(content.shown.encode())
+    return digest.hexdigest()
+
+
+def turns_of(row: Row) -> list[Message]:
+    """Return all turns of a row, of a pair those that shall be learnt."""
+    turns: list[Message] = row["messages"] if "messages" in row else [*row["prompt"], *row["chosen"]]
+    return turns
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A medium of a row by its content, and which part of it is shown (JSON of what a row says beside its path)."""
+
+    kind: Literal["image", "video"]
+    digest: bytes
+    shown: str
+
+
+def media_contents(row: Row, folder: Path) -> list[Content]:
+    """Return the media of a row by their content: pictures, then videos."""
+    found: list[Content] = []
+    for kind in ("image", "video"):
+        for item in row[f"{kind}s"]:
             entry = {"path": item} if isinstance(item, str) else item
             path = folder / entry["path"]
-            digest.update(hashlib.sha256(path.read_bytes()).digest() if kind == "images" else _ends(path))
-            digest.update(to_json({key: value for key, value in entry.items() if key != "path"}).encode())
-    return digest.hexdigest()
+            digest = hashlib.sha256(path.read_bytes()).digest() if kind == "image" else _ends(path)
+            shown = to_json({key: value for key, value in entry.items() if key != "path"})
+            found.append(Content(kind, digest, shown))
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,12 +1,23 @@
 """What is thrown away of what a teacher writes: leaks of the reference, repetition, other scripts, doubled texts."""
 
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
 
 from mmreflect.answers.extract import boxes
 from mmreflect.answers.markup import sentences
+from mmreflect.quality.texts import check_patterns, grams, latin_share, leak_in, likeness, repetition_in
+
+__all__ = [
+    "LEAKS",
+    "check_patterns",
+    "grams",
+    "latin_share",
+    "leak_in",
+    "likeness",
+    "repetition_in",
+    "says",
+    "sentence_count",
+    "unboxed",
+]
 
 LEAKS = (
     r"ground[- ]?truth",
@@ -20,56 +31,6 @@ LEAKS = (
     r"\b(matches|match|agrees|agree|consistent) with the (reference|key|label|given|provided)\b",
 )
 """Ways of saying that the answer was given; matched whatever the case."""
-
-_WORD = re.compile(r"\w+")
-
-
-def check_patterns(patterns: Sequence[str]) -> None:
-    """Check that all are regular expressions.
-
-    Raises:
-        ValueError: one is none.
-    """
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"leaks holds {pattern!r}, which is no regular expression: {error}") from None
-
-
-def leak_in(text: str, patterns: Sequence[str]) -> str | None:
-    """Return the words by which a text gives away that it was written with the answer in view, or None."""
-    for pattern in patterns:
-        found = re.search(pattern, text, re.IGNORECASE)
-        if found:
-            return found.group()
-    return None
-
-
-def repetition_in(text: str, length: int = 8, most: int = 4) -> str | None:
-    """Return a run of `length` words that a text holds more than `most` times, or None."""
-    counts = Counter(grams(text, length))
-    gram, count = max(counts.items(), key=lambda item: item[1], default=((), 0))
-    return " ".join(gram) if count > most else None
-
-
-def grams(text: str, length: int) -> list[tuple[str, ...]]:
-    """Return the runs of `length` words of a text, in small letters."""
-    words = [word.lower() for word in _WORD.findall(text)]
-    return [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
-
-
-def likeness(left: str, right: str, length: int = 5) -> float:
-    """Return the Jaccard likeness of two texts: runs of words in both over runs in either; 1 where neither has any."""
-    one, other = set(grams(left, length)), set(grams(right, length))
-    return len(one & other) / len(one | other) if one | other else 1.0
-
-
-def latin_share(text: str) -> float:
-    """Return the share of a text's letters that are Latin or Greek (as in formulas); 1 where it has none."""
-    letters = [character for character in text if character.isalpha()]
-    known = sum(unicodedata.name(character, "").startswith(("LATIN", "GREEK")) for character in letters)
-    return known / len(letters) if letters else 1.0
 
 
 def sentence_count(text: str) -> int:

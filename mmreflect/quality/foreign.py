@@ -1,0 +1,233 @@
+"""Evaluation sets that no row may stand in: their marks, and what of a dataset is found among them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmreflect.data.store import MANIFEST, Row, open_dataset, try_rows
+from mmreflect.errors import UserError
+from mmreflect.files import content_mark, folder_mark
+from mmreflect.media.images import load_image
+from mmreflect.quality.config import QualityConfig
+from mmreflect.quality.marks import Mark, mark_of
+from mmreflect.quality.pictures import Look, bits_between, same_colours
+from mmreflect.quality.search import Buckets, picture_keys, text_keys
+from mmreflect.quality.sketches import alike
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PICTURE, NEAR_PICTURE = "a picture stands in an evaluation set", "a picture nearly stands in an evaluation set"
+VIDEO = "a video stands in an evaluation set"
+QUESTION, NEAR_QUESTION = "the question stands in an evaluation set", "the question nearly stands in an evaluation set"
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An evaluation set; `unread` counts its rows and pictures that could not be read."""
+
+    path: str
+    marks: list[Mark]
+    unread: int
+
+    @property
+    def questions(self) -> int:
+        """How many there are."""
+        return sum(mark.words is not None for mark in self.marks)
+
+    @property
+    def pictures(self) -> int:
+        """How many there are."""
+        return sum(len(mark.pictures) for mark in self.marks)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Where a row was found in an evaluation set: `of` is the id of a row there, or the name of a picture."""
+
+    reason: str
+    of: str
+    facts: dict[str, Any]
+
+
+def check_foreign(path: str) -> None:
+    """Check that a path names something that can be read as an evaluation set.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not Path(path).exists():
+        raise UserError(
+            f"quality.against names {path!r}, which does not exist",
+            "dataset folders, JSONL files of rows, or folders of pictures",
+            "check the path",
+        )
+    if Path(path).is_dir() and not (Path(path) / MANIFEST).is_file() and next(_pictures_in(Path(path)), None) is None:
+        raise UserError(
+            f"quality.against names {path!r}, which holds neither {MANIFEST} nor a picture",
+            "a folder that mmreflect build wrote, or one of pictures",
+            "check the path; questions alone are a JSONL file",
+        )
+
+
+def foreign_content(path: str) -> str:
+    """Return a mark of what an evaluation set holds, without reading its pictures."""
+    if Path(path).is_file():
+        return content_mark(path)
+    manifest = Path(path) / MANIFEST
+    return content_mark(str(manifest)) if manifest.is_file() else folder_mark(path)
+
+
+def read_foreign(path: str) -> Foreign:
+    """Read an evaluation set and mark it; what of it cannot be read is counted.
+
+    Raises:
+        UserError: nothing of it can be read.
+    """
+    check_foreign(path)
+    folder = Path(path)
+    if folder.is_dir() and not (folder / MANIFEST).is_file():
+        found = [_picture_mark(file, folder, place) for place, file in enumerate(_pictures_in(folder))]
+    else:
+        found = list(_row_marks(folder))
+    marks = [mark for mark in found if mark is not None]
+    if not marks:
+        raise UserError(f"nothing of the evaluation set {path} can be read", "rows or pictures", "check the files")
+    blind = sum(look is None for mark in marks for look in mark.looks)
+    return Foreign(path, marks, len(found) - len(marks) + blind)
+
+
+def _pictures_in(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _picture_mark(file: Path, folder: Path, place: int) -> Mark | None:
+    try:
+        load_image(file)
+    except UserError:
+        return None
+    name = str(file.relative_to(folder))
+    row = {"id": name, "messages": [{"role": "user", "content": [{"type": "image"}]}], "images": [file.name]}
+    mark = mark_of({**row, "videos": []}, file.parent, place, sketches=True)
+    return Mark(mark.id, place, mark.asked, mark.said, None, "", mark.pictures, looks=mark.looks)
+
+
+def _row_marks(path: Path) -> Iterator[Mark | None]:
+    if path.is_dir():
+        dataset = open_dataset(str(path))
+        rows: Iterator[Row | UserError] = (row for split in dataset.splits() for row in dataset.rows(split))
+        folder = path
+    else:
+        rows, folder = try_rows(path), path.parent
+    for place, row in enumerate(rows):
+        try:
+            if isinstance(row, UserError):
+                raise row
+            yield mark_of(_whole(row, place), folder, place, sketches=True)
+        except (UserError, OSError):
+            yield None
+
+
+def _whole(row: Row, place: int) -> Row:
+    """Return a row in the layout of datasets; one may be as short as `{"question"}`.
+
+    Raises:
+        UserError: it asks nothing.
+    """
+    media = {"images": row.get("images") or [], "videos": row.get("videos") or []}
+    whole = {"id": str(row.get("id", place)), **row, **media}
+    if "messages" in row or "prompt" in row:
+        return whole
+    question = row.get("question")
+    if not isinstance(question, str):
+        raise UserError(f"row {place} has neither 'messages' nor a 'question'", "one of both", "add it")
+    shown = [{"type": kind[:-1]} for kind, items in media.items() for _ in items]
+    return whole | {"messages": [{"role": "user", "content": [*shown, {"type": "text", "text": question}]}]}
+
+
+def overlaps(marks: Sequence[Mark], foreign: Foreign, config: QualityConfig) -> dict[int, Overlap]:
+    """Return which rows stand in an evaluation set, by their places; of several reasons the surest.
+
+    A medium counts whatever is asked about it. A question counts unless both sides show something, which differs then.
+    """
+    found: dict[int, Overlap] = {}
+    for search in (_same_media, _same_questions, _like_pictures, _like_questions):
+        rest = [place for place in range(len(marks)) if place not in found]
+        for own, hit in search([marks[place] for place in rest], foreign.marks, config):
+            found.setdefault(rest[own], hit)
+    return dict(sorted(found.items()))
+
+
+_Hits = Iterator[tuple[int, Overlap]]
+
+
+def _same_media(marks: Sequence[Mark], others: Sequence[Mark], config: QualityConfig) -> _Hits:
+    pictures = {name: mark.id for mark in reversed(others) for name in mark.pictures}
+    videos = {name: mark.id for mark in reversed(others) for name in mark.videos}
+    for place, mark in enumerate(marks):
+        for reason, known, names in ((PICTURE, pictures, mark.pictures), (VIDEO, videos, mark.videos)):
+            for name in names:
+                if name in known:
+                    yield place, Overlap(reason, known[name], {})
+
+
+def _shows(mark: Mark) -> bool:
+    return bool(mark.pictures or mark.videos)
+
+
+def _same_questions(marks: Sequence[Mark], others: Sequence[Mark], config: QualityConfig) -> _Hits:
+    every = {mark.words: mark.id for mark in reversed(others) if mark.words is not None}
+    unshown = {mark.words: mark.id for mark in reversed(others) if mark.words is not None and not _shows(mark)}
+    for place, mark in enumerate(marks):
+        known = unshown if _shows(mark) else every
+        if mark.words in known:
+            yield place, Overlap(QUESTION, known[mark.words], {})
+
+
+def _like_pictures(marks: Sequence[Mark], others: Sequence[Mark], config: QualityConfig) -> _Hits:
+    known = _looks_of(others)
+    own = _looks_of(marks)
+    if not known or not own:
+        return
+    bits, colours = _arrays([look for _, look in known])
+    limit = config.picture_bits
+    buckets = Buckets(picture_keys([look for _, look in known], limit), picture_keys([look for _, look in own], limit))
+    for query in np.flatnonzero(buckets.crowd):
+        place, look = own[query]
+        near = buckets.candidates(int(query))
+        differ = bits_between(look.bits, bits[near])
+        fitting = np.flatnonzero((differ <= limit) & same_colours(look.colours, colours[near]))
+        if len(fitting):
+            first = int(fitting[0])
+            yield place, Overlap(NEAR_PICTURE, others[known[near[first]][0]].id, {"bits": int(differ[first])})
+
+
+def _looks_of(marks: Sequence[Mark]) -> list[tuple[int, Look]]:
+    return [(place, look) for place, mark in enumerate(marks) for look in mark.looks if look is not None]
+
+
+def _arrays(looks: Sequence[Look]) -> tuple[Any, Any]:
+    return np.array([look.bits for look in looks], dtype=np.uint64), np.stack([look.colours for look in looks])
+
+
+def _like_questions(marks: Sequence[Mark], others: Sequence[Mark], config: QualityConfig) -> _Hits:
+    known = [mark for mark in others if mark.question is not None]
+    own = [(place, mark) for place, mark in enumerate(marks) if mark.question is not None]
+    if not known or not own:
+        return
+    sketches = np.stack([mark.question for mark in known if mark.question is not None])
+    shows = np.array([_shows(mark) for mark in known])
+    buckets = Buckets(
+        text_keys(sketches), text_keys(np.stack([mark.question for _, mark in own if mark.question is not None]))
+    )
+    for query in np.flatnonzero(buckets.crowd):
+        place, mark = own[query]
+        assert mark.question is not None
+        near = buckets.candidates(int(query))
+        near = near[~shows[near]] if _shows(mark) else near
+        like = alike(mark.question, sketches[near])
+        fitting = np.flatnonzero(like >= config.likeness)
+        if len(fitting):
+            first = int(fitting[0])
+            yield place, Overlap(NEAR_QUESTION, known[near[first]].id, {"likeness": round(float(like[first]), 4)})

@@ -1,0 +1,110 @@
+"""What is looked for in texts: leaks of the reference, repetition, scripts, likeness, the answers they state."""
+
+import functools
+import itertools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from mmreflect.answers.extract import blocks, boxes, outside_parts, outside_reasoning
+
+SURE_LEAKS = (r"\bground[- ]?truth\b", r"\b(reference|gold(en)?) (answer|label|solution)s?\b", r"\banswer key\b")
+"""Ways of saying that the answer was given which mean nothing else, whoever wrote the response."""
+
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
+_JOINED = re.compile(r"[\s$]*(?:,|;|,?\s*\b(?:and|or)\b)[\s$]*", re.IGNORECASE)
+_NAMES = {"CJK": "han", "HIRAGANA": "kana", "KATAKANA": "kana"}
+SCRIPTS = ("latin", "greek", "cyrillic", "han", "kana", "hangul", "arabic", "hebrew", "devanagari", "bengali", "thai")
+"""Scripts that can be asked for; letters of others are in none of them."""
+
+
+def check_patterns(patterns: Sequence[str]) -> None:
+    """Check that all are regular expressions.
+
+    Raises:
+        ValueError: one is none.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"leaks holds {pattern!r}, which is no regular expression: {error}") from None
+
+
+def leak_in(text: str, patterns: Sequence[str]) -> str | None:
+    """Return the words by which a text gives away that it was written with the answer in view, or None."""
+    for pattern in patterns:
+        found = re.search(pattern, text, re.IGNORECASE)
+        if found:
+            return found.group()
+    return None
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in small letters; Chinese and Japanese, which have no blanks, letter by letter."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def repetition_in(text: str, length: int = 8, most: int = 4) -> str | None:
+    """Return a run of `length` words that a text holds more than `most` times, or None."""
+    counts = Counter(grams(text, length))
+    gram, count = max(counts.items(), key=lambda item: item[1], default=((), 0))
+    return " ".join(gram) if count > most else None
+
+
+def grams(text: str, length: int) -> list[tuple[str, ...]]:
+    """Return the runs of `length` words of a text, in small letters."""
+    words = words_of(text)
+    return [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
+
+
+def likeness(left: str, right: str, length: int = 5) -> float:
+    """Return the Jaccard likeness of two texts: runs of words in both over runs in either; 1 where neither has any."""
+    one, other = set(grams(left, length)), set(grams(right, length))
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def script_share(text: str, scripts: Collection[str]) -> float:
+    """Return the share of a text's letters that are in some scripts; 1 where it has none.
+
+    Letters of formulas count as what they are drawn after: ℝ is Latin, µ Greek.
+    """
+    letters = [character for character in text if character.isalpha()]
+    return sum(_script(letter) in scripts for letter in letters) / len(letters) if letters else 1.0
+
+
+def scripts_in(text: str) -> set[str]:
+    """Return the scripts that a text has letters of."""
+    return {_script(character) for character in text if character.isalpha()}
+
+
+def latin_share(text: str) -> float:
+    """Return the share of a text's letters that are Latin or Greek (as in formulas); 1 where it has none."""
+    return script_share(text, ("latin", "greek"))
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _script(letter: str) -> str:
+    name = unicodedata.name(unicodedata.normalize("NFKC", letter)[0], "").split(" ")[0]
+    return _NAMES.get(name, name.lower())
+
+
+def stated_answers(text: str) -> list[int]:
+    r"""Return how many answers a text marks before its reflection, and behind it; without one, in all.
+
+    Answers are `<answer>` blocks, or else boxes, outside of thinking; boxes that a comma, "and" or "or" joins are one.
+    A part that marks none is left out, so that [1] and [1, 1] are well-formed and [] marks no answer.
+    """
+    parts = outside_parts(text, ("reflection",))
+    counts = [_stated(outside_reasoning(part)) for part in (parts if len(parts) > 1 else [text])]
+    return [count for count in counts if count]
+
+
+def _stated(text: str) -> int:
+    if closed := blocks(text):
+        return len(closed)
+    found = boxes(text)
+    pairs = itertools.pairwise(found)
+    return len(found) - sum(_JOINED.fullmatch(text[one.end : other.start]) is not None for one, other in pairs)
