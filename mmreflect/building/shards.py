@@ -1,5 +1,6 @@
 """One shard of a dataset on disk: rows, media, rejects and what it took. The row file is written last."""
 
+import contextlib
 import errno
 import hashlib
 import shutil
@@ -57,7 +58,7 @@ def build_shard(
     rejects_file.unlink(missing_ok=True)
     took_file.unlink(missing_ok=True)
     (folder / "rejects" / f"{name}-compared.jsonl").unlink(missing_ok=True)
-    try:
+    with telling_full_disk(folder):
         rows, rejects, took = _take_rows(made, folder, media, split, places, inspector, bar)
         if rejects:
             write_jsonl(rejects_file, rejects)
@@ -67,6 +68,17 @@ def build_shard(
             sync_folder(media)
         inspector.write(marks_file(folder, split, number))
         write_jsonl(folder / split / f"{number:05}.jsonl", rows)
+
+
+@contextlib.contextmanager
+def telling_full_disk(folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one for the user.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

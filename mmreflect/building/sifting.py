@@ -13,6 +13,7 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.building.inspecting import marks_file, read_marks
+from mmreflect.building.shards import telling_full_disk
 from mmreflect.config import to_tree
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
@@ -43,7 +44,8 @@ def sift(folder: Path, files: Mapping[str, Sequence[Path]], config: QualityConfi
         files: the row files of each split, in order; all there.
 
     Raises:
-        UserError: an evaluation set cannot be read or has changed since, or a shard and its marks do not fit.
+        UserError: an evaluation set cannot be read or has changed since, a shard and its marks do not fit, or the disk
+            is full.
     """
     states: dict[str, Counter[str]] = {}
     dropped = Counter[str]()
@@ -64,8 +66,9 @@ def sift(folder: Path, files: Mapping[str, Sequence[Path]], config: QualityConfi
     compared: dict[str, Any] = {}
     if config.compares:
         repeats = _find(folder, marks, shards, config)
-        for shard in shards:
-            _take_out(folder, shard, marks, repeats)
+        with telling_full_disk(folder):
+            for shard in shards:
+                _take_out(folder, shard, marks, repeats)
         compared = repeats.account
         dropped.update(compared["dropped"])
     return account | {"compared": compared, "dropped": dict(sorted(dropped.items())), "settings": to_tree(config)}

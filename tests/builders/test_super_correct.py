@@ -162,7 +162,7 @@ def test_over_http_and_as_datasets_loads_it(sums: Sums, tmp_path: Path, run_cli:
     with schooling(school) as server:
         source, teacher = sums(60), speaker(server, "teacher", cache)
         student = speaker(server, "student", cache, temperature=0.7)
-        tree = config(source, tmp_path / "pairs", stage="pairs", teacher=teacher, student=student, attempts=3, shard_rows=60)  # fmt: skip
+        tree = config(source, tmp_path / "pairs", stage="pairs", teacher=teacher, student=student, attempts=3, shard_rows=60, quality={"repeats": "count"})  # fmt: skip
         code, text = run_cli("build", tree)
         assert code == 0, text
         code, text = run_cli("build", config(source, tmp_path / "templates", teacher=teacher))
@@ -172,6 +172,9 @@ def test_over_http_and_as_datasets_loads_it(sums: Sums, tmp_path: Path, run_cli:
     rows = list(dataset.rows("train"))
     assert len(rows) >= 100 and len(list(open_dataset(str(tmp_path / "templates")).samples("train"))) >= 45
     assert sum(dataset.manifest["rejects"].values()) + len(rows) == 180
+    assert dataset.manifest["quality"]["compared"]["found"]["an earlier row is the same"] > 0, (
+        "it says little, and often"
+    )
     counted = dataset.manifest["counted"]
     assert (
         counted["pairs, perception"] + counted["pairs, reasoning"] == len(rows)

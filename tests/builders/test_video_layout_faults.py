@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from video_releases import clevrer, nextqa, write_csv, write_json, write_video
+from video_releases import ONE_FILM, clevrer, nextqa, write_csv, write_json, write_video
 
 from mmreflect.data.store import open_dataset
 
@@ -26,7 +26,7 @@ def put(film: Path, *paths: Path) -> None:
 
 def build(run_cli: Cli, root: Path, layout: dict[str, Any]) -> tuple[int, str]:
     output = str(root / "out")
-    code, text = run_cli("build", {"builder": "videos", "output": output, "sources": [{"layout": layout}]})
+    code, text = run_cli("build", {"builder": "videos", "output": output, "sources": [{"layout": layout}], **ONE_FILM})
     assert "Traceback" not in text
     return code, " ".join(text.split())
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+ONE_FILM = {"quality": {"repeats": "off"}}
+"""Films of these releases are copies of one, so that rows of different videos look like the same row."""
+
 
 def write_video(path: Path, seconds: int) -> Path:
     """Write a video of two frames per second that grows brighter."""
