@@ -36,7 +36,8 @@ def plan(builder: Builder, config: Any, options: BuildOptions) -> dict[str, str]
     sources: dict[str, str] = builder.describe(config) if hasattr(builder, "describe") else {}
     shape = {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
     part = {"part": options.shard} if options.shard else {}
-    return sources | shape | part
+    against = {"against": ", ".join(options.quality.against)} if options.quality.against else {}
+    return sources | shape | part | against
 
 
 def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: Run) -> dict[str, Any]:

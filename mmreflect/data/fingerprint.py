@@ -63,9 +63,13 @@ def media_contents(row: Row, folder: Path) -> list[Content]:
     return found
 
 
-@functools.lru_cache(maxsize=4096)
 def _ends(path: Path) -> bytes:
-    size = path.stat().st_size
+    known = path.stat()
+    return _read_ends(path, known.st_size, known.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_ends(path: Path, size: int, changed: int) -> bytes:
     with open(path, "rb") as file:
         head = file.read(ENDS)
         file.seek(max(0, size - ENDS))

@@ -60,7 +60,7 @@ class QualityConfig:
     leaks: list[str] = Field(default_factory=lambda: list(SURE_LEAKS))
     repeats: Repeats = "drop"
     near_repeats: Repeats = "count"
-    likeness: Annotated[float, Field(ge=0.5, le=1)] = 0.8
+    likeness: Annotated[float, Field(ge=0.7, le=1)] = 0.8
     picture_bits: Annotated[int, Field(ge=0, le=10)] = 6
     against: list[str] = Field(default_factory=list)
     overlap: Literal["drop", "count"] = "drop"

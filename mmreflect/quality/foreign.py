@@ -15,7 +15,7 @@ from mmreflect.quality.config import QualityConfig
 from mmreflect.quality.marks import Mark, mark_of
 from mmreflect.quality.pictures import Look, bits_between, same_colours
 from mmreflect.quality.search import Buckets, picture_keys, text_keys
-from mmreflect.quality.sketches import alike
+from mmreflect.quality.sketches import Sketch, alike
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 PICTURE, NEAR_PICTURE = "a picture stands in an evaluation set", "a picture nearly stands in an evaluation set"
@@ -212,22 +212,31 @@ def _arrays(looks: Sequence[Look]) -> tuple[Any, Any]:
 
 
 def _like_questions(marks: Sequence[Mark], others: Sequence[Mark], config: QualityConfig) -> _Hits:
-    known = [mark for mark in others if mark.question is not None]
-    own = [(place, mark) for place, mark in enumerate(marks) if mark.question is not None]
+    known, own = _different(others), _different(marks)
     if not known or not own:
         return
-    sketches = np.stack([mark.question for mark in known if mark.question is not None])
-    shows = np.array([_shows(mark) for mark in known])
-    buckets = Buckets(
-        text_keys(sketches), text_keys(np.stack([mark.question for _, mark in own if mark.question is not None]))
-    )
+    sketches = np.stack([sketch for sketch, _, _ in known])
+    shows = np.array([shown for _, shown, _ in known])
+    buckets = Buckets(text_keys(sketches), text_keys(np.stack([sketch for sketch, _, _ in own])))
     for query in np.flatnonzero(buckets.crowd):
-        place, mark = own[query]
-        assert mark.question is not None
+        sketch, shown, places = own[query]
         near = buckets.candidates(int(query))
-        near = near[~shows[near]] if _shows(mark) else near
-        like = alike(mark.question, sketches[near])
+        near = near[~shows[near]] if shown else near
+        like = alike(sketch, sketches[near])
         fitting = np.flatnonzero(like >= config.likeness)
         if len(fitting):
             first = int(fitting[0])
-            yield place, Overlap(NEAR_QUESTION, known[near[first]].id, {"likeness": round(float(like[first]), 4)})
+            hit = Overlap(
+                NEAR_QUESTION, others[known[near[first]][2][0]].id, {"likeness": round(float(like[first]), 4)}
+            )
+            yield from ((place, hit) for place in places)
+
+
+def _different(marks: Sequence[Mark]) -> list[tuple[Sketch, bool, list[int]]]:
+    """Return every different question once: its sketch, whether something is shown with it, and where it stands."""
+    found: dict[tuple[bytes, bool], tuple[Sketch, bool, list[int]]] = {}
+    for place, mark in enumerate(marks):
+        if mark.question is not None and mark.words is not None:
+            key = (mark.question.tobytes(), _shows(mark))
+            found.setdefault(key, (mark.question, key[1], []))[2].append(place)
+    return list(found.values())

@@ -1,7 +1,7 @@
 """What is kept of a row so that it can be compared with every other one without being read again.
 
-Marks lie beside their shard, a line a row: about 2 KB of JSON, and as much memory while a dataset is compared. Making
-one takes 1 ms for a row of 300 words, and 5 ms for each picture of 800 by 500, nearly all of which is its decoding.
+Marks lie beside their shard, a line a row: up to 2 KB of JSON, and as much memory while a dataset is compared. Making
+one takes 1 ms for a row of 360 words, and 5 ms for each picture of 800 by 500, nearly all of which is its decoding.
 """
 
 import hashlib

@@ -7,6 +7,7 @@ permutations come from numpy's random state, while these must be the same in any
 """
 
 import base64
+import functools
 import hashlib
 
 import numpy as np
@@ -22,30 +23,39 @@ Sketch = npt.NDArray[np.uint32]
 """(PLACES,): the least value of each of as many hash functions over the runs of a text."""
 
 
+def _hash(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
 def _constants(name: str) -> "npt.NDArray[np.uint64]":
-    drawn = [hashlib.blake2b(f"{name} {place}".encode(), digest_size=8).digest() for place in range(PLACES)]
-    return np.array([int.from_bytes(each, "big") for each in drawn], dtype=np.uint64)
+    return np.array([_hash(f"{name} {place}") for place in range(PLACES)], dtype=np.uint64)
 
 
-_FACTORS, _SHIFTS = _constants("factor") | np.uint64(1), _constants("shift")
+_known = functools.lru_cache(maxsize=1 << 16)(_hash)
+_FACTORS, _SHIFTS, _ORDER = _constants("factor") | np.uint64(1), _constants("shift"), _constants("order")[:RUN]
 
 
-def runs_of(text: str, part: str = "") -> set[bytes]:
-    """Return hashes of the runs of five words of a text; of a shorter one the whole of it.
+def runs_of(text: str, part: str = "") -> "npt.NDArray[np.uint64]":
+    """Return hashes of the different runs of five words of a text; of a shorter one the whole of it.
 
     Args:
         part: tells runs of one part of a row from those of another.
     """
-    words = words_of(text)
-    runs = [words[start : start + RUN] for start in range(max(1, len(words) - RUN + 1))]
-    return {hashlib.blake2b(" ".join(run).encode(), digest_size=8, person=part.encode()).digest() for run in runs}
+    hashes = [_known(word) for word in words_of(text)]
+    words = np.array(hashes + [0] * (RUN - len(hashes)), dtype=np.uint64)
+    count = len(words) - RUN + 1
+    runs = np.full(count, _known(part), dtype=np.uint64)
+    for place in range(RUN):
+        runs = runs + words[place : place + count] * _ORDER[place]
+    runs = (runs ^ (runs >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)  # sums of hashes are mixed once more
+    return np.unique(runs ^ (runs >> np.uint64(27)))
 
 
 def sketch_of(text: str, part: str = "") -> Sketch:
     """Return the sketch of a text."""
-    runs = np.frombuffer(b"".join(sorted(runs_of(text, part))), dtype=">u8").astype(np.uint64)
-    hashed = (runs[:, None] * _FACTORS[None, :] + _SHIFTS[None, :]) >> np.uint64(32)  # multiply-shift, modulo 2^64
-    return np.asarray(hashed.min(axis=0), dtype=np.uint32)
+    runs = runs_of(text, part)
+    hashed = (_FACTORS[:, None] * runs[None, :] + _SHIFTS[:, None]) >> np.uint64(32)  # multiply-shift, modulo 2^64
+    return np.asarray(hashed.min(axis=1), dtype=np.uint32)
 
 
 def alike(sketch: Sketch, others: "npt.NDArray[np.uint32]") -> "npt.NDArray[np.float64]":

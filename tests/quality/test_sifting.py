@@ -152,8 +152,12 @@ EXACT_OF = {"a-same": "a", "c-same": "c"}
 NEAR_OF = {"a-jpeg": "a", "a-half": "a", "b-near": "b", "c-near": "c"}
 
 
-def test_repeats_are_dropped_and_near_ones_counted(build: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_repeats_are_dropped_and_near_ones_counted(
+    build: Callable[..., dict[str, Any]], tmp_path: Path, run_cli: Cli
+) -> None:
     manifest = build(PLANTED)
+    code, text = run_cli("build", (tmp_path / "config.yaml").read_text(), f"output={tmp_path / 'again'}")
+    assert code == 0 and f"kept, and only counted: {NEAR} (4)" in " ".join(text.split())
     out, compared = tmp_path / "out", manifest["quality"]["compared"]
     assert kept(out) == [one["id"] for one in PLANTED if one["id"] not in EXACT_OF]
     assert {name: line["of"] for name, line in rejects(out).items()} == EXACT_OF
@@ -364,3 +368,49 @@ def test_workers_find_the_same(run_cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text(leaf.read_text().replace("'repeats'", "'repeat'"))
     code, text = run_cli("build", {"builder": str(tmp_path / "wrong.py"), "output": str(tmp_path / "x")})
     assert code == 2 and "unknown check in EXEMPT 'repeat'" in text and "did you mean 'repeats'?" in text, text
+
+
+PAIRS = """
+from mmreflect.building import Example
+from mmreflect.config import config
+
+SIDES = [("4", "5"), ("4", "5"), ("4", "4"), ("5", "4"), ("4", "x = 4")]
+
+
+@config
+class Config:
+    output: str
+    offset: int = 10
+    seed: int = 0
+    shard_rows: int = 3
+
+
+def splits(config):
+    return {"train": 5, "validation": 1}
+
+
+def make(config, split, index):
+    chosen, rejected = (f"So it is \\\\boxed{{{side}}}." for side in SIDES[index])
+    number = index // 2 + (config.offset if split == "validation" else 0)
+    asked = {"role": "user", "content": f"Question {number}?"}
+    return Example(f"{split}-{index}", [asked, {"role": "assistant", "content": chosen}], answer="4", rejected=rejected)
+"""
+
+
+def test_pairs_are_checked_on_both_sides_and_compared(run_cli: Cli, tmp_path: Path) -> None:
+    leaf = tmp_path / "some_pairs.py"
+    leaf.write_text(PAIRS)
+    code, text = run_cli("build", {"builder": str(leaf), "output": str(tmp_path / "out")})
+    assert code == 0, text
+    assert kept(tmp_path / "out") == ["train-0"]
+    found = {name: line["reason"] for name, line in rejects(tmp_path / "out").items()}
+    assert found == {
+        "train-1": SAME,
+        "train-2": "both sides of the pair are the same",
+        "train-3": "the final answer is wrong",
+        "train-4": "the rejected side is right",
+    }
+    code, text = run_cli("build", {"builder": str(leaf), "output": str(tmp_path / "x"), "offset": 0})
+    assert code == 2 and "1 questions stand in two splits" in text, (
+        "pairs have no messages, and are compared all the same"
+    )
