@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmreflect import components, console, recipes
-from mmreflect.config import Tree, apply_overrides, load_yaml, parse, to_tree
+from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
 from mmreflect.config import config as config_class
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
@@ -51,6 +51,11 @@ class Job:
     tree: Tree
     options: "BuildOptions | None" = None
 
+    @property
+    def free(self) -> list[Keys]:
+        """Where the configuration holds what does not decide the result."""
+        return free_keys(self.config) + free_keys(self.options)
+
     def plan(self) -> dict[str, str]:
         """What the run will do, as label and text, without starting it."""
         plan: dict[str, str] = {self.verb: self.name, **_recipe_plan(self)}
@@ -60,12 +65,12 @@ class Job:
         """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""
         self._check_ranks()
         inputs = self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
-        known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs)
+        known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         if known is not None:
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
             return known
         console.show_plan(self.plan())
-        run = open_run(self.config.output, self.verb, self.name, self.tree, inputs)
+        run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         start = time.monotonic()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})

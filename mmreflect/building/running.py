@@ -11,7 +11,7 @@ from mmreflect.building.builder import Builder, Maker, OneByOne
 from mmreflect.building.options import BuildOptions
 from mmreflect.building.shards import build_shard, places_of, read_shard
 from mmreflect.building.workers import Shard, build_shards, cores
-from mmreflect.config import to_tree
+from mmreflect.config import free_keys, to_tree, without
 from mmreflect.data.fingerprint import refuse_leakage
 from mmreflect.data.store import MANIFEST, Row
 from mmreflect.errors import UserError
@@ -85,7 +85,8 @@ def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
 
 def _content_of(config: Any) -> dict[str, Any]:
     """The settings that decide what is in the dataset; where it lies and who builds it are no part of that."""
-    return {key: value for key, value in to_tree(config).items() if key not in ("output", "workers")}
+    content: dict[str, Any] = without(to_tree(config), [("output",), *free_keys(config)])
+    return content
 
 
 def _shard_count(size: int, shard_rows: int) -> int:
