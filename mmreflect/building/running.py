@@ -35,7 +35,7 @@ def plan(builder: Builder, config: Any, options: BuildOptions) -> dict[str, str]
     if options.shard:
         own = len(shards_of(config, sizes, options.part))
         shape["part"] = f"{options.shard}: {own} of the {console.count(shards, 'shard')}"
-    if runner := options.runner.module.describe(options.runner.options):
+    if runner := options.runner.module.describe(options.runner.options, config):
         shape["runner"] = runner
     return sources | shape
 

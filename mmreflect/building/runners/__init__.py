@@ -1,7 +1,7 @@
 """Runners, one file each: what builds the shards of a dataset, or leaves them to the process that asks.
 
 A module has `Config`; `check(options, builder, config)`, what can be known to be wrong before anything is built;
-`describe(options)`, for the plan; and `create(options)`, which returns a `Runner`.
+`describe(options, config)`, for the plan; and `create(options)`, which returns a `Runner`.
 """
 
 from collections.abc import Callable, Sequence
