@@ -28,7 +28,7 @@ class BuildOptions:
 
     Attributes:
         shard: `3/16` builds the third of sixteen parts, into an output of its own; `mmreflect build merge` puts all
-            parts together.
+            parts together. Each has limits of its own: of requests per minute, tokens and cost.
         runner: what builds the shards: `local`, or `ray` on a cluster.
     """
 

@@ -13,10 +13,11 @@ from mmreflect.building.options import BuildOptions
 from mmreflect.building.parts import write_part
 from mmreflect.building.shards import build_shard, places_of, read_shard, row_file, shards_of
 from mmreflect.building.workers import Shard
-from mmreflect.config import Component
+from mmreflect.config import Component, parts_of
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.files import write_jsonl
+from mmreflect.remote.settings import ServerConfig
 from mmreflect.runs import Run
 
 
@@ -34,7 +35,8 @@ def plan(builder: Builder, config: Any, options: BuildOptions) -> dict[str, str]
     shape = {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
     if options.shard:
         own = len(shards_of(config, sizes, options.part))
-        shape["part"] = f"{options.shard}: {own} of the {console.count(shards, 'shard')}"
+        alone = "; a server's limits hold for this part alone" if _has_limits(config) else ""
+        shape["part"] = f"{options.shard}: {own} of the {console.count(shards, 'shard')}{alone}"
     if runner := options.runner.module.describe(options.runner.options, config):
         shape["runner"] = runner
     return sources | shape
@@ -86,6 +88,12 @@ def _sizes(builder: Builder, config: Any) -> dict[str, int]:
                 "give it rows, or leave the split out",
             )
     return sizes
+
+
+def _has_limits(config: Any) -> bool:
+    servers = [part for _, part in parts_of(config) if isinstance(part, ServerConfig)]
+    limits = [(server.requests_per_minute, server.max_tokens_total, server.max_cost) for server in servers]
+    return any(limit is not None for three in limits for limit in three)
 
 
 def _progress(

@@ -105,8 +105,9 @@ def test_a_part_is_no_dataset(run_cli: Cli, tmp_path: Path) -> None:
     assert run_cli("build", tree, "shard=2/3")[0] == 0
     with pytest.raises(UserError, match=r"is part 2/3 of a dataset[\s\S]*mmreflect build merge OUT PART PART"):
         open_dataset(str(tmp_path / "part"))
-    code, text = run_cli("build", tree)
-    assert code == 2 and "shard: '2/3' -> None" in text
+    for words, change in (([], "shard: '2/3' -> None"), (["shard=1/3"], "shard: '2/3' -> '1/3'")):
+        code, text = run_cli("build", tree, *words)
+        assert code == 2 and change in text and "choose another output" in text
 
 
 def test_more_parts_than_shards(
@@ -191,6 +192,21 @@ def test_the_account_of_a_teacher_is_that_of_the_whole(
     assert manifest["asked"]["policy"]["requests"] == 20 and manifest["asked"]["teacher"]["cost"] > 0
     assert result["this_start"]["cached"] == sum(school.answered.values()), "the whole had asked before the parts"
     assert len(list((tmp_path / "out/account").iterdir())) == 4
+
+
+def test_limits_hold_for_each_part(sums: Sums, run_cli: Cli, tmp_path: Path) -> None:
+    asked = {"engine": {"name": "openai", "server": {"base_url": "http://localhost:1/v1", "model": "m"}}}
+    tree = {
+        "builder": "cold_start",
+        "source": {"path": str(sums(3))},
+        "output": str(tmp_path / "out"),
+        "teacher": asked,
+    }
+    words = ["teacher.temperature=1.0", "shard=1/2", "--plan"]
+    code, text = run_cli("build", tree, *words)
+    assert code == 0 and "1/2: 1 of the 1 shard" in text and "limits" not in text, text
+    code, text = run_cli("build", tree, "teacher.engine.server.requests_per_minute=60", *words)
+    assert code == 0 and "1/2: 1 of the 1 shard; a server's limits hold for this part alone" in text, text
 
 
 # ---- what goes wrong -----------------------------------------------------------------------------------------------

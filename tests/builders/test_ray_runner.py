@@ -240,8 +240,15 @@ def test_tasks_that_fail_or_die(run_cli: Cli, tmp_path: Path) -> None:
     assert code == 2 and "a Ray task of the build died 4 times" in text and "start the same command again" in text, text
     code, text = run_cli("build", tree | {"output": str(tmp_path / "x")}, "runner.num_cpus=5000")
     assert code == 2 and "runner.num_cpus=5000, and this machine has" in text
-    code, text = run_cli("build", tree | {"output": str(tmp_path / "y")}, "runner.address='127.0.0.1:1'")
-    assert code == 2 and "the address of a running Ray cluster" in text and "Traceback" not in text
+
+
+@on_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+def test_no_cluster(address: str, run_cli: Cli, tmp_path: Path) -> None:
+    code, text = run_cli("build", grid(output=str(tmp_path / "out"), runner={"name": "ray", "address": address}))
+    assert code == 2 and f"runner.address='{address}': " in text and "Traceback" not in text
+    assert "the address of a running Ray cluster, or null" in text and "ray start --head" in text
 
 
 @on_ray

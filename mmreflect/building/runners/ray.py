@@ -163,8 +163,9 @@ def _cluster(options: Config) -> Iterator[None]:
     own: dict[str, Any] = {} if options.address else {"include_dashboard": False}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started unseen reports nothing
     try:
+        _knock(options.address)
         ray.init(address=options.address or "local", logging_level=logging.WARNING, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"runner.address={options.address!r}: {error}",
             "the address of a running Ray cluster, or null",
@@ -179,6 +180,13 @@ def _cluster(options: Config) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """See whether anybody is at `host:port`: Ray itself tries for minutes and then ends the process."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _replies(
