@@ -204,7 +204,7 @@ def test_limits_hold_for_each_part(sums: Sums, run_cli: Cli, tmp_path: Path) -> 
     }
     words = ["teacher.temperature=1.0", "shard=1/2", "--plan"]
     code, text = run_cli("build", tree, *words)
-    assert code == 0 and "1/2: 1 of the 1 shard" in text and "limits" not in text, text
+    assert code == 0 and "1/2: 1 of the 1 shard" in text and "limits hold" not in text, text
     code, text = run_cli("build", tree, "teacher.engine.server.requests_per_minute=60", *words)
     assert code == 0 and "1/2: 1 of the 1 shard; a server's limits hold for this part alone" in text, text
 
