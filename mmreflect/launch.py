@@ -1,6 +1,5 @@
 """From a verb and a configuration to a finished run: what the command line and the Python API share."""
 
-import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -8,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmreflect import components, console, recipes
-from mmreflect.config import Tree, apply_overrides, load_yaml, parse, to_tree
-from mmreflect.config import config as config_class
+from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
 from mmreflect.suites import Suite, prepare_suite
@@ -51,6 +49,11 @@ class Job:
     tree: Tree
     options: "BuildOptions | None" = None
 
+    @property
+    def free(self) -> list[Keys]:
+        """Where the configuration holds what does not decide the result."""
+        return free_keys(self.config) + free_keys(self.options)
+
     def plan(self) -> dict[str, str]:
         """What the run will do, as label and text, without starting it."""
         plan: dict[str, str] = {self.verb: self.name, **_recipe_plan(self)}
@@ -60,12 +63,12 @@ class Job:
         """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""
         self._check_ranks()
         inputs = self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
-        known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs)
+        known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         if known is not None:
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
             return known
         console.show_plan(self.plan())
-        run = open_run(self.config.output, self.verb, self.name, self.tree, inputs)
+        run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         start = time.monotonic()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
@@ -121,23 +124,13 @@ def _prepared(verb: str, tree: Tree, where: str) -> Job:
         raise _missing_recipe(verb, spec, where, tree)
     recipe = _recipe(spec, name)
     if verb == "build":
-        config, options = _with_options(recipe.Config, tree, where)
+        from mmreflect.building.options import parse_build
+
+        config, options = parse_build(recipe.Config, tree, where)
         whole = {spec.key: name, **to_tree(options), **to_tree(config)}  # a leaf's own key of that name stands
         return Job(verb, name, recipe, config, whole, options)
     config = parse(recipe.Config, tree, where)
     return Job(verb, name, recipe, config, {spec.key: name, **to_tree(config)})
-
-
-def _with_options(leaf: type, tree: Tree, where: str) -> "tuple[Any, BuildOptions]":
-    """Check the keys of a leaf and those of every build as one configuration, and tell the two apart."""
-    from mmreflect.building import BuildOptions
-
-    own = {field.name for field in dataclasses.fields(leaf)}
-    shared = {field.name for field in dataclasses.fields(BuildOptions)} - own
-    both: type[Any] = config_class(type("Config", (leaf, BuildOptions), {}))
-    parse(both, tree, where)  # all mistakes at once, and the nearest of all keys
-    options = parse(BuildOptions, {key: value for key, value in tree.items() if key in shared}, where)
-    return parse(leaf, {key: value for key, value in tree.items() if key not in shared}, where), options
 
 
 def _recipe(spec: _Verb, name: str) -> Any:

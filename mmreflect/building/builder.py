@@ -18,10 +18,11 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from mmreflect.building.examples import Example
+from mmreflect.config import FREE
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 
-Workers = Annotated[int, Field(gt=0)] | Literal["auto"]
+Workers = Annotated[Annotated[int, Field(gt=0)] | Literal["auto"], FREE]
 """How many processes build shards at the same time: for a leaf's Config to have, as `workers`."""
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from mmreflect.building.builder import Rejected
 from mmreflect.building.examples import Example
+from mmreflect.config import parse, to_tree
 from mmreflect.data.store import Row, split_response
-from mmreflect.errors import unknown_name
-from mmreflect.files import read_jsonl, write_jsonl
+from mmreflect.errors import UserError, unknown_name
+from mmreflect.files import read_json, read_jsonl, write_json, write_jsonl
 from mmreflect.quality.checks import CHECKS, Texts, check_row
 from mmreflect.quality.config import QualityConfig
 from mmreflect.quality.marks import Mark, asked_text, mark_from_json, mark_of, mark_to_json
 
+ASKED = Path("marks/asked.json")
 EVERY = "*"
 REPEATING = "repeats"
 Exempt = Mapping[str, Collection[str]]
@@ -33,6 +35,12 @@ def exemptions(builder: Any) -> Exempt:
     return found
 
 
+def write_asked(folder: Path, builder: Any, config: QualityConfig) -> None:
+    """Write down what is asked of the rows of a dataset, for whoever builds its shards, in whichever process."""
+    exempt = {kind: sorted(names) for kind, names in exemptions(builder).items()}
+    write_json(folder / ASKED, {"quality": to_tree(config), "exempt": exempt})
+
+
 class Inspector:
     """Looks over the rows of one shard."""
 
@@ -41,6 +49,20 @@ class Inspector:
         self._marks: list[Mark] = []
         self._states: dict[str, Counter[str]] = {}
         self._dropped = Counter[str]()
+
+    @classmethod
+    def of(cls, folder: Path) -> "Inspector":
+        """Return one that asks what was written down for a dataset.
+
+        Raises:
+            UserError: the folder was not begun by a build.
+        """
+        if not (folder / ASKED).is_file():
+            raise UserError(
+                f"{folder} does not say what is asked of its rows", f"{ASKED}, which mmreflect build writes", "build it"
+            )
+        asked = read_json(folder / ASKED)
+        return cls(parse(QualityConfig, asked["quality"], str(folder / ASKED)), asked["exempt"])
 
     def check(self, example: Example) -> None:
         """Check a row by itself.

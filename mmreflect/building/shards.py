@@ -5,19 +5,32 @@ import errno
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmreflect import console
 from mmreflect.building.builder import Builder, Made, OneByOne, Rejected
 from mmreflect.building.examples import store_example
-from mmreflect.building.inspecting import Inspector, exemptions, marks_file
-from mmreflect.building.options import BuildOptions
+from mmreflect.building.inspecting import Inspector, marks_file
 from mmreflect.building.workers import Shard
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
+
+
+def shards_of(config: Any, sizes: Mapping[str, int], part: tuple[int, int] = (1, 1)) -> list[Shard]:
+    """Return a part of a dataset's shards, in order: those of all splits go to the parts in turns.
+
+    Args:
+        sizes: rows of each split.
+        part: which one, from 1, and of how many; a part beyond the number of shards has none.
+    """
+    counts = {split: -(-size // config.shard_rows) for split, size in sizes.items()}
+    every = [(split, number, sizes[split]) for split, count in counts.items() for number in range(count)]
+    number, total = part
+    return every[number - 1 :: total]
 
 
 def places_of(config: Any, shard: Shard) -> range:
@@ -26,56 +39,45 @@ def places_of(config: Any, shard: Shard) -> range:
     return range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
 
 
-def make_shard(builder: Builder, config: Any, options: BuildOptions, folder: Path, shard: Shard) -> None:
-    """Build one shard from the places of its rows alone: what a worker process does."""
-    split, number, _ = shard
-    places = places_of(config, shard)
-    inspector = Inspector(options.quality, exemptions(builder))
-    build_shard(OneByOne(builder, config).make(split, places), folder, split, number, places, inspector)
+def row_file(folder: Path, shard: Shard) -> Path:
+    """Return where the rows of a shard are; they are there once all else of it is."""
+    return folder / shard[0] / f"{shard[1]:05}.jsonl"
 
 
-def build_shard(
-    made: Iterator[Made],
-    folder: Path,
-    split: str,
-    number: int,
-    places: range,
-    inspector: Inspector,
-    bar: console.ProgressBar | None = None,
-) -> None:
-    """Build one shard. The row file is written last.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What lies beside the rows of a shard: each of them is there only where it has anything to hold."""
 
-    Raises:
-        UserError: the disk is full.
-    """
-    name = f"{split}-{number:05}"
-    media, rejects_file, took_file = (
-        folder / "media" / split / f"{number:05}",
-        folder / "rejects" / f"{name}.jsonl",
-        folder / "account" / f"{name}.json",
-    )
-    shutil.rmtree(media, ignore_errors=True)
-    rejects_file.unlink(missing_ok=True)
-    took_file.unlink(missing_ok=True)
-    (folder / "rejects" / f"{name}-compared.jsonl").unlink(missing_ok=True)
-    with telling_full_disk(folder):
-        rows, rejects, took = _take_rows(made, folder, media, split, places, inspector, bar)
-        if rejects:
-            write_jsonl(rejects_file, rejects)
-        if took:
-            write_json(took_file, dict(sorted(took.items())))
-        if media.is_dir():
-            sync_folder(media)
-        inspector.write(marks_file(folder, split, number))
-        write_jsonl(folder / split / f"{number:05}.jsonl", rows)
+    media: Path
+    rejects: Path
+    account: Path
+    marks: Path
+    compared: Path
+
+    @classmethod
+    def of(cls, folder: Path, split: str, number: int) -> "Beside":
+        """Return the places of one shard."""
+        name = f"{split}-{number:05}"
+        media = folder / "media" / split / f"{number:05}"
+        rejects = folder / "rejects"
+        account, marks = folder / "account" / f"{name}.json", marks_file(folder, split, number)
+        return cls(media, rejects / f"{name}.jsonl", account, marks, rejects / f"{name}-compared.jsonl")
+
+    def clear(self) -> None:
+        """Remove what a shard that was not finished has left."""
+        shutil.rmtree(self.media, ignore_errors=True)
+        self.rejects.unlink(missing_ok=True)
+        self.account.unlink(missing_ok=True)
+        self.marks.unlink(missing_ok=True)
+        self.compared.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def telling_full_disk(folder: Path) -> Iterator[None]:
-    """Turn the error of a full disk into one for the user.
+def room_on_disk(folder: Path) -> Iterator[None]:
+    """Say it in plain words when the disk is full.
 
     Raises:
-        UserError: the disk is full.
+        UserError: it is.
     """
     try:
         yield
@@ -89,16 +91,50 @@ def telling_full_disk(folder: Path) -> Iterator[None]:
         ) from None
 
 
+def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
+    """Build one shard from the places of its rows alone: what a worker process does."""
+    split, number, _ = shard
+    places = places_of(config, shard)
+    build_shard(OneByOne(builder, config).make(split, places), folder, split, number, places)
+
+
+def build_shard(
+    made: Iterator[Made],
+    folder: Path,
+    split: str,
+    number: int,
+    places: range,
+    bar: console.ProgressBar | None = None,
+) -> None:
+    """Build one shard. The row file is written last.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    beside = Beside.of(folder, split, number)
+    beside.clear()
+    inspector = Inspector.of(folder)
+    with room_on_disk(folder):
+        rows, rejects, took = _take_rows(made, folder, beside.media, split, places, inspector, bar)
+        if rejects:
+            write_jsonl(beside.rejects, rejects)
+        if took:
+            write_json(beside.account, dict(sorted(took.items())))
+        if beside.media.is_dir():
+            sync_folder(beside.media)
+        inspector.write(beside.marks)
+        write_jsonl(folder / split / f"{number:05}.jsonl", rows)
+
+
 def read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[str]) -> dict[str, Any]:
     """Return a shard's entry in the manifest; count its rejects and what it took."""
-    name = f"{file.parent.name}-{file.stem}"
-    rejects_file, took_file = folder / "rejects" / f"{name}.jsonl", folder / "account" / f"{name}.json"
+    beside = Beside.of(folder, file.parent.name, int(file.stem))
     content = file.read_bytes()
-    for log in (rejects_file, folder / "rejects" / f"{name}-compared.jsonl"):
+    for log in (beside.rejects, beside.compared):
         if log.is_file():
             reasons.update(row["reason"] for row in read_jsonl(log))
-    if took_file.is_file():
-        took.update(read_json(took_file))
+    if beside.account.is_file():
+        took.update(read_json(beside.account))
     return {
         "file": str(file.relative_to(folder)),
         "rows": content.count(b"\n"),

@@ -13,7 +13,8 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.building.inspecting import marks_file, read_marks
-from mmreflect.building.shards import telling_full_disk
+from mmreflect.building.manifest import Tally, refuse_empty
+from mmreflect.building.shards import read_shard, room_on_disk
 from mmreflect.config import to_tree
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
@@ -33,6 +34,20 @@ class _Shard:
     file: Path
     start: int
     end: int
+
+
+def sifted(folder: Path, sizes: Mapping[str, int], tally: Tally, config: QualityConfig) -> tuple[Tally, dict[str, Any]]:
+    """Sift a dataset whose shards are all there; return what is known of them now, and the account of quality.
+
+    Raises:
+        UserError: as `sift`, or all rows of a split were dropped.
+    """
+    files = {split: [folder / shard["file"] for shard in shards] for split, shards in tally.shards.items()}
+    account, fresh = sift(folder, files, config), Tally(left_out=tally.left_out)
+    for split, own in files.items():
+        fresh.shards[split] = [read_shard(folder, file, fresh.reasons, fresh.took) for file in own]
+        refuse_empty(split, sizes[split], fresh, folder)
+    return fresh, account
 
 
 def sift(folder: Path, files: Mapping[str, Sequence[Path]], config: QualityConfig) -> dict[str, Any]:
@@ -66,7 +81,7 @@ def sift(folder: Path, files: Mapping[str, Sequence[Path]], config: QualityConfi
     compared: dict[str, Any] = {}
     if config.compares:
         repeats = _find(folder, marks, shards, config)
-        with telling_full_disk(folder):
+        with room_on_disk(folder):
             for shard in shards:
                 _take_out(folder, shard, marks, repeats)
         compared = repeats.account

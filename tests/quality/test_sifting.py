@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mmreflect.building import sifting
+from mmreflect.cli import main
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_jsonl
 
@@ -306,6 +307,25 @@ def test_a_pass_that_was_killed_goes_on_to_the_same_bytes(
     assert len((tmp_path / "cut/train/00000.jsonl").read_text().splitlines()) == 2, "one of three rows is gone already"
     assert run_cli("build", tree)[0] == 0
     assert digest(tmp_path / "cut") == digest(tmp_path / "out")
+
+
+def test_parts_are_compared_when_they_are_put_together(
+    build: Callable[..., Any], run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(PLANTED, near_repeats="drop")
+    tree = (tmp_path / "config.yaml").read_text()
+    parts = [str(tmp_path / name) for name in ("first", "second")]
+    for number, part in enumerate(parts, 1):
+        code, text = run_cli("build", tree, f"output={part}", f"shard={number}/2")
+        assert code == 0 and "an earlier row" not in text, text
+    merge = ["build", "merge", str(tmp_path / "merged"), *parts]
+    with monkeypatch.context() as patch:
+        patch.setattr(sifting, "_sweep", Full(sifting._sweep, 2))
+        assert main(merge) == 2
+    before = [digest(Path(part)) for part in parts]
+    assert main(merge) == 0
+    assert digest(tmp_path / "merged") == digest(tmp_path / "out")
+    assert [digest(Path(part)) for part in parts] == before, "media of a part are linked, and stay"
 
 
 def test_a_build_whose_manifest_was_lost_ends_at_the_same_bytes(
