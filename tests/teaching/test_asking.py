@@ -12,8 +12,8 @@ import pytest
 from remote.loopback import Act, Body, completion, serving, shown
 from teaching.schooling import School, schooling, scripted, speaker, text_of_body, truth
 
-from mmreflect import building
 from mmreflect.building import Example
+from mmreflect.building import shards as building
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_json, read_jsonl
 from mmreflect.records import Turn
