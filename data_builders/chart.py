@@ -30,6 +30,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Kind = Literal["bar", "grouped_bar", "stacked_bar", "line", "scatter", "pie", "box", "heat_map", "table"]
 Skill = Literal["read", "compare", "count", "compute", "trend", "multi_step"]
 LETTERS = "ABCD"
+EXEMPT = {"*": ("repetition",)}  # who counts says the same of every element
 
 
 @config_class
