@@ -4,9 +4,10 @@
     python -m data_builders.pictures configs/build/pictures_cold_start.yaml --plan
 
 A source is a layout (`mmreflect/layouts/`) with where its files lie. The sources are mixed picture by picture, by the
-seed (`mmreflect/mixing.py`); questions that share a picture stay together, and in one split. What becomes no question is
-counted by reason in the plan and in the manifest, and named row by row in `rejects/sources.jsonl`; a row whose picture
-is missing or broken, or whose reference answer nothing can be graded against, is quarantined like that of any builder.
+seed (`mmreflect/mixing.py`); questions that share a picture stay together, and in one split. What becomes no question
+is counted by reason in the plan and in the manifest, and named row by row in `rejects/sources.jsonl`; a row whose
+picture is missing or broken, or whose reference answer nothing can be graded against, is quarantined like that of any
+builder.
 
 Pictures that parquet files hold are read for the plan and not kept; those of the questions that are drawn are written
 into the user's cache when the dataset is built, named by their content, and copied from there.
@@ -145,7 +146,7 @@ def _check_reference(question: Question, facts: dict[str, Any]) -> None:
 
 
 def _paths(question: Question, collected: Collected) -> list[Path]:
-    """Return the files of a question's pictures; those in parquet files are brought to disk, for all questions at once."""
+    """Return the files of a question's pictures; those in parquet files are brought to disk, for all rows at once."""
     folder = cache_folder() / "pictures"
     held = [picture for picture in question.pictures if isinstance(picture, Embedded)]
     if any(not (folder / picture.name).is_file() for picture in held):
@@ -191,7 +192,7 @@ def _collected(config: Config) -> Collected:
 
 
 def _pictures(question: Question) -> list[str]:
-    """Name what stands in one split only: a question's pictures, by file, or by content where a parquet file holds them."""
+    """Name what stands in one split only: a question's pictures, by file, or by content where parquet holds them."""
     return [item.name if isinstance(item, Embedded) else os.path.realpath(item) for item in question.pictures]
 
 

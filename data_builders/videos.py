@@ -4,9 +4,9 @@
     python -m data_builders.videos configs/build/revisor_data.yaml --plan
 
 A source is a layout (`mmreflect/layouts/`) with where its files lie. The sources are mixed video by video, by the seed
-(`mmreflect/mixing.py`); questions about one video stay together, in the order of their release. What becomes no question
-is counted by reason in the plan and in the manifest, and named row by row in `rejects/sources.jsonl`; rows whose video
-is missing or broken are quarantined like those of any builder.
+(`mmreflect/mixing.py`); questions about one video stay together, in the order of their release. What becomes no
+question is counted by reason in the plan and in the manifest, and named row by row in `rejects/sources.jsonl`; rows
+whose video is missing or broken are quarantined like those of any builder.
 """
 
 import os

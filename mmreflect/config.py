@@ -22,6 +22,18 @@ T = TypeVar("T")
 Tree = dict[str, Any]
 FolderOrOff = Annotated[str, BeforeValidator(lambda value: "off" if value is False else value), Field(min_length=1)]
 """A folder, or `off`, which YAML reads as false."""
+Keys = tuple[str | int, ...]
+"""Where a value stands in a tree: keys of mappings and places in lists."""
+
+
+class _Free:
+    """The mark of a free field."""
+
+
+FREE = _Free()
+"""Marks a field that decides nothing of what a run makes, only how fast, where and at whose cost:
+`workers: Annotated[int, FREE] = 1`. A run that was started with another value goes on with the new one.
+"""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
@@ -263,6 +275,32 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+
+
+def free_keys(value: Any, where: Keys = ()) -> list[Keys]:
+    """Return where a config holds fields that are marked `FREE`, in the tree that `to_tree` makes of it."""
+    if isinstance(value, Component):
+        return free_keys(value.options, where)
+    if dataclasses.is_dataclass(value):
+        known = getattr(type(value), "__pydantic_fields__", {})
+        free = [key for key, field in known.items() if any(mark is FREE for mark in field.metadata)]
+        below = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        inner = [keys for key, item in below.items() if key not in free for keys in free_keys(item, (*where, key))]
+        return [(*where, key) for key in free] + inner
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return [keys for key, item in items for keys in free_keys(item, (*where, key))]
+
+
+def without(tree: Any, places: Sequence[Keys]) -> Any:
+    """Return a tree without what stands at some places; one that it does not have is no error."""
+    gone = {keys[0] for keys in places if len(keys) == 1}
+
+    def below(key: str | int, item: Any) -> Any:
+        return without(item, [keys[1:] for keys in places if keys[0] == key])
+
+    if isinstance(tree, dict):
+        return {key: below(key, item) for key, item in tree.items() if key not in gone}
+    return [below(place, item) for place, item in enumerate(tree)] if isinstance(tree, list) else tree
 
 
 @dataclasses.dataclass(frozen=True)

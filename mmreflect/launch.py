@@ -1,16 +1,21 @@
 """From a verb and a configuration to a finished run: what the command line and the Python API share."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmreflect import components, console, recipes
-from mmreflect.config import Tree, apply_overrides, load_yaml, parse, to_tree
+from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
+from mmreflect.config import config as config_class
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
 from mmreflect.suites import Suite, prepare_suite
+
+if TYPE_CHECKING:
+    from mmreflect.building import BuildOptions
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -33,13 +38,23 @@ VERBS = {
 
 @dataclass(frozen=True)
 class Job:
-    """A checked configuration, ready to run."""
+    """A checked configuration, ready to run.
+
+    Attributes:
+        options: of a build, what it has in common with every other; None for other verbs.
+    """
 
     verb: str
     name: str
     recipe: Any
     config: Any
     tree: Tree
+    options: "BuildOptions | None" = None
+
+    @property
+    def free(self) -> list[Keys]:
+        """Where the configuration holds what does not decide the result."""
+        return free_keys(self.config) + free_keys(self.options)
 
     def plan(self) -> dict[str, str]:
         """What the run will do, as label and text, without starting it."""
@@ -50,12 +65,12 @@ class Job:
         """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""
         self._check_ranks()
         inputs = self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
-        known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs)
+        known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         if known is not None:
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
             return known
         console.show_plan(self.plan())
-        run = open_run(self.config.output, self.verb, self.name, self.tree, inputs)
+        run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         start = time.monotonic()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
@@ -110,8 +125,24 @@ def _prepared(verb: str, tree: Tree, where: str) -> Job:
     if not isinstance(name, str):
         raise _missing_recipe(verb, spec, where, tree)
     recipe = _recipe(spec, name)
+    if verb == "build":
+        config, options = _with_options(recipe.Config, tree, where)
+        whole = {spec.key: name, **to_tree(options), **to_tree(config)}  # a leaf's own key of that name stands
+        return Job(verb, name, recipe, config, whole, options)
     config = parse(recipe.Config, tree, where)
     return Job(verb, name, recipe, config, {spec.key: name, **to_tree(config)})
+
+
+def _with_options(leaf: type, tree: Tree, where: str) -> "tuple[Any, BuildOptions]":
+    """Check the keys of a leaf and those of every build as one configuration, and tell the two apart."""
+    from mmreflect.building import BuildOptions
+
+    own = {field.name for field in dataclasses.fields(leaf)}
+    shared = {field.name for field in dataclasses.fields(BuildOptions)} - own
+    both: type[Any] = config_class(type("Config", (leaf, BuildOptions), {}))
+    parse(both, tree, where)  # all mistakes at once, and the nearest of all keys
+    options = parse(BuildOptions, {key: value for key, value in tree.items() if key in shared}, where)
+    return parse(leaf, {key: value for key, value in tree.items() if key not in shared}, where), options
 
 
 def _recipe(spec: _Verb, name: str) -> Any:
@@ -154,7 +185,8 @@ def _recipe_plan(job: Job) -> dict[str, str]:
     if job.verb == "build":
         from mmreflect import building
 
-        return building.plan(job.recipe, job.config)
+        assert job.options is not None
+        return building.plan(job.recipe, job.config, job.options)
     plan: dict[str, str] = job.recipe.plan(job.config)
     return plan
 
@@ -163,6 +195,7 @@ def _run_recipe(job: Job, run: Run) -> dict[str, Any]:
     if job.verb == "build":
         from mmreflect import building
 
-        return building.build(job.recipe, job.name, job.config, run)
+        assert job.options is not None
+        return building.build(job.recipe, job.name, job.config, job.options, run)
     result: dict[str, Any] = job.recipe.run(job.config, run)
     return result

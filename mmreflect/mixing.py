@@ -1,4 +1,4 @@
-"""Published datasets as one dataset: their questions drawn, mixed, and split so that what they show stands in one split.
+"""Published datasets as one: their questions drawn, mixed, and split so that what they show stands in one split.
 
 A source is a layout (`mmreflect/layouts/`) with where its files lie. What becomes no question is counted by reason, and
 named row by row. All of it depends on the seed and on ids alone: another source, or another limit, changes nobody

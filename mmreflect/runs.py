@@ -10,12 +10,13 @@ import contextlib
 import fcntl
 import importlib.metadata
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmreflect import __version__
-from mmreflect.config import Tree, differences, load_yaml, to_yaml
+from mmreflect import __version__, console
+from mmreflect.config import Keys, Tree, differences, load_yaml, to_yaml, without
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, write_atomic, write_json
 
@@ -39,11 +40,19 @@ class Run:
         write_json(self.path / "result.json", result)
 
 
-def open_run(output: str, verb: str, name: str, tree: Tree, inputs: dict[str, str] | None = None) -> Run:
+def open_run(
+    output: str,
+    verb: str,
+    name: str,
+    tree: Tree,
+    inputs: dict[str, str] | None = None,
+    free: Sequence[Keys] = (),
+) -> Run:
     """Claim a folder for a configuration, or recognise it as this configuration's own.
 
     Args:
         inputs: marks of what the run works on; a run whose inputs have changed since is another run.
+        free: where the configuration holds what decides nothing of the result; changes there are taken over and said.
 
     Raises:
         UserError: the folder belongs to another run (the keys that differ are named), holds foreign files,
@@ -53,8 +62,10 @@ def open_run(output: str, verb: str, name: str, tree: Tree, inputs: dict[str, st
     if path.exists() and not path.is_dir():
         raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
     mark = path / "run.json"
+    moved: list[str] = []
     if mark.is_file() and _has_work(path):
-        _check_same(path, read_json(mark), verb, name, tree, inputs)
+        _check_same(path, read_json(mark), verb, name, tree, inputs, free)
+        moved = differences(load_yaml(path / "config.yaml"), tree)
     elif path.is_dir() and _has_work(path):
         found = sorted(item.name for item in path.iterdir())[:3]
         raise UserError(
@@ -70,10 +81,21 @@ def open_run(output: str, verb: str, name: str, tree: Tree, inputs: dict[str, st
         ) from None
     _lock(path)
     write_atomic(path / "config.yaml", to_yaml(tree))
+    if moved:
+        _tell_moved(path, moved)
     write_json(
         mark, {"verb": verb, "name": name, "mmreflect": __version__, "versions": _versions(), "inputs": inputs or {}}
     )
     return Run(path, verb, name)
+
+
+def _tell_moved(path: Path, moved: Sequence[str]) -> None:
+    from rich.markup import escape
+
+    shown = "".join(f"\n    {line}" for line in moved)
+    console.say(
+        escape(f"'{path}' goes on with other settings, which decide nothing of the result (there -> now):{shown}")
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -85,8 +107,18 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def finished_run(output: str, verb: str, name: str, tree: Tree, inputs: dict[str, str] | None = None) -> Run | None:
+def finished_run(
+    output: str,
+    verb: str,
+    name: str,
+    tree: Tree,
+    inputs: dict[str, str] | None = None,
+    free: Sequence[Keys] = (),
+) -> Run | None:
     """Return the run that a folder holds when it is finished and of this very configuration, else None.
+
+    Args:
+        free: as for `open_run`.
 
     Raises:
         UserError: the folder belongs to another run.
@@ -94,7 +126,7 @@ def finished_run(output: str, verb: str, name: str, tree: Tree, inputs: dict[str
     path = Path(output)
     if not (path / "run.json").is_file() or not _has_work(path):
         return None
-    _check_same(path, read_json(path / "run.json"), verb, name, tree, inputs)
+    _check_same(path, read_json(path / "run.json"), verb, name, tree, inputs, free)
     run = Run(path, verb, name)
     return run if run.result is not None else None
 
@@ -118,7 +150,13 @@ def _has_work(path: Path) -> bool:
 
 
 def _check_same(
-    path: Path, mark: dict[str, Any], verb: str, name: str, tree: Tree, inputs: dict[str, str] | None
+    path: Path,
+    mark: dict[str, Any],
+    verb: str,
+    name: str,
+    tree: Tree,
+    inputs: dict[str, str] | None,
+    free: Sequence[Keys],
 ) -> None:
     if (mark["verb"], mark["name"]) != (verb, name):
         raise UserError(
@@ -126,7 +164,7 @@ def _check_same(
             f"an empty folder, or one of '{verb} {name}'",
             "choose another output",
         )
-    changed = differences(load_yaml(path / "config.yaml"), tree)
+    changed = differences(without(load_yaml(path / "config.yaml"), free), without(tree, free))
     if changed:
         shown = "".join(f"\n    {line}" for line in changed[:12])
         more = f"\n    and {len(changed) - 12} more" if len(changed) > 12 else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmreflect import console
-from mmreflect.config import Tree
+from mmreflect.config import Keys, Tree
 from mmreflect.errors import UserError
 from mmreflect.runs import Run, finished_run, open_run
 
@@ -30,6 +30,14 @@ class Suite:
     output: str
     tree: Tree
     jobs: dict[str, "Job"]
+
+    @property
+    def free(self) -> list[Keys]:
+        """Where the configuration holds what does not decide the results: for all, or in an entry of its own."""
+        found = [keys for job in self.jobs.values() for keys in job.free]
+        return found + [
+            ("benchmark", place, *keys) for place, job in enumerate(self.jobs.values()) for keys in job.free
+        ]
 
     def plan(self) -> dict[str, str]:
         """What every one will do, under its label."""
@@ -50,13 +58,13 @@ class Suite:
             for label, job in self.jobs.items()
             for name, mark in job.recipe.inputs(job.config).items()
         }
-        known = finished_run(self.output, self.verb, NAME, self.tree, inputs)
+        known = finished_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
         if known is not None:
             console.say(f"[green]{self.output}[/] is finished already; nothing to do")
             return known
         for job in self.jobs.values():
             job.plan()
-        run = open_run(self.output, self.verb, NAME, self.tree, inputs)
+        run = open_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
         start, failed = time.monotonic(), dict[str, UserError]()
         results: dict[str, Any] = {}
         for label, job in self.jobs.items():

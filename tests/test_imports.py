@@ -16,7 +16,7 @@ LAYERS = [
     {"tiny", "models", "data", "runs", "decoding"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
-    {"rl", "evaluation", "building", "examples", "shard_workers", "training", "teaching", "mixing"},
+    {"rl", "evaluation", "building", "training", "teaching", "mixing"},
     {"report"},
     {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
 ]

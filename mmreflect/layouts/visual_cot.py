@@ -2,8 +2,8 @@
 
 A row of `metadata/*_cot_train.jsonl`: question, answer, possible_answers, image (a name), width, height, bboxs ([[left,
 top, right, bottom], ...] in pixels), dataset, split. A row of `viscot_363k.json`: dataset, split, question_id, image
-(["cot/gqa/1.jpg", "cot/gqa/1.jpg###[left, top, right, bottom]"]), and conversations of two rounds, which ask for the box
-and then for the answer; of several boxes it holds the hull. Converter and benchmark of the repository deepcs233/
+(["cot/gqa/1.jpg", "cot/gqa/1.jpg###[left, top, right, bottom]"]), and conversations of two rounds, which ask for the
+box and then for the answer; of several boxes it holds the hull. Converter and benchmark of the repository deepcs233/
 Visual-CoT were read. Pictures lie in folders by dataset, those of textcap with textvqa, and those of visual7w in v7w.
 """
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from mmreflect.config import FolderOrOff, config
+from mmreflect.config import FREE, FolderOrOff, config
 from mmreflect.errors import UserError
 from mmreflect.records import Count, FrameSampling
 
@@ -74,23 +74,26 @@ class ServerConfig:
         cache: folder of finished requests, on a local disk; `off` keeps none.
         limit_field: what the server calls the limit of new tokens.
         extra: further fields of every request; null takes one of ours out, as in `{temperature: null}`.
+
+    What is marked `FREE` is in no request's key (`remote.requests`): a run goes on when it has changed. `tries` is not
+    free, as it decides which rows there are, nor are prices, which stand in a dataset's account.
     """
 
-    base_url: Annotated[str, AfterValidator(_address)]
+    base_url: Annotated[str, AfterValidator(_address), FREE]
     model: Annotated[str, Field(min_length=1)]
-    api_key_env: Annotated[str, AfterValidator(_variable)] | None = None
-    concurrency: Count = 16
-    requests_per_minute: Positive | None = None
-    timeout_s: Positive = 600.0
-    retries: Annotated[int, Field(ge=0)] = 6
-    patience_s: Positive = 600.0
+    api_key_env: Annotated[Annotated[str, AfterValidator(_variable)] | None, FREE] = None
+    concurrency: Annotated[Count, FREE] = 16
+    requests_per_minute: Annotated[Positive | None, FREE] = None
+    timeout_s: Annotated[Positive, FREE] = 600.0
+    retries: Annotated[int, Field(ge=0), FREE] = 6
+    patience_s: Annotated[Positive, FREE] = 600.0
     tries: Count = 3
-    max_tokens_total: Count | None = None
-    max_cost: Positive | None = None
+    max_tokens_total: Annotated[Count | None, FREE] = None
+    max_cost: Annotated[Positive | None, FREE] = None
     price_in: Price = 0.0
     price_out: Price = 0.0
-    cache: FolderOrOff = "outputs/requests"
-    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    cache: Annotated[FolderOrOff, FREE] = "outputs/requests"
+    limit_field: Annotated[Literal["max_tokens", "max_completion_tokens"], FREE] = "max_tokens"
     pictures: PictureConfig = Field(default_factory=PictureConfig)
     extra: dict[str, Any] = Field(default_factory=dict)
 

@@ -28,7 +28,7 @@ Shard = tuple[str, int, int]
 _BOOT = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from mmreflect.shard_workers import serve
+from mmreflect.building.workers import serve
 serve()
 """
 
@@ -136,7 +136,7 @@ def serve() -> None:
         reply: dict[str, Any] = {}
         try:
             prepared = prepared or _prepare(setup)
-            from mmreflect.building import make_shard
+            from mmreflect.building.shards import make_shard
 
             make_shard(*prepared, Path(setup["folder"]), (split, number, size))
         except UserError as error:
