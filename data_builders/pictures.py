@@ -117,19 +117,20 @@ def _facts(question: Question) -> dict[str, Any]:
 
 def _parts(question: Question) -> Iterator[Part]:
     """Yield the parts of the user's turn, with the pictures in the places that the text has for them."""
-    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False)]
-    pieces = question.text.split(PLACEHOLDER)
-    if len(pieces) == 1:
-        pieces = ["", *pieces]
-    count, places = len(question.pictures), len(pieces) - 1
+    text = question.text if PLACEHOLDER in question.text else PLACEHOLDER + question.text
+    pieces = text.split(PLACEHOLDER)
+    for letter, option in zip(LETTERS, question.options, strict=False):
+        pieces[-1] = f"{pieces[-1].rstrip()}\n{letter}. {option}"
+    together = len(question.pictures) if len(pieces) == 2 else 1
     for place, piece in enumerate(pieces):
-        text = piece.lstrip() if place in (0, 1) and not "".join(pieces[:place]).strip() else piece
-        if place == places:
-            text = "\n".join([text.rstrip(), *lines]).lstrip("\n" if not text.strip() else "")
-        if text.strip():
-            yield {"type": "text", "text": text}
-        if place < places:
-            yield from ({"type": "image"} for _ in range(count if places == 1 else 1))
+        if place > 0:
+            yield from ({"type": "image"} for _ in range(together))
+        if not "".join(pieces[:place]).strip():
+            piece = piece.lstrip()
+        if not "".join(pieces[place + 1 :]).strip():
+            piece = piece.rstrip()
+        if piece:
+            yield {"type": "text", "text": piece}
 
 
 def _check_reference(question: Question, facts: dict[str, Any]) -> None:
