@@ -22,7 +22,7 @@ from pydantic import Field
 
 from mmreflect.answers.grade import reference_problem
 from mmreflect.answers.spec import LETTERS, spec_of
-from mmreflect.building import Example
+from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
 from mmreflect.data.parquet import Embedded, bring
 from mmreflect.errors import UserError
@@ -78,11 +78,18 @@ def make(config: Config, split: str, index: int) -> Example:
     """Turn a question into an example.
 
     Raises:
-        UserError: a picture is missing, broken, or not as large as the annotation says, a box does not lie in it, or
+        Rejected: a picture is missing, broken, or not as large as the annotation says, a box does not lie in it, or
             nothing can be graded against the reference answer.
     """
     collected = _collected(config)
     question = collected.splits[split][index]
+    try:
+        return _example(config, collected, question)
+    except UserError as error:
+        raise Rejected(error.given, error.expected, id=question.id) from None
+
+
+def _example(config: Config, collected: Collected, question: Question) -> Example:
     facts = _facts(question) | collected.details | dict(question.details)
     if config.ungradable == "reject":
         _check_reference(question, facts)

@@ -3,10 +3,12 @@
 import re
 from typing import Any
 
-from mmreflect.answers.extract import final_answer
+from mmreflect.answers.extract import final_answer, outside_reasoning
 from mmreflect.answers.spec import LETTERS
 from mmreflect.layouts import UnusableError
 
+SHORT = 40
+"""Characters of a reply that may be an answer without saying so."""
 _BRACKETED = re.compile(r"\(([A-Z])\)[ \t]*")
 _LINED = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]+", re.MULTILINE)
 _LETTER = re.compile(r"(?:option\s+)?\(?([A-Z])\)?(?:[.:)]\s*(.*))?", re.DOTALL | re.IGNORECASE)
@@ -105,10 +107,13 @@ def _bare(answer: str) -> str:
 def ending(response: str) -> str:
     """Return the answer that a solution ends on, by the project's own reading of answers.
 
+    Where it states none, one line of at most `SHORT` characters outside of its thinking is the answer.
+
     Raises:
         UnusableError: it states none.
     """
-    found = final_answer(response)
-    if found is None or not found.strip():
+    rest = outside_reasoning(response).strip()
+    found = final_answer(response) or (rest if len(rest) <= SHORT and "\n" not in rest else "")
+    if not found.strip():
         raise UnusableError("the solution states no final answer")
     return found.strip()

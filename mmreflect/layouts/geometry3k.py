@@ -1,4 +1,4 @@
-"""Geometry3K: the folders of its authors (`train/0/data.json`, ...), or the parquet files of hiyouga/geometry3k.
+"""Geometry3K: the folders of its authors (one a problem, by split), or the parquet files of hiyouga/geometry3k.
 
 A folder holds data.json: id, problem_text, choices (texts), answer (a letter), problem_type_graph, problem_type_goal;
 img_diagram.png; and logic_form.json: text_logic_form, diagram_logic_form. The parquet files have the columns images,

@@ -2,7 +2,8 @@
 
 Columns: id, image (base64 text), conversations: turns {from: human | gpt, value}. A solution is a thinking part and the
 answer; what it ends on is read like any reply, and one that states no final answer is dropped. The columns are those
-that loaders of others read; the files themselves could not be seen.
+that loaders of others read; the files themselves could not be seen, and how many solutions state their answer in a
+form that is read is not known: the plan says it.
 """
 
 from collections.abc import Iterator
