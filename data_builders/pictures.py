@@ -13,6 +13,7 @@ Pictures that parquet files hold are read for the plan and not kept; those of th
 into the user's cache when the dataset is built, named by their content, and copied from there.
 """
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from mmreflect.data.parquet import Embedded, bring
 from mmreflect.errors import UserError
 from mmreflect.layouts import PLACEHOLDER, Question, UnusableError, box
 from mmreflect.media.images import load_image
-from mmreflect.media.pictures import cache_folder
+from mmreflect.media.pictures import cache_folder, picture_name
 from mmreflect.mixing import Collected, Source, annotation_marks, collect
 
 Part = dict[str, Any]
@@ -39,7 +40,8 @@ class Config:
     """What to build.
 
     Attributes:
-        validation: share of the questions in the validation split; a picture stands in one split only.
+        validation: share of the questions in the validation split; a picture stands in one split only, by its bytes, so
+            that every picture that is drawn is read for the plan too.
         responses: `published` keeps the solutions of the releases that have some as the assistant's turn, as they are;
             `none` leaves them out, for reinforcement learning and for teachers.
         ungradable: what becomes of a question whose reference answer nothing can be graded against.
@@ -196,12 +198,25 @@ def _boxes(question: Question, size: tuple[int, int]) -> list[list[float]]:
 
 
 def _collected(config: Config) -> Collected:
-    return collect(config.sources, config.seed, config.validation, _pictures)
+    shown = _by_content if config.validation else _by_file
+    return collect(config.sources, config.seed, config.validation, shown)
 
 
-def _pictures(question: Question) -> list[str]:
-    """Name what stands in one split only: a question's pictures, by file, or by content where parquet holds them."""
+def _by_content(question: Question) -> list[str]:
+    """Name what stands in one split only: a question's pictures by their bytes, as releases hold others' pictures."""
+    return [item.name if isinstance(item, Embedded) else _content_of(item) for item in question.pictures]
+
+
+def _by_file(question: Question) -> list[str]:
     return [item.name if isinstance(item, Embedded) else os.path.realpath(item) for item in question.pictures]
+
+
+@functools.cache
+def _content_of(path: str) -> str:
+    try:
+        return picture_name(Path(path).read_bytes())
+    except (OSError, ValueError, UserError):  # it is missing or empty, and its row will be rejected
+        return path
 
 
 if __name__ == "__main__":

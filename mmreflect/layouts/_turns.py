@@ -11,6 +11,7 @@ SHORT = 40
 """Characters of a reply that may be an answer without saying so."""
 _BRACKETED = re.compile(r"\(([A-Z])\)[ \t]*")
 _LINED = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]+", re.MULTILINE)
+_HOW = re.compile(r"\n\s*(?:Answer|Please|Return|Select|Choose|Give)\b[^\n]*\s*$")
 _LETTER = re.compile(r"(?:option\s+)?\(?([A-Z])\)?(?:[.:)]\s*(.*))?", re.DOTALL | re.IGNORECASE)
 
 
@@ -42,15 +43,19 @@ def turns_at(row: dict[str, Any], key: str, who: str, text: str, roles: tuple[st
 def options_in(text: str) -> tuple[str, tuple[str, ...]]:
     """Split a text into the question and the options at its end: "(A) 12 (B) 15", or lines "A. 12".
 
-    The letters must go from A on without a gap, and each stand once; else the text holds no options.
+    The letters must go from A on without a gap, and each stand once; else the text holds no options. A last line that
+    says how to answer is left away.
     """
     for pattern in (_BRACKETED, _LINED):
         found = list(pattern.finditer(text))
         if len(found) < 2 or [match[1] for match in found] != list(LETTERS[: len(found)]):
             continue
-        ends = [match.start() for match in found[1:]] + [len(text)]
-        options = [text[match.end() : end].strip().rstrip(",;").strip() for match, end in zip(found, ends, strict=True)]
-        if all(options) and not any("\n\n" in option for option in options):
+        end = _HOW.sub("", text)
+        ends = [match.start() for match in found[1:]] + [len(end)]
+        options = [
+            end[match.end() : stop].strip().rstrip(",;").strip() for match, stop in zip(found, ends, strict=True)
+        ]
+        if all(options) and not any("\n" in option for option in options):
             return text[: found[0].start()].rstrip(), tuple(options)
     return text, ()
 

@@ -57,12 +57,12 @@ def _question(place: int, row: Row, folder: str) -> Question:
     answer = (stated[1] if stated else answered).strip()
     if not answer:
         raise UnusableError("no answer in the turn")
-    hint, text = _without_hint(asked)
-    text, options, answer, kind = read_question(_CHOICES.sub("\n", text), answer)
+    hint, whole = _without_hint(asked)
+    text, options, answer, kind = read_question(_CHOICES.sub("\n", whole), answer)
     kind, precision = (kind, None) if options else _type(hint)
     return Question(
         id=f"mathv360k-{place}",
-        text=text,
+        text=text if options else whole,
         source=NAME,
         pictures=needed(paths_at(row, "image", folder)),
         options=options,

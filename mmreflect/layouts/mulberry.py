@@ -10,6 +10,7 @@ others; the file itself could not be seen. Ids are the rows' places.
 import re
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from mmreflect.config import config
 from mmreflect.layouts import PLACEHOLDER, Entry, Question, Release, UnusableError, converted
@@ -54,16 +55,17 @@ def _question(place: int, row: Row, folder: str) -> Question:
     if not found or not answer:
         raise UnusableError("the solution states no final answer")
     text, options, answer, kind = read_question(_bare(asked), answer)
+    pictures = paths_at(row, "images", folder)
     return Question(
         id=f"mulberry-{place}",
         text=text,
         source=NAME,
-        pictures=needed(paths_at(row, "images", folder)),
+        pictures=needed(pictures),
         options=options,
         answer=answer,
         answer_type=kind,
         response=solution,
-        category=_dataset(str(row["images"])),
+        category=_dataset(pictures[0], folder),
     )
 
 
@@ -73,7 +75,7 @@ def _bare(asked: str) -> str:
     return re.sub(rf"^((?:{PLACEHOLDER}\s*)*)Question:\s*", r"\1", question.strip())
 
 
-def _dataset(path: str) -> str | None:
+def _dataset(path: str, folder: str) -> str | None:
     """Return the folder that pictures of one dataset lie in: `cauldron/clevr/images/...` is clevr."""
-    parts = path.strip("[]'\" ").lstrip("/").split("/")
+    parts = Path(path).relative_to(folder).parts
     return parts[-3] if len(parts) >= 3 else None

@@ -1,20 +1,16 @@
 """Converters for published picture datasets, on miniature releases with real, tiny pictures."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from picture_outcomes import EXPECTED, LAYOUTS, OPENED
 from picture_releases import (
-    EXPECTED,
-    LAYOUTS,
-    OPENED,
     SIZE,
     ai2d,
     chartqa,
-    chartqa_hub,
     dvqa,
     geometry3k,
     geometry3k_hub,
@@ -23,19 +19,15 @@ from picture_releases import (
     mathv360k,
     mulberry,
     png,
-    r1_onevision,
     scienceqa,
     virl39k,
     visual_cot,
-    visual_cot_363k,
     write_parquet,
 )
 
 from mmreflect.data.loading import DataConfig, load_samples
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_jsonl
-from mmreflect.layouts import UnusableError, box
-from mmreflect.layouts._turns import ending, letter_of, options_in
 from mmreflect.media.images import load_image
 
 Cli = Callable[..., tuple[int, str]]
@@ -58,13 +50,6 @@ def build(run_cli: Cli, output: Path, *layouts: dict[str, Any], **keys: Any) -> 
     sources = [item if "layout" in item else {"layout": item} for item in layouts]
     code, text = run_cli("build", {"builder": "pictures", "output": str(output), "sources": sources, **keys})
     assert code == 0, text
-    return " ".join(text.split())
-
-
-def refusal(run_cli: Cli, root: Path, layout: dict[str, Any]) -> str:
-    output = str(root / "refused")
-    code, text = run_cli("build", {"builder": "pictures", "output": output, "sources": [{"layout": layout}]})
-    assert code == 2 and "Traceback" not in text, text
     return " ".join(text.split())
 
 
@@ -123,7 +108,7 @@ def test_rows_have_one_form_and_load_for_training(run_cli: Cli, root: Path) -> N
 
 
 def test_facts_hold_what_a_release_says(run_cli: Cli, root: Path) -> None:
-    sources = [virl39k(root), geometry3k(root), chartqa(root), dvqa(root), ai2d(root), mathv360k(root), visual_cot(root), scienceqa(root)]  # fmt: skip
+    sources = [virl39k(root), geometry3k(root), chartqa(root), dvqa(root), ai2d(root), mathv360k(root), visual_cot(root), scienceqa(root), mulberry(root), llava_cot(root)]  # fmt: skip
     build(run_cli, root / "out", *sources)
     facts = {name: row["facts"] for name, row in rows_of(root / "out").items()}
     rates = {name: (facts[f"virl39k-P-{name}"]["PassRate_32BTrained"], facts[f"virl39k-P-{name}"]["PassRate_7BBase"]) for name in range(1, 5)}  # fmt: skip
@@ -132,6 +117,7 @@ def test_facts_hold_what_a_release_says(run_cli: Cli, root: Path) -> None:
     assert facts["geometry3k-2"]["diagram_logic_form"] == ["Circle(O)"] and facts["geometry3k-10"]["diagram_logic_form"] == []  # fmt: skip
     assert (facts["geometry3k-2"]["option"], facts["geometry3k-2"]["category"]) == ("D", "Circle")
     assert facts["chartqa-train_human-0"]["human"] is True
+    assert (facts["mulberry-0"]["category"], facts["llava-cot-1"]["category"]) == ("clevr", "geoqa+")
     assert facts["dvqa-train-2"]["boxes"] == [[4.5, 10.0, 24.5, 18.0]] and facts["dvqa-train-1"]["boxes"] == []
     assert facts["dvqa-train-3"]["category"] == "data"
     assert facts["visual-cot-mixed_cot_train-1"]["boxes"] == [[0.0, 0.0, 10.0, 10.0], [20.0, 5.0, 40.0, 30.0]]
@@ -158,113 +144,6 @@ def test_the_set_loads_in_datasets(run_cli: Cli, root: Path) -> None:
     assert boxes["dvqa-train-2"] == [[4.5, 10.0, 24.5, 18.0]]
 
 
-@pytest.mark.parametrize(
-    ("layout", "missed", "there"),
-    [
-        (virl39k, "answer", "answers"), (geometry3k, "problem_text", "text"), (geometry3k_hub, "problem", "problems"),
-        (chartqa, "query", "question"), (chartqa_hub, "label", "labels"), (dvqa, "question_id", "questionid"),
-        (scienceqa, "choices", "options"), (mathv360k, "conversations", "conversation"), (mulberry, "messages", "message"),
-        (llava_cot, "image", "img"), (visual_cot, "bboxs", "bboxes"), (visual_cot_363k, "dataset", "data_set"),
-        (r1_onevision, "conversations", "messages"),
-    ],
-)  # fmt: skip
-def test_a_missed_column_is_named(
-    layout: Callable[..., Any], missed: str, there: str, run_cli: Cli, root: Path
-) -> None:
-    source = layout(root)
-    place = Path(source["annotations"])
-    files = sorted(place.parent.glob(place.name)) if place.suffix == ".parquet" else [place]
-    if place.is_dir():
-        files = sorted(place.rglob("data.json"))
-    for file in files:
-        renamed(file, missed, there)
-    shown = refusal(run_cli, root, source)
-    assert f"column {missed!r}" in shown or f"key {missed!r}" in shown
-    found = shown.partition("(found: ")[2].partition(")")[0].split(", ")
-    assert there in found and missed not in found
-    assert "the layout of" in shown and "check that it is the right file of the release" in shown
-
-
-def renamed(file: Path, key: str, other: str) -> None:
-    """Give a key of every row another name."""
-    if file.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(file)
-        pq.write_table(table.rename_columns([other if name == key else name for name in table.column_names]), file)
-    elif file.suffix == ".jsonl":
-        file.write_text(
-            "".join(json.dumps(moved(json.loads(line), key, other)) + "\n" for line in file.read_text().splitlines())
-        )
-    else:
-        tree = json.loads(file.read_text())
-        if isinstance(tree, list):
-            tree = [moved(row, key, other) for row in tree]
-        elif key not in tree:
-            tree = {name: moved(row, key, other) for name, row in tree.items()}
-        else:
-            tree = moved(tree, key, other)
-        file.write_text(json.dumps(tree))
-
-
-def moved(row: dict[str, Any], key: str, other: str) -> dict[str, Any]:
-    return {other if name == key else name: value for name, value in row.items()}
-
-
-def test_missed_keys_inside_files_and_the_nearest_name(run_cli: Cli, root: Path) -> None:
-    source = ai2d(root)
-    for file in Path(source["annotations"]).glob("*.json"):
-        file.write_text(file.read_text().replace("correctAnswer", "correct_answer"))
-    shown = refusal(run_cli, root, source)
-    assert "questions: no row has the key 'correctAnswer' (found: abcLabel, answerTexts, correct_answer, questionId)" in shown  # fmt: skip
-    assert "the layout of AI2D" in shown and "did its name change to 'correct_answer'?" in shown
-    renamed(Path(virl39k(root)["annotations"]), "qid", "q_id")
-    shown = refusal(run_cli, root, {"name": "virl39k", "annotations": str(root / "ViRL39K/39Krelease.parquet"), "pictures": str(root / "ViRL39K")})  # fmt: skip
-    assert "39Krelease.parquet has no column 'qid' (found: q_id, question, answer, image" in shown
-    assert "the layout of ViRL39K" in shown and "did its name change to 'q_id'?" in shown
-
-
-def test_files_that_are_not_there_or_of_another_form(run_cli: Cli, root: Path) -> None:
-    both = str(Path(chartqa_hub(root)["annotations"]).parent)
-    shown = refusal(run_cli, root, {"name": "chartqa", "annotations": both})
-    assert f"{both} holds several splits: test, train" in shown and "train-*.parquet" in shown
-    assert "no parquet files at" in refusal(run_cli, root, {"name": "r1_onevision", "annotations": str(root / "no/*.parquet")})  # fmt: skip
-    assert "no files */data.json in" in refusal(run_cli, root, {"name": "geometry3k", "annotations": str(root / "no")})
-    assert "no such folder of pictures" in refusal(run_cli, root, {**dvqa(root), "pictures": str(root / "no")})
-    assert "ChartQA's JSON holds no pictures" in refusal(run_cli, root, {**chartqa(root), "pictures": None})
-    (root / "broken.parquet").write_bytes(b"PAR1 and no more")
-    shown = refusal(run_cli, root, {"name": "geoqa_r1v", "annotations": str(root / "broken.parquet")})
-    assert "broken.parquet cannot be read" in shown and "a whole .parquet file" in shown
-    assert "sources.0.layout: unknown key 'picture'; did you mean 'pictures'?" in refusal(run_cli, root, {**dvqa(root), "picture": "x"})  # fmt: skip
-
-
-def test_missing_and_broken_pictures_are_quarantined_by_one_reason_each(run_cli: Cli, root: Path) -> None:
-    source = mathv360k(root)
-    folder = Path(source["pictures"])
-    (folder / "GeoQA+/images/1.png").unlink()
-    (folder / "TabMWP/images/2.png").write_bytes(png(2)[:60])
-    (folder / "PlotQA/images/2.png").write_bytes(b"no picture")
-    build(run_cli, root / "out", source)
-    assert list(rows_of(root / "out")) == ["mathv360k-3"]
-    rejects = open_dataset(str(root / "out")).manifest["rejects"]
-    assert rejects["a picture file is missing"] == 1 and rejects["a picture cannot be opened"] == 2
-    logged = {row["id"]: row["detail"] for row in read_jsonl(root / "out/rejects/train-00000.jsonl")}
-    assert logged["mathv360k-0"].endswith("GeoQA+/images/1.png") and "not a picture" in logged["mathv360k-2"]
-
-
-def test_a_reference_that_nothing_can_be_graded_against_is_rejected_or_kept(run_cli: Cli, root: Path) -> None:
-    rows = [{"images": [held(1)], "problem": "Find x.", "answer": answer} for answer in ("12", "\\frac{1}{")]
-    source = {"name": "geometry3k", "annotations": write_parquet(root / "g/train.parquet", rows)}
-    build(run_cli, root / "out", source)
-    assert [row["answer"] for row in rows_of(root / "out").values()] == ["12"]
-    reason = "Geometry3K: nothing can be graded against the reference answer"
-    assert open_dataset(str(root / "out")).manifest["rejects"] == {reason: 1}
-    (row,) = read_jsonl(root / "out/rejects/train-00000.jsonl")
-    assert row["reason"] == reason and row["id"].endswith("-1") and "\\\\frac{1}{" in row["detail"]
-    build(run_cli, root / "all", source, ungradable="keep")
-    assert len(rows_of(root / "all")) == 2
-
-
 def test_solutions_are_left_out_where_none_are_wanted(run_cli: Cli, root: Path) -> None:
     build(run_cli, root / "out", llava_cot(root), responses="none")
     assert all(len(row["messages"]) == 1 for row in rows_of(root / "out").values())
@@ -287,6 +166,17 @@ def test_a_picture_stands_in_one_split(run_cli: Cli, root: Path) -> None:
         where = {name.rpartition("-")[2]: split for split in ("train", "validation") for name in rows_of(root / f"out{seed}", split)}  # fmt: skip
         assert where["0"] == where["1"] == where["2"] and set(where.values()) == {"train", "validation"}
         assert sorted(where) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_copies_of_a_picture_in_two_releases_stand_in_one_split(run_cli: Cli, root: Path) -> None:
+    """The first picture of MathV360K and of Mulberry, and that of a parquet file, are the same bytes."""
+    rows = [{"images": [held(shade)], "problem": "Find x.", "answer": "1"} for shade in (1, 30, 31, 32)]
+    hub = {"name": "geometry3k", "annotations": write_parquet(root / "g/train.parquet", rows)}
+    for seed in range(3):
+        build(run_cli, root / f"out{seed}", mathv360k(root), mulberry(root), hub, validation=0.4, seed=seed)
+        where = {name: split for split in ("train", "validation") for name in rows_of(root / f"out{seed}", split)}
+        assert where["mathv360k-0"] == where["mulberry-0"] == where["geometry3k-hub-train-0"]
+        assert set(where.values()) == {"train", "validation"}
 
 
 def test_pictures_in_parquet_are_brought_once_and_only_those_drawn(run_cli: Cli, root: Path, cache: Path) -> None:
@@ -375,41 +265,3 @@ def fits(made: dict[str, Any], layout: dict[str, Any], parquet: bool) -> bool:
     suffix = Path(layout["annotations"]).suffix
     same = Path(made["annotations"]).suffix == suffix
     return made["name"] == layout["name"] and made["annotations"].endswith(".parquet") == parquet and same
-
-
-def test_boxes_may_stand_over_by_a_little() -> None:
-    assert box((-1.5, 2, 41, 30), (40, 30)) == (0.0, 2, 40, 30)
-    for corners, reason in (((-3, 0, 4, 4), "does not lie"), ((5, 5, 5, 9), "no area"), ((41, 0, 42, 9), "no area")):
-        with pytest.raises(UnusableError, match=reason):
-            box(corners, (40, 30))
-
-
-@pytest.mark.parametrize(
-    ("text", "question", "options"),
-    [
-        ("Find it.\n(A) 145°\n(B) 35°", "Find it.", ("145°", "35°")),
-        ("Which? (A) 1 (B) 2, (C) 3", "Which?", ("1", "2", "3")),
-        ("Which?\nA. red\nB) blue\nC: green", "Which?", ("red", "blue", "green")),
-        ("From (B) to (A)?", "From (B) to (A)?", ()),
-        ("Only one\nA. red", "Only one\nA. red", ()),
-        ("A gap\nA. red\nC. blue", "A gap\nA. red\nC. blue", ()),
-        ("Empty (A) (B) 2", "Empty (A) (B) 2", ()),
-    ],
-)
-def test_options_are_read_off_the_end_of_a_text(text: str, question: str, options: tuple[str, ...]) -> None:
-    assert options_in(text) == (question, options)
-
-
-@pytest.mark.parametrize(
-    ("answer", "letter"),
-    [("B", "B"), ("(b)", "B"), ("B.", "B"), ("B. blue", "B"), ("option B", "B"), ("Blue", "B"), ("B. red", None), ("D", None), ("C. dark green", "C"), ("both", None)],
-)  # fmt: skip
-def test_a_letter_is_read_off_an_answer(answer: str, letter: str | None) -> None:
-    """A letter with the text of another option names none; one with other words than its option's does."""
-    assert letter_of(answer, ("red", "blue", "green")) == letter
-
-
-def test_a_short_reply_after_thinking_is_the_answer() -> None:
-    assert ending("<think>I count 3.</think>\n\n3 cubes") == "3 cubes"
-    with pytest.raises(UnusableError, match="states no final answer"):
-        ending("<think>.</think>\n\nThe picture shows a long street with many people and a number of cars in it.")
