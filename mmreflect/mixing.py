@@ -77,8 +77,18 @@ def collect(sources: Sequence[Source], seed: int, validation: float, shown: Show
     Raises:
         UserError: a file is not laid out as its layout says, or a source gives no question.
     """
-    state = tuple(_state(file) for file in _files(sources))
-    return _collect(to_json([to_tree(source) for source in sources]), state, seed, validation, shown)
+    tree = to_json([to_tree(source) for source in sources])
+    return _collect(tree, tuple(_state(file) for file in _listed(tree)), seed, validation, shown)
+
+
+@functools.lru_cache(maxsize=8)
+def _listed(tree: str) -> tuple[str, ...]:
+    """Return the annotation files of sources; once, as it is asked for every row, and a folder may be large."""
+    return tuple(_files(_sources(tree)))
+
+
+def _sources(tree: str) -> list[Source]:
+    return parse(_Sources, {"sources": json.loads(tree)}, "the sources").sources
 
 
 def _files(sources: Sequence[Source]) -> list[str]:
@@ -119,7 +129,7 @@ def _inside(folder: str) -> list[Path]:
 def _collect(
     tree: str, state: tuple[tuple[str, int, int], ...], seed: int, validation: float, shown: Shown
 ) -> Collected:
-    sources = parse(_Sources, {"sources": json.loads(tree)}, "the sources").sources
+    sources = _sources(tree)
     kept: list[Question] = []
     lines: dict[str, str] = {}
     dropped: list[dict[str, Any]] = []
