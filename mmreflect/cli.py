@@ -27,7 +27,9 @@ VERBS = {
     "ledger": "the reflection ledger of any result file: mmreflect ledger samples.jsonl output=ledger.json",
     "view": "write the HTML page of a run: mmreflect view outputs/demo; or of two evaluations side by side: "
     "mmreflect view OUTPUT OUTPUT; or of a scored file: mmreflect view OUT.jsonl",
-    "export": "write a result in another tool's layout: mmreflect export OUTPUT format=lmms_eval output=FOLDER",
+    "export": "write a result in another tool's layout: mmreflect export OUTPUT format=lmms_eval output=FOLDER; or a "
+    "dataset for another trainer: mmreflect export DATASET format=trl output=FOLDER; or its card: format=card",
+    "push": "upload a dataset with its card to the Hugging Face Hub: mmreflect push DATASET repo=NAME/SET",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
     "doctor": "versions, devices, decoders, and what is missing",
@@ -65,9 +67,21 @@ def _parser() -> argparse.ArgumentParser:
         "words", nargs="+", metavar="run", help="a run's folder, two evaluations', or a scored file; output=, pictures="
     )
     export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
-    export.add_argument("folder", help="the output folder of mmreflect eval")
+    export.add_argument("folder", help="the output folder of mmreflect eval or mmreflect build")
     export.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="format=lmms_eval or vlmevalkit, output=, name=, model="
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of an evaluation: format=lmms_eval or vlmevalkit, output=, name=, model=; "
+        "of a dataset: format=trl, llama_factory, ms_swift or card, output=, media=copy or link, license=, name=",
+    )
+    push = verbs.add_parser("push", help=VERBS["push"], description=VERBS["push"])
+    push.add_argument("folder", help="the output folder of mmreflect build, or an export of it")
+    push.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="repo=NAME/SET, private=true, license=, replace=true, endpoint=",
     )
     chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
     chat.add_argument("model", help="a model folder or Hub name")
@@ -133,6 +147,10 @@ def _run(arguments: argparse.Namespace) -> None:
         console.say(f"page: {view(arguments.words)}")
     elif verb == "export":
         _export(arguments.folder, arguments.overrides)
+    elif verb == "push":
+        from mmreflect.publishing import push
+
+        push(arguments.folder, arguments.overrides)
     elif verb == "chat":
         from mmreflect.chat import chat
 
@@ -185,6 +203,15 @@ def _merge(words: Sequence[str]) -> None:
 
 def _export(folder: str, words: Sequence[str]) -> None:
     """Export what the folder holds; what that is decides which settings there are."""
+    from pathlib import Path
+
+    from mmreflect.data.survey import holds_dataset
+
+    if holds_dataset(Path(folder)):
+        from mmreflect.publishing import export_dataset
+
+        export_dataset(folder, words)
+        return
     from mmreflect.evaluation.exchange import export_result
 
     export_result(folder, words)
