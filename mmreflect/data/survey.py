@@ -103,7 +103,7 @@ def survey_split(folder: Path, name: str, shards: Sequence[str], seed: int = 0) 
         for row in read_rows(folder / shard):
             _count(found, row)
             _draw(draws.setdefault(kind_of(row), []), row, seed, found.rows)
-    found.varied = {key for key, values in found.facts.items() if not _few(values, found.rows)}
+    found.varied = {key for key, values in found.facts.items() if not _few(values)}
     found.facts = {key: values for key, values in found.facts.items() if key not in found.varied}
     found.drawn = {
         kind: [row for _, _, row in sorted(heap, key=lambda item: (-item[0], item[1]))] for kind, heap in draws.items()
@@ -112,16 +112,22 @@ def survey_split(folder: Path, name: str, shards: Sequence[str], seed: int = 0) 
 
 
 def shared_facts(splits: Sequence[SplitSurvey]) -> list[tuple[str, str]]:
-    """Return the facts and values that have shares, leaving out each fact that has too many values in some split."""
+    """Return the facts and values that have shares.
+
+    Left out is a fact that has too many values in some split, or that nearly names every row of the dataset.
+    """
     varied = {key for split in splits for key in split.varied}
-    found = {(key, value) for split in splits for key, values in split.facts.items() for value in values}
-    return sorted((key, value) for key, value in found if key not in varied)
+    values: dict[str, set[str]] = {}
+    for split in splits:
+        for key, counts in split.facts.items():
+            values.setdefault(key, set()).update(counts)
+    rows = sum(split.rows for split in splits)
+    kept = [key for key, found in values.items() if key not in varied and (len(found) <= 2 or 2 * len(found) <= rows)]
+    return [(key, value) for key in sorted(kept) for value in sorted(values[key])]
 
 
-def _few(values: Counter[str], rows: int) -> bool:
-    """Say whether a fact tells groups of rows apart, and does not name every row."""
-    short = all(len(value) <= LONGEST_VALUE for value in values)
-    return 0 < len(values) <= MOST_VALUES and short and (len(values) <= 2 or 2 * len(values) <= rows)
+def _few(values: Counter[str]) -> bool:
+    return 0 < len(values) <= MOST_VALUES and all(len(value) <= LONGEST_VALUE for value in values)
 
 
 def shape_of(row: Row) -> str:

@@ -1,6 +1,6 @@
 """The layout of LLaMA-Factory: `sharegpt` rows with flat text, and a dataset_info.json that names their columns.
 
-Established from its data/README.md, data/dataset_info.json and src/llamafactory/data/converter.py. A row whose turns
+Established from the README and the dataset_info.json of its data folder, and its converters. A row whose turns
 do not alternate is skipped there with a warning; here it is left out and counted. Media paths are joined to
 `media_dir`, which is `dataset_dir` unless it is set. Questions without a target are of no use to it.
 """

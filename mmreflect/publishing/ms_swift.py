@@ -1,6 +1,6 @@
 """The standard layout of ms-swift: `messages` with flat text, `images`, `videos`; pairs have `rejected_response`.
 
-Established from its docs/source_en/Customization/Custom-dataset.md and swift/llm/dataset/preprocessor/core.py. The
+Established from the page Custom-dataset of its documentation and its preprocessors of datasets. The
 gold answer stands as `solution`, which its GRPO hands on to the rewards. A relative path is read from the folder that
 ms-swift is started in, so that it is started in the exported one.
 """
