@@ -46,7 +46,7 @@ def push(folder: str, settings: Sequence[str]) -> str:
             repository holds other files, or the Hub cannot be reached or refuses.
     """
     given = settings_of(settings, KEYS, ("repo",))
-    private, replace = (_switch(given, key) for key in ("private", "replace"))
+    private, replace = (_switch(given, key) for key in ("private", "replace"))  # None leaves it to the Hub
     repo = given["repo"]
     if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo:
         raise UserError(f"repo={repo} is no name on the Hub", "NAME/SET of letters, digits, - _ and .", "correct it")
@@ -71,10 +71,10 @@ def push(folder: str, settings: Sequence[str]) -> str:
     return str(url)
 
 
-def _switch(given: dict[str, str], key: str) -> bool:
+def _switch(given: dict[str, str], key: str) -> bool | None:
     if given.get(key, "false") not in ("true", "false"):
         raise UserError(f"{key}={given[key]}", "true or false", "correct it")
-    return given.get(key) == "true"
+    return given[key] == "true" if key in given else None
 
 
 def _dataset(folder: Path, license_name: str | None) -> tuple[dict[str, Content], dict[str, Content]]:

@@ -15,7 +15,6 @@ from mmreflect.data.store import Row, read_rows
 from mmreflect.data.survey import SplitSurvey
 from mmreflect.errors import UserError
 from mmreflect.files import to_json
-from mmreflect.publishing.card import hub_split
 from mmreflect.publishing.conversations import Conversation, Shape, Unfit, conversations, shape_of_split
 from mmreflect.publishing.layouts import Exported, Shelf, Source, medium
 from mmreflect.records import Message, content_parts, text_of

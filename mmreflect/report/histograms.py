@@ -24,6 +24,7 @@ def histogram(title: str, counts: Counter[int], unit: str) -> Plot:
     for value, count in counts.items():
         bins[(value - start) // width] += count
     number, tallest = max(bins) + 1, max(bins.values())
+    highest = min(place for place, count in bins.items() if count == tallest)
     step, room = (_WIDTH - 2 * _LEFT) / number, _HEIGHT - _TOP - _BOTTOM
     parts = [
         mark('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', _LEFT, _WIDTH - _LEFT, _TOP + room, _TOP + room)
@@ -32,10 +33,9 @@ def histogram(title: str, counts: Counter[int], unit: str) -> Plot:
         high = max(1.0, room * count / tallest)
         x, y = _LEFT + step * place, _TOP + room - high
         parts.append(mark('<rect class="bin" x="{}" y="{}" width="{}" height="{}"/>', x, y, max(1.0, step - 1.5), high))
-        if count == tallest:
+        if place == highest:
             where = min(max(x + step / 2, _LEFT + 10), _WIDTH - _LEFT - 10)
             parts.append(mark('<text x="{}" y="{}" text-anchor="middle">{}</text>', where, y - 5, quantity(count)))
-            tallest = -1  # only the first of the tallest has its number
     ends = ((_LEFT, "start", quantity(start)), (_WIDTH - _LEFT, "end", quantity(start + width * number - 1)))
     for x, anchor, text in (*ends, (_WIDTH / 2, "middle", unit)):
         parts.append(mark('<text x="{}" y="{}" text-anchor="{}">{}</text>', x, _HEIGHT - 8, anchor, text))
