@@ -137,19 +137,15 @@ def test_rows_that_no_layout_holds_are_counted(dataset: Make, tmp_path: Path, cl
     )
 
 
-def test_trl_tables_load_with_their_pictures(
-    grid: Path, tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trl_tables_load_with_their_pictures(grid: Path, tmp_path: Path, export: Export) -> None:
     """From the folder alone, by the card's own configurations, as from the Hub."""
     from datasets import load_dataset
 
     from mmreflect.data.store import open_dataset
 
     code, text = export(grid, "format=trl", f"output={tmp_path / 'out'}", "license=apache-2.0")
-    assert code == 0 and "train 48 (sft), rl 12 (sft)" in text or "rl 12 (prompts)" in text, text
-    shapes = {"train": "sft"} | ({"rl": "prompts"} if "rl 12 (prompts)" in text else {"rl": "sft"})
-    config = shapes["train"] if len(set(shapes.values())) > 1 else "default"
-    table = load_dataset(str(tmp_path / "out"), config, split="train", cache_dir=str(tmp_path / "cache"))
+    assert code == 0 and "train 48 (sft)" in text, text
+    table = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     samples = list(open_dataset(str(grid)).samples("train"))
     assert len(table) == 48 and table["id"] == [sample.id for sample in samples]
     row, sample = table[0], samples[0]
