@@ -19,10 +19,10 @@ MOST_VALUES = 12
 """A fact with more different values than this has no shares."""
 LONGEST_VALUE = 40
 """Characters; a fact with a longer value has none either."""
-ROWS_PER_KIND = 4
+ROWS_PER_KIND = 6
 """Rows of one kind of one split that are drawn at most."""
-KINDS = ("kind", "regime", "error_kind", "skill")
-"""Facts that tell kinds of rows apart; the first that a row has is its kind."""
+KINDS = ("kind", "regime")
+"""Facts that together tell kinds of rows apart."""
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ def shape_of(row: Row) -> str:
 def kind_of(row: Row) -> str:
     """Return the kind of a row by its facts, empty where they name none."""
     facts = row.get("facts") or {}
-    return next((str(facts[key]) for key in KINDS if isinstance(facts.get(key), str)), "")
+    return " · ".join(str(facts[key]) for key in KINDS if isinstance(facts.get(key), str))
 
 
 def texts_of(row: Row) -> dict[str, str]:

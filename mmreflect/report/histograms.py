@@ -43,7 +43,7 @@ def histogram(title: str, counts: Counter[int], unit: str) -> Plot:
         f"{quantity(start + width * place)} to {quantity(start + width * (place + 1) - 1)}: {count:,}"
         for place, count in sorted(bins.items())
     )
-    remark = f"{counted(sum(counts.values()), 'text')}, {width:,} {unit} to a bar."
+    remark = f"{counted(sum(counts.values()), 'text')}, {counted(width, unit.removesuffix('s'))} to a bar."
     return Plot(title, drawing(title, f"{title} in {unit}. {told}.", _WIDTH, _HEIGHT, parts), [], remark)
 
 

@@ -107,6 +107,22 @@ def test_splits_with_other_columns_are_configurations_of_their_own(dataset: Make
     assert 'pairs = load_dataset("THIS FOLDER", "pairs", split="pairs")  # for DPOTrainer' in text
 
 
+def test_many_shards_are_named_by_what_they_have_in_common(dataset: Make, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    rows = [Example(f"r{number}", [asked("Why?"), replied("So.")]) for number in range(23)]
+    folder = dataset({"train": rows, "train-1": rows[:2]})
+    assert main(["export", str(folder), "format=trl", f"output={tmp_path / 'out'}"]) == 0
+    assert main(["export", str(folder), "format=card"]) == 0
+    front, _ = read(folder / "README.md")
+    files = front["configs"][0]["data_files"]
+    assert [file["path"] for file in files] == [["train/?????.jsonl"], ["train-1/00000.jsonl"]]
+    front, _ = read(tmp_path / "out" / "README.md")
+    assert front["configs"][0]["data_files"][0]["path"] == ["data/train-?????-of-?????.parquet"]
+    table = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert table["id"] == [f"r{number}" for number in range(23)]
+
+
 def test_a_built_dataset_keeps_its_bytes(grid: Path, tmp_path: Path) -> None:
     """The card is beside the dataset and no part of it; the same files give the same card."""
     for name in ("a", "b"):

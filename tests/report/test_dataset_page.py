@@ -173,7 +173,7 @@ def test_every_kind_and_split_is_shown(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "set", {"train": rows, "test": [row(50)]})
     text = words(view(folder))
     assert (
-        "train: 5 of 41 rows" in text
+        "train: 7 of 41 rows" in text
         and "test: 1 of 1 row" in text
         and "Question 40?" in text
         and "Question 50?" in text
@@ -191,6 +191,7 @@ def test_a_histogram_by_hand() -> None:
     plot = histogram("Words", Counter({0: 1, 1: 2, 24: 1}), "words")
     found = re.findall(r'<rect class="bin" x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', plot.svg)
     assert [(float(x), float(height)) for x, _, height in found] == [(8, 106), (325.54, 35.33)]
+    assert histogram("Words", Counter([3]), "words").remark == "1 text, 1 word to a bar."
     assert plot.remark == "4 texts, 2 words to a bar." and "0 to 1: 3; 24 to 25: 1." in plot.svg
     with pytest.raises(ValueError, match="nothing is counted"):
         histogram("Words", Counter(), "words")
@@ -201,4 +202,4 @@ def test_a_real_build_through_the_front_door(tmp_path: Path, run_cli: Callable[.
     code, text = run_cli("build", tree)
     assert code == 0, text
     shown = words(view(tmp_path / "data"))
-    assert "train: 4 of 6 rows" in shown and "rl: 3 of 3 rows" in shown and "No model was asked." in shown
+    assert "train: 6 of 6 rows" in shown and "rl: 3 of 3 rows" in shown and "No model was asked." in shown
