@@ -8,6 +8,7 @@ like one; started again it begins anew. `export.json` in it says what it was mad
 """
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -116,21 +117,15 @@ def _is_there(output: Path, begun: dict[str, str]) -> bool:
 
 def _write(source: Source, given: dict[str, str], output: Path, begun: dict[str, str]) -> Exported:
     partial = output.resolve().with_name(f".{output.resolve().name}.partial")
-    if partial.exists() and not (partial / _BEGUN).is_file() and any(partial.iterdir()):
-        raise UserError(f"{partial} is in the way", "no such folder", "move it away")
+    _refuse_foreign(partial)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        (partial / _BEGUN).write_text("")
-        shelf = Shelf(source.dataset.path, partial, given.get("media") == "link")
-        made = WRITERS[given["format"]](source, partial, shelf, given.get("name") or _called(source))
-        text = card_of(source, made, given.get("license"), given["format"])
-        write_atomic(partial / CARD, text)
-        files = {name: sha256_of(partial / name) for names in made.files.values() for name in names}
-        told = {"mmreflect": __version__, "rows": made.rows, "left_out": dict(sorted(made.left_out.items()))}
-        write_json(partial / MARK, {"of": begun, **told, "files": files})
-        (partial / _BEGUN).unlink()
-        os.replace(partial, output)
+        with open(partial / _BEGUN, "w") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            made = _fill(source, given, partial, begun)
+            os.replace(partial, output)
+            (output / _BEGUN).unlink()
         sync_folder(output.resolve().parent)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
@@ -139,6 +134,33 @@ def _write(source: Source, given: dict[str, str], output: Path, begun: dict[str,
             f"output={output} cannot be written: {error.strerror}", "a writable place with room", "start the same again"
         ) from None
     return made
+
+
+def _fill(source: Source, given: dict[str, str], partial: Path, begun: dict[str, str]) -> Exported:
+    shelf = Shelf(source.dataset.path, partial, given.get("media") == "link")
+    made = WRITERS[given["format"]](source, partial, shelf, given.get("name") or _called(source))
+    write_atomic(partial / CARD, card_of(source, made, given.get("license"), given["format"]))
+    files = {name: sha256_of(partial / name) for names in made.files.values() for name in names}
+    told = {"mmreflect": __version__, "rows": made.rows, "left_out": dict(sorted(made.left_out.items()))}
+    write_json(partial / MARK, {"of": begun, **told, "files": files})
+    return made
+
+
+def _refuse_foreign(partial: Path) -> None:
+    """Refuse a folder in the way of ours, and one that another process is writing to.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    mark = partial / _BEGUN
+    if partial.exists() and not mark.is_file() and any(partial.iterdir()):
+        raise UserError(f"{partial} is in the way", "no such folder", "move it away")
+    if mark.is_file():
+        with open(mark) as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"another process is writing to {partial}", "one at a time", "wait for it") from None
 
 
 def _called(source: Source) -> str:

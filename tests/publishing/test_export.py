@@ -1,7 +1,10 @@
 """Datasets in the layouts of other trainers, entered by `mmreflect export`."""
 
+import errno
+import fcntl
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,6 +204,27 @@ def test_a_killed_export_leaves_nothing_and_begins_anew(
     before = (out / "export.json").stat().st_mtime_ns
     code, text = export(folder, "format=ms_swift", f"output={out}")
     assert code == 0 and "exported before" in text and (out / "export.json").stat().st_mtime_ns == before
+
+
+def test_two_exports_at_once_and_a_full_disk(
+    dataset: Make, tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, partial = dataset({"train": [example(1)]}), tmp_path / ".out.partial"
+    partial.mkdir()
+    with open(partial / ".export-begun", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        code, text = export(folder, "format=ms_swift", f"output={tmp_path / 'out'}")
+    assert code == 2 and "another process is writing to" in text and not (tmp_path / "out").exists()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        code, text = export(folder, "format=ms_swift", f"output={tmp_path / 'out'}")
+    assert code == 2 and "cannot be written: No space left on device" in text and "start the same again" in text
+    assert not (tmp_path / "out").exists()
+    assert export(folder, "format=ms_swift", f"output={tmp_path / 'out'}")[0] == 0
 
 
 def test_what_is_in_the_way_stays(dataset: Make, tmp_path: Path, export: Export) -> None:
