@@ -25,7 +25,7 @@ VERBS = {
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
     "ledger": "the reflection ledger of any result file: mmreflect ledger samples.jsonl output=ledger.json",
-    "view": "write the HTML page of a run: mmreflect view outputs/demo; or of two evaluations side by side: "
+    "view": "write the HTML page of a run or dataset: mmreflect view outputs/demo; or of two evaluations side by side: "
     "mmreflect view OUTPUT OUTPUT; or of a scored file: mmreflect view OUT.jsonl",
     "export": "write a result in another tool's layout: mmreflect export OUTPUT format=lmms_eval output=FOLDER; or a "
     "dataset for another trainer: mmreflect export DATASET format=trl output=FOLDER; or its card: format=card",
@@ -64,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
     view.add_argument(
-        "words", nargs="+", metavar="run", help="a run's folder, two evaluations', or a scored file; output=, pictures="
+        "words",
+        nargs="+",
+        metavar="run",
+        help="a run's or dataset's folder, two evaluations', or a scored file; output=, pictures=",
     )
     export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
     export.add_argument("folder", help="the output folder of mmreflect eval or mmreflect build")

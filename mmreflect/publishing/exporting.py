@@ -172,7 +172,14 @@ def _write_card(source: Source, given: dict[str, str]) -> Path:
     file = Path(given["output"]) if "output" in given else source.dataset.path / CARD
     if file.is_dir():
         raise UserError(f"output={file} is a folder", "a file", f"name a file in it, such as {file / CARD}")
-    write_atomic(file, card_of(source, None, given.get("license"), "dataset"))
+    text = card_of(source, None, given.get("license"), "dataset")
+    if file.is_file() and file.read_bytes() != text.encode():
+        raise UserError(
+            f"{file} is there and says something else",
+            "a card that nobody has edited",
+            "delete it, or name another output=",
+        )
+    write_atomic(file, text)
     console.say(f"written: {file}")
     return file
 

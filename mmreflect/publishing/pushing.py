@@ -19,6 +19,7 @@ from mmreflect.errors import UserError
 from mmreflect.files import read_json
 from mmreflect.publishing.card import CARD, card_of
 from mmreflect.publishing.exporting import MARK, read_source
+from mmreflect.publishing.layouts import Source
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -35,7 +36,7 @@ Content = Path | bytes
 def push(folder: str, settings: Sequence[str]) -> str:
     """Upload a finished dataset, or an exported folder, and return its address.
 
-    Rejected rows stay here, as do the run's own files.
+    Rejected rows stay here, as do the run's own files. A README.md in the folder is sent as it is; else a card is made.
 
     Args:
         settings: `repo=NAME/SET`; `private=true` for a new repository; `license=`, for the card; `replace=true` deletes
@@ -91,7 +92,19 @@ def _dataset(folder: Path, license_name: str | None) -> tuple[dict[str, Content]
                 media[path] = _inside(folder, path, row)
     whole: dict[str, Content] = {shard: folder / shard for shard in shards}
     whole[MANIFEST] = folder / MANIFEST
-    return media, whole | {CARD: card_of(source, None, license_name, "dataset").encode()}
+    return media, whole | {CARD: _card(source, license_name)}
+
+
+def _card(source: Source, license_name: str | None) -> Content:
+    """Return the card beside the dataset, which may have been edited, or else a new one."""
+    file = source.dataset.path / CARD
+    if not file.is_file():
+        return card_of(source, None, license_name, "dataset").encode()
+    if license_name is not None:
+        raise UserError(
+            f"license= for a dataset whose card is written: {file}", "license= in the card", "edit or delete the card"
+        )
+    return file
 
 
 def _inside(folder: Path, path: str, row: dict[str, Any]) -> Path:

@@ -5,6 +5,9 @@ import fcntl
 import io
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +207,31 @@ def test_a_killed_export_leaves_nothing_and_begins_anew(
     before = (out / "export.json").stat().st_mtime_ns
     code, text = export(folder, "format=ms_swift", f"output={out}")
     assert code == 0 and "exported before" in text and (out / "export.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_kill_9_and_again(dataset: Make, tmp_path: Path, export: Export) -> None:
+    """Killed while it writes rows and media, twice; then the same bytes as of an uninterrupted one."""
+    rows = [example(number, images=[picture(number, 400)]) for number in range(1500)]
+    folder, out = dataset({"train": rows}), tmp_path / "out"
+    begun, killed = tmp_path / ".out.partial" / "train.jsonl", 0
+    words = [sys.executable, "-m", "mmreflect", "export", str(folder), "format=ms_swift", f"output={out}"]
+    for _ in range(2):
+        begun.unlink(missing_ok=True)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not begun.is_file():
+            time.sleep(0.002)
+        process.kill()
+        killed += process.wait() == -9
+        assert not out.exists()
+    assert killed == 2
+    assert export(folder, "format=ms_swift", f"output={out}")[0] == 0
+    assert export(folder, "format=ms_swift", f"output={tmp_path / 'whole'}")[0] == 0
+    found, whole = (
+        {str(file.relative_to(top)): file.read_bytes() for file in top.rglob("*") if file.is_file()}
+        for top in (out, tmp_path / "whole")
+    )
+    assert found == whole and len(found) == 1503
 
 
 def test_two_exports_at_once_and_a_full_disk(

@@ -120,6 +120,22 @@ def test_an_export_is_pushed_as_it_is(dataset: Make, hub: Hub, push: Push, tmp_p
     assert code == 2 and f"{file} was changed since it was exported" in text
 
 
+def test_an_edited_card_is_kept_and_sent(
+    dataset: Make, hub: Hub, push: Push, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = dataset({"train": [example(1)]})
+    for _ in range(2):
+        assert main(["export", str(folder), "format=card"]) == 0, "the same card may be written again"
+    edited = (folder / "README.md").read_text() + "\nThanks to Ada.\n"
+    (folder / "README.md").write_text(edited)
+    assert main(["export", str(folder), "format=card"]) == 2
+    assert "README.md is there and says something else" in " ".join(capsys.readouterr().err.split())
+    code, text = push(folder, "license=mit")
+    assert code == 2 and "license= for a dataset whose card is written" in text and not hub.created
+    assert push(folder)[0] == 0
+    assert hub.repos["me/set"]["README.md"].decode() == edited
+
+
 def test_a_changed_dataset_is_not_sent(dataset: Make, hub: Hub, push: Push) -> None:
     folder = dataset({"train": [example(1)]})
     (folder / "train" / "00000.jsonl").write_text("{}\n")
