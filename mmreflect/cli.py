@@ -62,6 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument(
         "overrides", nargs="*", metavar="key=value", help="output=FILE, text=KEY, gold=KEY, cluster=KEY"
     )
+    _add_showing(verbs)
+    chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
+    chat.add_argument("model", help="a model folder or Hub name")
+    chat.add_argument("picture", help="an image file")
+    chat.add_argument("question")
+    chat.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for example max_new_tokens=512 temperature=0.7"
+    )
+    demo = verbs.add_parser("demo", help=VERBS["demo"], description=VERBS["demo"])
+    demo.add_argument("overrides", nargs="*", metavar="key=value", help="scale=full or scale=tiny, output=FOLDER")
+    verbs.add_parser("doctor", help=VERBS["doctor"], description=VERBS["doctor"])
+    verbs.add_parser("recipes", help=VERBS["recipes"], description=VERBS["recipes"])
+    return parser
+
+
+def _add_showing(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs that show what is there, or hand it on."""
     view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
     view.add_argument(
         "words",
@@ -86,18 +103,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="key=value",
         help="repo=NAME/SET, private=true, license=, replace=true, endpoint=",
     )
-    chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
-    chat.add_argument("model", help="a model folder or Hub name")
-    chat.add_argument("picture", help="an image file")
-    chat.add_argument("question")
-    chat.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="for example max_new_tokens=512 temperature=0.7"
-    )
-    demo = verbs.add_parser("demo", help=VERBS["demo"], description=VERBS["demo"])
-    demo.add_argument("overrides", nargs="*", metavar="key=value", help="scale=full or scale=tiny, output=FOLDER")
-    verbs.add_parser("doctor", help=VERBS["doctor"], description=VERBS["doctor"])
-    verbs.add_parser("recipes", help=VERBS["recipes"], description=VERBS["recipes"])
-    return parser
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
