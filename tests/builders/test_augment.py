@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import test_killed_correcting as correcting
 from remote.loopback import Body
 from teaching.schooling import School, chance, schooling, scripted, speaker
 
@@ -238,6 +239,13 @@ def test_over_http_from_a_teacher_that_errs(choices: Callable[[int], Path], tmp_
         assert any(words in reason for reason in manifest["rejects"]), manifest["rejects"]
     assert sum(manifest["rejects"].values()) + len(rows) == 60 * 4 and set(school.answered.values()) == {1}
     assert manifest["prompts"] and manifest["asked"]["solver"]["requests"] >= 60
+
+
+@pytest.mark.slow
+def test_killed(sums: Sums, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = teach, ["teacher", "solver"], {"rephrasings": 4, "shard_rows": 30}
+    monkeypatch.setitem(correcting.BUILDERS, "augment", made)
+    correcting.test_killed("augment", tmp_path, sums)
 
 
 def test_the_recipe_with_a_tiny_teacher(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:

@@ -215,11 +215,11 @@ def test_passing_jumps_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_killed_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    lines, more = write_rows(tmp_path / "a.jsonl", 3000), write_rows(tmp_path / "b.jsonl", 1500)
+    lines, more = write_rows(tmp_path / "a.jsonl", 2000), write_rows(tmp_path / "b.jsonl", 600)
     sources = {"a": {"path": str(lines), "shuffle": True}, "b": {"path": str(more)}}
 
     def command(name: str) -> list[str]:
-        (tmp_path / f"{name}.json").write_text(json.dumps(tree(tmp_path / name, sources, shard_rows=50)))
+        (tmp_path / f"{name}.json").write_text(json.dumps(tree(tmp_path / name, sources, shard_rows=100)))
         return [sys.executable, "-m", "mmreflect", "build", str(tmp_path / f"{name}.json")]
 
     process = subprocess.Popen(command("cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -263,22 +263,45 @@ def test_the_recipe(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
     recipe = (ROOT / "configs/build/mix.yaml").read_text()
     ours = sums(8)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    rows = [{"qid": f"v{n}", "question": f"<image> How much is {n}?", "answer": f"\\boxed{{{n}}}", "image": [str(tmp_path / "a.png")],
-             "category": "Math", "PassRate_7BBase": 0.5} for n in range(9)]  # fmt: skip
+    picture = {"bytes": None, "path": str(tmp_path / "a.png")}
+    rows = [{"problem": f"<image>How much is {n}?", "answer": str(n), "images": [picture]} for n in range(9)]
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = [f"sources.questions.path={ours}", f"sources.charts.path={ours}", "sources.charts.split=train"]
-    words += [
-        f"sources.virl39k.hub={tmp_path / 'hub'}",
-        "sources.virl39k.limit=9",
-        "rows=60",
-        f"output={tmp_path / 'out'}",
-    ]
-    code, text = run_cli("build", recipe, *words)
+    words += [f"sources.geometry3k.hub={tmp_path / 'hub'}", "sources.geometry3k.limit=9", "rows=60"]
+    code, text = run_cli("build", recipe, *words, f"output={tmp_path / 'out'}")
     assert code == 0, text
     found = {sample.id: sample for sample in open_dataset(str(tmp_path / "out")).samples("train")}
-    assert len(found) == 60 and found["virl39k/v0"].facts["PassRate_7BBase"] == 0.5
-    assert found["virl39k/v0"].media and found["virl39k/v0"].question == " How much is 0?"
+    assert len(found) == 60 and found["geometry3k/row-000000"].question == "How much is 0?"
+    assert [part["type"] for part in found["geometry3k/row-000000"].messages[0]["content"]] == ["image", "text"]
+
+
+def test_pictures_of_the_hub_come_as_bytes(tmp_path: Path, run_cli: Cli) -> None:
+    """A set with a feature of pictures, as `push_to_hub` writes it, streamed without being decoded."""
+    import datasets
+
+    Image.new("RGB", (8, 8), (9, 90, 200)).save(tmp_path / "a.jpg", quality=60)
+    columns = {
+        "problem": ["<image>Which colour?"] * 3,
+        "answer": ["blue"] * 3,
+        "images": [[str(tmp_path / "a.jpg")]] * 3,
+    }
+    features = datasets.Features(
+        {
+            "problem": datasets.Value("string"),
+            "answer": datasets.Value("string"),
+            "images": datasets.List(datasets.Image()),
+        }
+    )
+    made = datasets.Dataset.from_dict(columns, features=features)
+    (tmp_path / "hub/data").mkdir(parents=True)
+    made.to_parquet(str(tmp_path / "hub/data/train-00000-of-00001.parquet"))
+    source = {"hub": str(tmp_path / "hub"), "limit": 3, "columns": {"question": "problem"}}
+    code, text = run_cli("build", tree(tmp_path / "out", {"colours": source}))
+    assert code == 0, text
+    for sample in open_dataset(str(tmp_path / "out")).samples("train"):
+        path = Path(sample.media[0].path)
+        assert path.suffix == ".jpg" and path.read_bytes() == (tmp_path / "a.jpg").read_bytes()
 
 
 BAD = [
