@@ -181,7 +181,8 @@ def describe(config: Config) -> dict[str, str]:
         taken = int(np.count_nonzero(mixture.source_N == number))
         share = 100 * weights[number] / sum(weights)
         passes = f", {taken / lengths[number]:.2f} times all" if taken > lengths[number] else ""
-        lines[name] = f"{source.named}, {lengths[number]:,} rows, {share:.1f} %: takes {taken:,}{passes}"
+        most = " at most" if source.kind == "hub" else ""
+        lines[name] = f"{source.named}, {lengths[number]:,} rows{most}, {share:.1f} %: takes {taken:,}{passes}"
     return lines
 
 

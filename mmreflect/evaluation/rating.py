@@ -127,8 +127,9 @@ class RatingMaker:
             yield Made(made, took)
 
     def _one(self, row: Row, found: Found, took: Counter[str]) -> Example:
-        if not isinstance(found, Group):
-            raise found or UserError("it was not asked")
+        if isinstance(found, UserError):
+            raise found
+        assert found is not None
         return self._rated(row, tally(found), took)
 
     def _asked(self, rows: Sequence[Row]) -> list[Found]:

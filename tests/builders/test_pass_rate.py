@@ -118,6 +118,26 @@ def test_what_cannot_be_graded_is_not_wrong(tmp_path: Path, run_cli: Cli) -> Non
     assert kept(tmp_path / "out")["sum-0001"]["pass_rate"] == 0.5
 
 
+def test_another_environment(clip: Path, tmp_path: Path, run_cli: Cli) -> None:
+    """Grounding in a film: [1, 2] is right, [0, 0.2] has no overlap with it, and a third reply states nothing."""
+    facts = {"task": "grounding", "answer_type": "temporal_iou", "gt_interval": [1, 2]}
+    row = {"id": "g", "question": "a cup falls", "videos": [str(clip)], "answer": "[1, 2]", "facts": facts}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    rows = {
+        "builder": "rows",
+        "source": str(tmp_path / "rows.jsonl"),
+        "output": str(tmp_path / "in"),
+        "validation": 0.0,
+    }
+    assert run_cli("build", rows)[0] == 0
+    said = ["<answer>[1, 2]</answer>", "<answer>[0, 0.2]</answer>", "No idea.", "<answer>[1.1, 2]</answer>"]
+    (tmp_path / "r.jsonl").write_text(json.dumps({"sample_id": "g", "replies": said}))
+    more = {"engine": {"name": "scripted", "replies": str(tmp_path / "r.jsonl")}, "rollouts": 4}
+    code, text = run_cli("build", tree(tmp_path / "in", tmp_path / "out", environment="grounding", **more))
+    assert code == 0, text
+    assert (kept(tmp_path / "out")["g"]["pass_rate"], kept(tmp_path / "out")["g"]["ungraded"]) == (0.5, 0)
+
+
 def test_variance_by_hand() -> None:
     assert variance([0, 0.5, 1, 0.5]) == 0.125 and variance([1, 1, 1, 1]) == 0.0
     with pytest.raises(ValueError, match="no accuracies"):
