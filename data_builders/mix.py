@@ -204,17 +204,20 @@ class _Mixing:
         self._rejected = 0
 
     def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
-        for place in places:
-            source = self._taken[self._mixture.source_N[place]]
-            with tempfile.TemporaryDirectory(prefix="mmreflect-mix-") as folder:  # the row is stored before it goes
+        with tempfile.TemporaryDirectory(prefix="mmreflect-mix-") as name:
+            folder = Path(name)
+            for place in places:
+                source = self._taken[self._mixture.source_N[place]]
                 try:
-                    made: Example | UserError = source.example(int(self._mixture.draw_N[place]), Path(folder))
+                    made: Example | UserError = source.example(int(self._mixture.draw_N[place]), folder)
                 except UnreachableError:
                     raise
                 except UserError as error:
                     made = Rejected(f"{source.name}: {error.given}", source=source.name)
                     self._rejected += 1
                 yield Made(made, Counter({source.name: 1}))
+                for file in folder.iterdir():  # the row is stored by now
+                    file.unlink()
 
     def account(self, took: Counter[str]) -> dict[str, Any]:
         share = {
