@@ -15,7 +15,8 @@ from mmreflect.errors import Interrupted, UserError, nearest
 _CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPERIMENTAL_SILENCE": "1"}
 
 VERBS = {
-    "build": "build a dataset: mmreflect build configs/build/grid.yaml",
+    "build": "build a dataset: mmreflect build configs/build/grid.yaml; or put parts together (shard=1/4): "
+    "mmreflect build merge OUT PART PART ...",
     "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
     "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml",
     "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH; or score recorded responses: "
@@ -125,6 +126,8 @@ def _run(arguments: argparse.Namespace) -> None:
         _compare(arguments.overrides)
     elif verb == "eval" and arguments.config == "merge":
         _merge(arguments.overrides)
+    elif verb == "build" and arguments.config == "merge":
+        _merge_parts(arguments.overrides, arguments.plan)
     elif verb in ("build", "train", "merge", "eval"):
         from mmreflect.launch import prepare_call
 
@@ -207,6 +210,16 @@ def _merge(words: Sequence[str]) -> None:
         raise UserError(f"cannot use {strange[0]!r} here", "OUT and the folders of all shards", "remove it")
     leaf = recipes.load("benchmark", shard_names(words[1:]))
     merge_shards(leaf.BENCHMARK, words[0], words[1:])
+
+
+def _merge_parts(words: Sequence[str], plan: bool) -> None:
+    from mmreflect import recipes
+    from mmreflect.building.merging import merge_parts, part_names
+
+    if strange := ["--plan"] * plan + [word for word in words if "=" in word]:
+        raise UserError(f"cannot use {strange[0]!r} here", "OUT and the folders of all parts", "remove it")
+    leaf = recipes.load("builder", part_names(words[1:]))
+    merge_parts(leaf, words[0], words[1:])
 
 
 def _export(folder: str, words: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ KINDS = {
     "merge": "mmreflect.merge.methods",
     "layout": "mmreflect.layouts",
     "decoding": "mmreflect.decoding",
+    "runner": "mmreflect.building.runners",
 }
 
 
@@ -96,6 +97,7 @@ SelectionOption = Annotated[Component, _option("selection")]
 EngineOption = Annotated[Component, _option("engine")]
 LayoutOption = Annotated[Component, _option("layout")]
 DecodingOption = Annotated[Component, _option("decoding")]
+RunnerOption = Annotated[Component, _option("runner")]
 
 
 def default(kind: str, name: str) -> Component:

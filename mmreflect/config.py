@@ -7,7 +7,7 @@ strictly (a quoted number is not a number); unknown keys are errors.
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -277,18 +277,32 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
 
 
-def free_keys(value: Any, where: Keys = ()) -> list[Keys]:
-    """Return where a config holds fields that are marked `FREE`, in the tree that `to_tree` makes of it."""
+def parts_of(value: Any, where: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Yield a config and every config and component inside of it, each with its place in the tree of `to_tree`."""
+    if isinstance(value, Component) or dataclasses.is_dataclass(value):
+        yield where, value
     if isinstance(value, Component):
-        return free_keys(value.options, where)
+        yield from parts_of(value.options, where)
+        return
+    items: Iterable[tuple[Any, Any]] = ()
     if dataclasses.is_dataclass(value):
-        known = getattr(type(value), "__pydantic_fields__", {})
-        free = [key for key, field in known.items() if any(mark is FREE for mark in field.metadata)]
-        below = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        inner = [keys for key, item in below.items() if key not in free for keys in free_keys(item, (*where, key))]
-        return [(*where, key) for key in free] + inner
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
-    return [keys for key, item in items for keys in free_keys(item, (*where, key))]
+        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    for key, item in items:
+        yield from parts_of(item, (*where, key))
+
+
+def free_keys(value: Any) -> list[Keys]:
+    """Return where a config holds fields that are marked `FREE`, in the tree that `to_tree` makes of it."""
+    return [
+        (*where, key)
+        for where, part in parts_of(value)
+        for key, field in getattr(type(part), "__pydantic_fields__", {}).items()
+        if any(mark is FREE for mark in field.metadata)
+    ]
 
 
 def without(tree: Any, places: Sequence[Keys]) -> Any:

@@ -1,6 +1,5 @@
 """From a verb and a configuration to a finished run: what the command line and the Python API share."""
 
-import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mmreflect import components, console, recipes
 from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
-from mmreflect.config import config as config_class
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
 from mmreflect.suites import Suite, prepare_suite
@@ -126,23 +124,13 @@ def _prepared(verb: str, tree: Tree, where: str) -> Job:
         raise _missing_recipe(verb, spec, where, tree)
     recipe = _recipe(spec, name)
     if verb == "build":
-        config, options = _with_options(recipe.Config, tree, where)
+        from mmreflect.building.options import parse_build
+
+        config, options = parse_build(recipe.Config, tree, where)
         whole = {spec.key: name, **to_tree(options), **to_tree(config)}  # a leaf's own key of that name stands
         return Job(verb, name, recipe, config, whole, options)
     config = parse(recipe.Config, tree, where)
     return Job(verb, name, recipe, config, {spec.key: name, **to_tree(config)})
-
-
-def _with_options(leaf: type, tree: Tree, where: str) -> "tuple[Any, BuildOptions]":
-    """Check the keys of a leaf and those of every build as one configuration, and tell the two apart."""
-    from mmreflect.building import BuildOptions
-
-    own = {field.name for field in dataclasses.fields(leaf)}
-    shared = {field.name for field in dataclasses.fields(BuildOptions)} - own
-    both: type[Any] = config_class(type("Config", (leaf, BuildOptions), {}))
-    parse(both, tree, where)  # all mistakes at once, and the nearest of all keys
-    options = parse(BuildOptions, {key: value for key, value in tree.items() if key in shared}, where)
-    return parse(leaf, {key: value for key, value in tree.items() if key not in shared}, where), options
 
 
 def _recipe(spec: _Verb, name: str) -> Any:

@@ -3,12 +3,14 @@
 mmreflect build configs/build/chart.yaml shard=3/16 output=outputs/chart-3
 """
 
+import dataclasses
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
-from mmreflect.config import config
+from mmreflect.components import RunnerOption, default
+from mmreflect.config import FREE, Tree, config, parse
 
 _SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
@@ -26,10 +28,12 @@ class BuildOptions:
 
     Attributes:
         shard: `3/16` builds the third of sixteen parts, into an output of its own; `mmreflect build merge` puts all
-            parts together.
+            parts together. Each has limits of its own: of requests per minute, tokens and cost.
+        runner: what builds the shards: `local`, or `ray` on a cluster.
     """
 
     shard: Annotated[str, AfterValidator(_part_of_whole)] | None = None
+    runner: Annotated[RunnerOption, FREE] = Field(default_factory=lambda: default("runner", "local"))
 
     @property
     def part(self) -> tuple[int, int]:
@@ -38,3 +42,17 @@ class BuildOptions:
             return 1, 1
         number, total = self.shard.split("/")
         return int(number), int(total)
+
+
+def parse_build(leaf: type, tree: Tree, where: str) -> tuple[Any, BuildOptions]:
+    """Check the keys of a leaf and those of every build as one configuration, and tell the two apart.
+
+    Raises:
+        UserError: lists every problem, with the nearest key of both for unknown ones.
+    """
+    own = {field.name for field in dataclasses.fields(leaf)}
+    shared = {field.name for field in dataclasses.fields(BuildOptions)} - own
+    both: type[Any] = config(type("Config", (leaf, BuildOptions), {}))
+    parse(both, tree, where)
+    options = parse(BuildOptions, {key: value for key, value in tree.items() if key in shared}, where)
+    return parse(leaf, {key: value for key, value in tree.items() if key not in shared}, where), options

@@ -2,77 +2,106 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmreflect import console
 from mmreflect.building.builder import Builder, Maker, OneByOne
+from mmreflect.building.manifest import Tally, refuse_empty, say_rejected, write_manifest
 from mmreflect.building.options import BuildOptions
-from mmreflect.building.shards import build_shard, places_of, read_shard
-from mmreflect.building.workers import Shard, build_shards, cores
-from mmreflect.config import free_keys, to_tree, without
-from mmreflect.data.fingerprint import refuse_leakage
-from mmreflect.data.store import MANIFEST, Row
+from mmreflect.building.parts import write_part
+from mmreflect.building.shards import build_shard, places_of, read_shard, row_file, shards_of
+from mmreflect.building.workers import Shard
+from mmreflect.config import Component, parts_of
+from mmreflect.data.store import Row
 from mmreflect.errors import UserError
-from mmreflect.files import write_json, write_jsonl
+from mmreflect.files import write_jsonl
+from mmreflect.remote.settings import ServerConfig
 from mmreflect.runs import Run
 
 
 def plan(builder: Builder, config: Any, options: BuildOptions) -> dict[str, str]:
-    """Say what will be built."""
-    sizes = builder.splits(config)
-    if not sizes:
-        raise UserError("the dataset would have no split", "at least one split with rows", "name its splits")
-    shards = sum(_shard_count(size, config.shard_rows) for size in sizes.values())
+    """Say what will be built.
+
+    Raises:
+        UserError: a split is empty, or the runner cannot build this.
+    """
+    sizes = _sizes(builder, config)
+    options.runner.module.check(options.runner.options, builder, config)
+    shards = len(shards_of(config, sizes))
     rows = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
     sources: dict[str, str] = builder.describe(config) if hasattr(builder, "describe") else {}
     shape = {"rows": rows, "shards": f"{shards} of at most {config.shard_rows:,} rows", "seed": str(config.seed)}
-    part = {"part": options.shard} if options.shard else {}
-    return sources | shape | part
+    if options.shard:
+        own = len(shards_of(config, sizes, options.part))
+        alone = "; a server's limits hold for this part alone" if _has_limits(config) else ""
+        shape["part"] = f"{options.shard}: {own} of the {console.count(shards, 'shard')}{alone}"
+    if runner := options.runner.module.describe(options.runner.options, config):
+        shape["runner"] = runner
+    return sources | shape
 
 
 def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: Run) -> dict[str, Any]:
-    """Build every missing shard, then write the manifest.
+    """Build every missing shard, then write the manifest; of a part, what tells it apart in the place of that.
 
     Raises:
         UserError: a split is empty, or all of its rows were rejected.
     """
-    sizes = builder.splits(config)
-    manifest: dict[str, Any] = {"builder": name, "config": _content_of(config), "splits": {}, "rejects": {}}
-    reasons: Counter[str] = Counter()
-    left_out = _log_left_out(builder, config, run.path)
-    maker = builder.open_maker(config) if hasattr(builder, "open_maker") else OneByOne(builder, config)
-    took, total = Counter[str](), sum(sizes.values())
-    with contextlib.closing(maker), console.progress_bar("rows", total, status=maker.status) as bar:
-        apart = _build_apart(builder, config, run.path, sizes, bar)
+    sizes, tally = _sizes(builder, config), Tally()
+    own = shards_of(config, sizes, options.part)
+    if options.part[0] == 1:
+        tally.left_out = _log_left_out(builder, config, run.path)
+    maker = open_maker(builder, config)
+    with contextlib.closing(maker), _progress(own, config, maker) as bar:
+        apart, spent = _build_apart(options.runner, builder, config, run.path, own, bar)
         for split, size in sizes.items():
-            if size == 0:
-                raise UserError(
-                    f"split {split!r} would be empty",
-                    "at least one row in every split",
-                    "give it rows, or leave the split out",
-                )
-            shards = _shards(maker, config.shard_rows, run.path, (split, size), reasons, took, apart, bar)
-            rows = sum(shard["rows"] for shard in shards)
-            if rows == 0:
-                raise UserError(
-                    f"all {size} rows of split {split!r} were rejected: {_most_common(reasons)}",
-                    "at least one good row",
-                    f"see {run.path / 'rejects'}",
-                )
-            manifest["splits"][split] = {"rows": rows, "shards": shards}
-    reasons.update(left_out)
-    manifest["rejects"] = dict(sorted(reasons.items()))
-    manifest |= maker.account(took)
-    refuse_leakage(run.path, manifest)
-    write_json(run.path / MANIFEST, manifest)
-    rejected = sum(reasons.values())
-    if rejected:
-        where = run.path / "rejects"
-        console.say(f"[yellow]rejected {console.count(rejected, 'row')}[/]: {_most_common(reasons)}; all in {where}")
-    made = {split: entry["rows"] for split, entry in manifest["splits"].items()}
-    return {"rows": made, "rejected": rejected, **maker.spent()}
+            shards = [shard for shard in own if shard[0] == split]
+            tally.shards[split] = _shards(maker, config, run.path, shards, tally, apart, bar)
+            if options.shard is None:
+                refuse_empty(split, size, tally, run.path)
+    if options.shard is None:
+        write_manifest(run.path, name, config, tally, maker)
+    else:
+        write_part(run.path, options.shard, sizes, tally)
+    say_rejected(tally, run.path)
+    part = {} if options.shard is None else {"part": options.shard}
+    return {**part, **tally.found(), **spent, **maker.spent()}
+
+
+def open_maker(builder: Builder, config: Any) -> Maker:
+    """Return what makes a leaf's rows."""
+    maker: Maker = builder.open_maker(config) if hasattr(builder, "open_maker") else OneByOne(builder, config)
+    return maker
+
+
+def _sizes(builder: Builder, config: Any) -> dict[str, int]:
+    """Return how many rows each split shall have, none of them empty."""
+    sizes = builder.splits(config)
+    if not sizes:
+        raise UserError("the dataset would have no split", "at least one split with rows", "name its splits")
+    for split, size in sizes.items():
+        if size == 0:
+            raise UserError(
+                f"split {split!r} would be empty",
+                "at least one row in every split",
+                "give it rows, or leave the split out",
+            )
+    return sizes
+
+
+def _has_limits(config: Any) -> bool:
+    servers = [part for _, part in parts_of(config) if isinstance(part, ServerConfig)]
+    limits = [(server.requests_per_minute, server.max_tokens_total, server.max_cost) for server in servers]
+    return any(limit is not None for three in limits for limit in three)
+
+
+def _progress(
+    own: Sequence[Shard], config: Any, maker: Maker
+) -> "contextlib.AbstractContextManager[console.ProgressBar]":
+    if not own:
+        console.say("this part has no shard: the dataset has fewer of them than parts; nothing is built for it")
+    return console.progress_bar("rows", sum(len(places_of(config, shard)) for shard in own), status=maker.status)
 
 
 def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
@@ -83,56 +112,37 @@ def _log_left_out(builder: Builder, config: Any, folder: Path) -> Counter[str]:
     return Counter(row["reason"] for row in rows)
 
 
-def _content_of(config: Any) -> dict[str, Any]:
-    """The settings that decide what is in the dataset; where it lies and who builds it are no part of that."""
-    content: dict[str, Any] = without(to_tree(config), [("output",), *free_keys(config)])
-    return content
-
-
-def _shard_count(size: int, shard_rows: int) -> int:
-    return -(-size // shard_rows)
-
-
-def _most_common(reasons: Counter[str]) -> str:
-    return "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-
-
 def _shards(
     maker: Maker,
-    shard_rows: int,
+    config: Any,
     folder: Path,
-    sized: tuple[str, int],
-    reasons: Counter[str],
-    took: Counter[str],
+    shards: Sequence[Shard],
+    tally: Tally,
     apart: Collection[Shard],
     bar: console.ProgressBar,
 ) -> list[dict[str, Any]]:
     """Build the missing shards of a split and read the others back; those built `apart` moved the bar already."""
-    split, size = sized
-    places = [range(start, min(size, start + shard_rows)) for start in range(0, size, shard_rows)]
-    files = [folder / split / f"{number:05}.jsonl" for number in range(len(places))]
-    missing = [place for file, own in zip(files, places, strict=True) if not file.is_file() for place in own]
-    made = maker.make(split, missing)
-    shards = []
-    for number, (file, own) in enumerate(zip(files, places, strict=True)):
-        if file.is_file():
-            bar.advance(0 if (split, number, size) in apart else len(own))
+    missing = [shard for shard in shards if not row_file(folder, shard).is_file()]
+    places = [place for shard in missing for place in places_of(config, shard)]
+    made = maker.make(shards[0][0], places) if shards else iter(())
+    entries = []
+    for shard in shards:
+        own = places_of(config, shard)
+        if row_file(folder, shard).is_file():
+            bar.advance(0 if shard in apart else len(own))
         else:
-            build_shard(made, folder, split, number, own, bar)
-        shards.append(read_shard(folder, file, reasons, took))
-    return shards
+            build_shard(made, folder, shard[0], shard[1], own, bar)
+        entries.append(read_shard(folder, row_file(folder, shard), tally.reasons, tally.took))
+    return entries
 
 
 def _build_apart(
-    builder: Builder, config: Any, folder: Path, sizes: dict[str, int], bar: console.ProgressBar
-) -> set[Shard]:
-    """Build the missing shards in worker processes, where more than one is asked for, and return which those were."""
-    given = getattr(config, "workers", 1)
-    workers = cores() if given == "auto" else given
-    counts = {split: _shard_count(size, config.shard_rows) for split, size in sizes.items()}
-    every = [(split, number, sizes[split]) for split, count in counts.items() for number in range(count)]
-    missing = [shard for shard in every if not (folder / shard[0] / f"{shard[1]:05}.jsonl").is_file()]
-    if workers < 2 or len(missing) < 2:
-        return set()
-    build_shards(builder, config, folder, missing, workers, lambda shard: bar.advance(len(places_of(config, shard))))
-    return set(missing)
+    runner: Component, builder: Builder, config: Any, folder: Path, own: Sequence[Shard], bar: console.ProgressBar
+) -> tuple[set[Shard], dict[str, Any]]:
+    """Let the runner build the missing shards, and return which it has built, and what that took."""
+    missing = [shard for shard in own if not row_file(folder, shard).is_file()]
+    if not missing:
+        return set(), {}
+    build_missing = runner.module.create(runner.options)
+    spent = build_missing(builder, config, folder, missing, lambda shard: bar.advance(len(places_of(config, shard))))
+    return {shard for shard in missing if row_file(folder, shard).is_file()}, spent

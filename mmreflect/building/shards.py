@@ -1,10 +1,12 @@
 """One shard of a dataset on disk: rows, media, rejects and what it took. The row file is written last."""
 
+import contextlib
 import errno
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,69 @@ from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
 
 
+def shards_of(config: Any, sizes: Mapping[str, int], part: tuple[int, int] = (1, 1)) -> list[Shard]:
+    """Return a part of a dataset's shards, in order: those of all splits go to the parts in turns.
+
+    Args:
+        sizes: rows of each split.
+        part: which one, from 1, and of how many; a part beyond the number of shards has none.
+    """
+    counts = {split: -(-size // config.shard_rows) for split, size in sizes.items()}
+    every = [(split, number, sizes[split]) for split, count in counts.items() for number in range(count)]
+    number, total = part
+    return every[number - 1 :: total]
+
+
 def places_of(config: Any, shard: Shard) -> range:
     """Return the places of a shard's rows in its split."""
     _, number, size = shard
     return range(number * config.shard_rows, min(size, (number + 1) * config.shard_rows))
+
+
+def row_file(folder: Path, shard: Shard) -> Path:
+    """Return where the rows of a shard are; they are there once all else of it is."""
+    return folder / shard[0] / f"{shard[1]:05}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What lies beside the rows of a shard: each of them is there only where it has anything to hold."""
+
+    media: Path
+    rejects: Path
+    account: Path
+
+    @classmethod
+    def of(cls, folder: Path, split: str, number: int) -> "Beside":
+        """Return the places of one shard."""
+        name = f"{split}-{number:05}"
+        media = folder / "media" / split / f"{number:05}"
+        return cls(media, folder / "rejects" / f"{name}.jsonl", folder / "account" / f"{name}.json")
+
+    def clear(self) -> None:
+        """Remove what a shard that was not finished has left."""
+        shutil.rmtree(self.media, ignore_errors=True)
+        self.rejects.unlink(missing_ok=True)
+        self.account.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def room_on_disk(folder: Path) -> Iterator[None]:
+    """Say it in plain words when the disk is full.
+
+    Raises:
+        UserError: it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"the disk of {folder} is full",
+            "room for the dataset",
+            "make room and start the same again; finished shards stay as they are",
+        ) from None
 
 
 def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
@@ -43,43 +104,27 @@ def build_shard(
     Raises:
         UserError: the disk is full.
     """
-    name = f"{split}-{number:05}"
-    media, rejects_file, took_file = (
-        folder / "media" / split / f"{number:05}",
-        folder / "rejects" / f"{name}.jsonl",
-        folder / "account" / f"{name}.json",
-    )
-    shutil.rmtree(media, ignore_errors=True)
-    rejects_file.unlink(missing_ok=True)
-    took_file.unlink(missing_ok=True)
-    try:
-        rows, rejects, took = _take_rows(made, folder, media, split, places, bar)
+    beside = Beside.of(folder, split, number)
+    beside.clear()
+    with room_on_disk(folder):
+        rows, rejects, took = _take_rows(made, folder, beside.media, split, places, bar)
         if rejects:
-            write_jsonl(rejects_file, rejects)
+            write_jsonl(beside.rejects, rejects)
         if took:
-            write_json(took_file, dict(sorted(took.items())))
-        if media.is_dir():
-            sync_folder(media)
+            write_json(beside.account, dict(sorted(took.items())))
+        if beside.media.is_dir():
+            sync_folder(beside.media)
         write_jsonl(folder / split / f"{number:05}.jsonl", rows)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"the disk of {folder} is full",
-            "room for the dataset",
-            "make room and start the same again; finished shards stay as they are",
-        ) from None
 
 
 def read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[str]) -> dict[str, Any]:
     """Return a shard's entry in the manifest; count its rejects and what it took."""
-    name = f"{file.parent.name}-{file.stem}"
-    rejects_file, took_file = folder / "rejects" / f"{name}.jsonl", folder / "account" / f"{name}.json"
+    beside = Beside.of(folder, file.parent.name, int(file.stem))
     content = file.read_bytes()
-    if rejects_file.is_file():
-        reasons.update(row["reason"] for row in read_jsonl(rejects_file))
-    if took_file.is_file():
-        took.update(read_json(took_file))
+    if beside.rejects.is_file():
+        reasons.update(row["reason"] for row in read_jsonl(beside.rejects))
+    if beside.account.is_file():
+        took.update(read_json(beside.account))
     return {
         "file": str(file.relative_to(folder)),
         "rows": content.count(b"\n"),

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmreflect.config import parse, to_tree
+from mmreflect.config import Tree, parse, to_tree
 from mmreflect.errors import UserError
 
 Shard = tuple[str, int, int]
@@ -51,13 +51,7 @@ def build_shards(
     replies: queue.SimpleQueue[tuple[Shard, dict[str, Any]]] = queue.SimpleQueue()
     for shard in shards:
         waiting.put(shard)
-    setup = {
-        "name": builder.__name__,
-        "file": str(builder.__file__),
-        "config": to_tree(config),
-        "folder": str(folder.absolute()),
-        "cwd": str(Path.cwd()),
-    }
+    setup = setup_of(builder, to_tree(config), folder)
     crew = [_start(setup) for _ in range(min(workers, len(shards)))]
     try:
         for worker in crew:
@@ -70,6 +64,12 @@ def build_shards(
         for worker in crew:
             worker.kill()
             worker.wait()
+
+
+def setup_of(builder: Any, config: Tree, folder: Path) -> dict[str, Any]:
+    """Return in plain values what another process needs to build shards of a dataset: `prepare` reads it."""
+    place = {"folder": str(folder.absolute()), "cwd": str(Path.cwd())}
+    return {"name": builder.__name__, "file": str(builder.__file__), "config": config, **place}
 
 
 def _start(setup: dict[str, Any]) -> "subprocess.Popen[str]":
@@ -116,10 +116,7 @@ def _check(reply: dict[str, Any]) -> None:
             "workers that live",
             "start the same command again, it goes on; with fewer workers if memory ran out",
         )
-    if "user_error" in reply:
-        raise UserError(*reply["user_error"])
-    if "bug" in reply:
-        raise RuntimeError(f"a worker process of the build failed:\n{reply['bug']}")
+    refuse_failure(reply, "worker process")
 
 
 def serve() -> None:
@@ -135,16 +132,37 @@ def serve() -> None:
         split, number, size = json.loads(orders.get())
         reply: dict[str, Any] = {}
         try:
-            prepared = prepared or _prepare(setup)
+            prepared = prepared or prepare(setup)
             from mmreflect.building.shards import make_shard
 
             make_shard(*prepared, Path(setup["folder"]), (split, number, size))
-        except UserError as error:
-            reply = {"user_error": [error.given, error.expected, error.do]}
-        except Exception:
-            reply = {"bug": traceback.format_exc()}
+        except Exception as error:
+            reply = failure_of(error)
         out.write(json.dumps(reply) + "\n")
         out.flush()
+
+
+def failure_of(error: Exception) -> dict[str, Any]:
+    """Return what went wrong in plain values: `refuse_failure` raises it in another process."""
+    if isinstance(error, UserError):
+        return {"user_error": [error.given, error.expected, error.do]}
+    return {"bug": "".join(traceback.format_exception(error))}
+
+
+def refuse_failure(reply: dict[str, Any], where: str) -> None:
+    """Raise what went wrong in another process, if anything has.
+
+    Args:
+        where: what kind of process it was.
+
+    Raises:
+        UserError: the other process has raised it.
+        RuntimeError: it failed; its traceback is in the message.
+    """
+    if "user_error" in reply:
+        raise UserError(*reply["user_error"])
+    if "bug" in reply:
+        raise RuntimeError(f"a {where} of the build failed:\n{reply['bug']}")
 
 
 def _listen(orders: "queue.SimpleQueue[str]") -> None:
@@ -154,8 +172,12 @@ def _listen(orders: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _prepare(setup: dict[str, Any]) -> tuple[Any, Any]:
-    """Import the leaf under the name that it has in the main process, and read its configuration."""
+def prepare(setup: dict[str, Any]) -> tuple[Any, Any]:
+    """Import the leaf under the name that it has in the main process, and read its configuration.
+
+    Args:
+        setup: from `setup_of`.
+    """
     spec = importlib.util.spec_from_file_location(setup["name"], setup["file"])
     assert spec is not None and spec.loader is not None
     builder = importlib.util.module_from_spec(spec)

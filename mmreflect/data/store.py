@@ -20,6 +20,8 @@ from mmreflect.files import read_json
 from mmreflect.records import Media, Message, Sample, content_parts, media_from_json, text_of
 
 MANIFEST = "manifest.json"
+PART = "part.json"
+"""In the place of a manifest where `shard=3/16` has built a part alone."""
 Row = dict[str, Any]
 
 
@@ -59,7 +61,7 @@ def open_dataset(path: str) -> Dataset:
     """Open a dataset folder.
 
     Raises:
-        UserError: the folder is missing, or its build is not finished.
+        UserError: the folder is missing, its build is not finished, or it holds a part of a dataset alone.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -67,6 +69,12 @@ def open_dataset(path: str) -> Dataset:
             f"no such dataset: {path}", "a folder that mmreflect build wrote", "build it first, or check the path"
         )
     if not (folder / MANIFEST).is_file():
+        if (folder / PART).is_file():
+            raise UserError(
+                f"{path} is part {read_json(folder / PART)['part']} of a dataset",
+                "a whole dataset",
+                "put all parts together: mmreflect build merge OUT PART PART ...",
+            )
         raise UserError(
             f"dataset {path} has no {MANIFEST}: its build did not finish, or it is something else",
             "a folder that mmreflect build finished",
