@@ -26,9 +26,11 @@ VERBS = {
     "score": "score a file of rollouts: mmreflect score configs/train/grpo.yaml rollouts=FILE.jsonl output=OUT.jsonl",
     "grade": "grade a file of answers: mmreflect grade FILE.jsonl output=OUT.jsonl",
     "ledger": "the reflection ledger of any result file: mmreflect ledger samples.jsonl output=ledger.json",
-    "view": "write the HTML page of a run: mmreflect view outputs/demo; or of two evaluations side by side: "
+    "view": "write the HTML page of a run or dataset: mmreflect view outputs/demo; or of two evaluations side by side: "
     "mmreflect view OUTPUT OUTPUT; or of a scored file: mmreflect view OUT.jsonl",
-    "export": "write a result in another tool's layout: mmreflect export OUTPUT format=lmms_eval output=FOLDER",
+    "export": "write a result in another tool's layout: mmreflect export OUTPUT format=lmms_eval output=FOLDER; or a "
+    "dataset for another trainer: mmreflect export DATASET format=trl output=FOLDER; or its card: format=card",
+    "push": "upload a dataset with its card to the Hugging Face Hub: mmreflect push DATASET repo=NAME/SET",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
     "doctor": "versions, devices, decoders, and what is missing",
@@ -61,15 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument(
         "overrides", nargs="*", metavar="key=value", help="output=FILE, text=KEY, gold=KEY, cluster=KEY"
     )
-    view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
-    view.add_argument(
-        "words", nargs="+", metavar="run", help="a run's folder, two evaluations', or a scored file; output=, pictures="
-    )
-    export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
-    export.add_argument("folder", help="the output folder of mmreflect eval")
-    export.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="format=lmms_eval or vlmevalkit, output=, name=, model="
-    )
+    _add_showing(verbs)
     chat = verbs.add_parser("chat", help=VERBS["chat"], description=VERBS["chat"])
     chat.add_argument("model", help="a model folder or Hub name")
     chat.add_argument("picture", help="an image file")
@@ -82,6 +76,34 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("doctor", help=VERBS["doctor"], description=VERBS["doctor"])
     verbs.add_parser("recipes", help=VERBS["recipes"], description=VERBS["recipes"])
     return parser
+
+
+def _add_showing(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs that show what is there, or hand it on."""
+    view = verbs.add_parser("view", help=VERBS["view"], description=VERBS["view"])
+    view.add_argument(
+        "words",
+        nargs="+",
+        metavar="run",
+        help="a run's or dataset's folder, two evaluations', or a scored file; output=, pictures=",
+    )
+    export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
+    export.add_argument("folder", help="the output folder of mmreflect eval or mmreflect build")
+    export.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of an evaluation: format=lmms_eval or vlmevalkit, output=, name=, model=; "
+        "of a dataset: format=trl, llama_factory, ms_swift or card, output=, media=copy or link, license=, name=",
+    )
+    push = verbs.add_parser("push", help=VERBS["push"], description=VERBS["push"])
+    push.add_argument("folder", help="the output folder of mmreflect build, or an export of it")
+    push.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="repo=NAME/SET, private=true, license=, replace=true, endpoint=",
+    )
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -136,6 +158,10 @@ def _run(arguments: argparse.Namespace) -> None:
         console.say(f"page: {view(arguments.words)}")
     elif verb == "export":
         _export(arguments.folder, arguments.overrides)
+    elif verb == "push":
+        from mmreflect.publishing import push
+
+        push(arguments.folder, arguments.overrides)
     elif verb == "chat":
         from mmreflect.chat import chat
 
@@ -198,6 +224,15 @@ def _merge_parts(words: Sequence[str], plan: bool) -> None:
 
 def _export(folder: str, words: Sequence[str]) -> None:
     """Export what the folder holds; what that is decides which settings there are."""
+    from pathlib import Path
+
+    from mmreflect.data.survey import holds_dataset
+
+    if holds_dataset(Path(folder)):
+        from mmreflect.publishing import export_dataset
+
+        export_dataset(folder, words)
+        return
     from mmreflect.evaluation.exchange import export_result
 
     export_result(folder, words)

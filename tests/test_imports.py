@@ -16,8 +16,8 @@ LAYERS = [
     {"tiny", "models", "data", "runs", "decoding", "quality"},
     {"rollouts", "merge"},
     {"environments", "rewards", "stages", "layouts"},
-    {"rl", "evaluation", "building", "training", "teaching"},
-    {"report"},
+    {"rl", "evaluation", "building", "training", "teaching", "mixing"},
+    {"report", "publishing"},
     {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
 ]
 """Each may use its own layer and those before it."""
@@ -74,7 +74,7 @@ def test_leaves_import_the_library_and_never_each_other(path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     ["mmreflect.records", "mmreflect.answers.grade", "mmreflect.reflection.ledger", "mmreflect.data.store", "mmreflect.building",
-     "mmreflect.cli", "mmreflect.launch", "mmreflect.report", "mmreflect.stages.forced_rethinking", "mmreflect.rl.selections.ssr",
+     "mmreflect.cli", "mmreflect.launch", "mmreflect.report", "mmreflect.publishing", "mmreflect.stages.forced_rethinking", "mmreflect.rl.selections.ssr",
      "mmreflect.training.arguments", "mmreflect.training.validation",
      "mmreflect.remote.client", "mmreflect.rollouts.engines.openai", "mmreflect.evaluation.procedure", "mmreflect.stages.leap",
      "mmreflect.decoding.early_stop"],

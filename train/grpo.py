@@ -266,6 +266,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         "model": str(run.path / "model"),
         "steps": trainer.state.global_step,
         "samples": len(samples),
+        **session.left_out(samples),
         **_means(history, "replay/effective_ratio_raw", "replay/effective_ratio_trained", "replay/replayed_share"),
         **session.videos_read(),
         **session.last_values(history, "reward", "eval_final_accuracy"),

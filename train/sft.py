@@ -132,6 +132,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         "model": str(run.path / "model"),
         "steps": trainer.state.global_step,
         "samples": len(samples),
+        **session.left_out(samples),
         **session.videos_read(),
         **session.last_values(trainer.state.log_history, "loss", "eval_loss", "eval_final_accuracy"),
     }

@@ -25,7 +25,8 @@ class Example:
         videos: files, or media that also say which span of a file is meant and how its frames are sampled. Rows of a
             shard share the copy of a file.
         link: link to the videos, by absolute path, in place of copying them.
-        decode: decode the first frame of every video before it is stored; else only its presence is checked.
+        decode: decode pictures that are files, and the first frame of every video, before they are stored; else only
+            their presence is checked.
         rejected: of a pair for preference training the reply that shall lose; the last of `messages` shall win.
     """
 
@@ -48,7 +49,9 @@ def store_example(example: Example, folder: Path, media: Path, index: int, store
     Args:
         stored: where the videos of this shard lie already, by their source; this example's are added.
     """
-    pictures = [_png(image) if not isinstance(image, Path) else _checked_bytes(image) for image in example.images]
+    pictures = [
+        _checked_bytes(image, example.decode) if isinstance(image, Path) else _png(image) for image in example.images
+    ]
     names = [f"{index:06}-{place}{suffix}" for place, (_, suffix) in enumerate(pictures)]
     sources = [Path(clip.path if isinstance(clip, Media) else clip) for clip in example.videos]
     fresh: dict[str, Path] = {}
@@ -117,8 +120,11 @@ def _png(image: "Image") -> tuple[bytes, str]:
     return buffer.getvalue(), ".png"
 
 
-def _checked_bytes(path: Path) -> tuple[bytes, str]:
+def _checked_bytes(path: Path, decode: bool) -> tuple[bytes, str]:
     from mmreflect.media.images import load_image
 
-    load_image(path)
+    if decode:
+        load_image(path)
+    elif not path.is_file():
+        raise UserError("a picture file is missing", str(path))
     return path.read_bytes(), path.suffix.lower()

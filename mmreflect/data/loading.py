@@ -39,6 +39,9 @@ class DataConfig:
             and in RL leaves all but the first videos to the step in which their turn comes: one that cannot be read
             then fails its own rollouts.
         tolerate: the largest share of bad samples that may be left out; above it the run refuses to start.
+        stream: for training on a set that does not fit: hold places instead of samples, and read and check each one
+            when its turn comes. On a set without bad samples the run is the same to the bit. A bad one is counted,
+            named, and stood in for by another; more than `tolerate` of the set end the run when they are met.
     """
 
     path: str
@@ -51,6 +54,7 @@ class DataConfig:
     reader: ReaderConfig = Field(default_factory=ReaderConfig)
     check: Literal["decode", "exists"] = "decode"
     tolerate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    stream: bool = False
 
     def __post_init__(self) -> None:
         """Check the pixel limits against each other and against the smallest patch.
@@ -97,15 +101,21 @@ def load_samples(
         need: what every sample must have: a gold `answer` for RL and evaluation, a `response` for SFT.
 
     Raises:
-        UserError: the split is empty, or the bad samples exceed `data.tolerate`; the first three are named.
+        UserError: the split is empty, the bad samples exceed `data.tolerate` (the first three are named), or the set
+            is to be streamed.
     """
+    if data.stream:
+        raise UserError(
+            f"stream is set for {data.path}, and all of its samples are asked", "stream in a training's data alone",
+            "remove it; limit uses the first so many rows",
+        )  # fmt: skip
     use_reader(data.reader)
     dataset = open_dataset(data.path)
     rows = list(dataset.rows(data.split))[: data.limit]
     if not rows:
         raise UserError(f"split {data.split!r} of {data.path} is empty", "at least one row", "build it with more rows")
     with ThreadPoolExecutor() as pool:
-        checked = list(pool.map(lambda row: _checked(row, dataset.path, data.check, need), rows))
+        checked = list(pool.map(lambda row: check_row(row, dataset.path, data.check, need), rows))
     good = [item for item in checked if isinstance(item, Sample)]
     bad = [item for item in checked if isinstance(item, Quarantined)]
     bad += [Quarantined(name, f"id {name!r} stands more than once in the split") for name in _repeated(good)]
@@ -116,7 +126,12 @@ def load_samples(
     return good
 
 
-def _checked(row: Row, folder: Path, check: str, need: str | None) -> Sample | Quarantined:
+def check_row(row: Row, folder: Path, check: str, need: str | None) -> Sample | Quarantined:
+    """Return a row as a sample, or what is wrong with it.
+
+    Args:
+        check, need: as in `DataConfig` and `load_samples`.
+    """
     try:
         sample = sample_from_row(row, folder)
         for media in sample.media:

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 from mmreflect.building import Example
 from mmreflect.config import Component, config, to_tree
-from mmreflect.data.store import Row, open_dataset
+from mmreflect.data.index import RowIndex, index_of
+from mmreflect.data.store import Row, open_dataset, sample_from_row
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import content_mark, model_mark, to_json
 from mmreflect.models import ModelConfig, check_model
-from mmreflect.records import Group, Media, Sample, media_from_json
+from mmreflect.records import Group, Media, Sample, media_from_json, text_of
+from mmreflect.remote.asks import StopError, UnansweredError
 from mmreflect.rollouts.actions import Engine, Environment, Sampling, generation_round
 from mmreflect.rollouts.driver import roll_out
 
@@ -45,16 +47,16 @@ def split_sizes(source: Source) -> dict[str, int]:
     return {split: int(dataset.manifest["splits"][split]["rows"]) for split in wanted}
 
 
-_rows: dict[tuple[str, str, str], list[Row]] = {}
+_rows: dict[tuple[str, str, str], RowIndex] = {}
 _engines: dict[str, Engine] = {}
 
 
-def rows_of(source: Source, split: str) -> list[Row]:
-    """Return the rows of a split; those of the last one asked for are kept."""
+def rows_of(source: Source, split: str) -> Sequence[Row]:
+    """Return the rows of a split, which are read when they are wanted; the places of the last one's are kept."""
     key = (source.path, content_mark(f"{source.path}/manifest.json"), split)
     if key not in _rows:
         _rows.clear()
-        _rows[key] = list(open_dataset(source.path).rows(split))
+        _rows[key] = index_of(source.path, split)
     return _rows[key]
 
 
@@ -130,6 +132,9 @@ def ask_each(
 
     Returns:
         A group of `n` rollouts per sample, or why there is none.
+
+    Raises:
+        UserError: a server cannot be used, does not answer, or a limit of it is reached: no fault of a sample.
     """
 
     def ask(chosen: Sequence[Sample]) -> list[Group | UserError]:
@@ -141,6 +146,8 @@ def ask_each(
         return []
     try:
         return ask(samples)
+    except (StopError, UnansweredError):
+        raise
     except UserError as error:
         if len(samples) == 1:
             return [error]
@@ -162,17 +169,22 @@ def carried(row: Row, source: Source, facts: dict[str, Any], link: bool) -> Exam
     Raises:
         UserError: it refers to a part of a picture, which is not carried over.
     """
+    messages, rejected = row.get("messages"), None
+    if messages is None and "rejected" in row:  # a pair for preference training
+        sample_from_row(row, source.folder)
+        messages, rejected = [*row["prompt"], *row["chosen"]], text_of(row["rejected"][-1]["content"])
     images, videos = row.get("images") or [], row.get("videos") or []
     if not all(isinstance(item, str) for item in images):
         raise UserError("a row refers to a part of a picture", "whole pictures", "cut them before")
     return Example(
         id=str(row["id"]),
-        messages=row["messages"],
+        messages=messages or [],
         images=[source.folder / item for item in images],
         videos=[_clip(item, source.folder) for item in videos],
         answer=row.get("answer"),
         facts={**(row.get("facts") or {}), **facts},
         link=link,
+        rejected=rejected,
     )
 
 

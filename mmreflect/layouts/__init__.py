@@ -5,15 +5,20 @@ every row of them. A row that becomes no question is an entry too, with its reas
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from mmreflect.answers.spec import LETTERS
+from mmreflect.data.parquet import Embedded
 from mmreflect.records import Media
 
 Task = Literal["qa", "grounding"]
 Interval = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+PLACEHOLDER = "<image>"
+"""Where a text of a published dataset shows a picture."""
 
 OVERHANG = 2.0
 """Seconds by which an annotated interval may end after its video: annotators' clocks and containers differ."""
@@ -25,28 +30,41 @@ class Question:
 
     Attributes:
         id: unique in the release, starting with its name.
-        media: what the question is about, with the paths of the user's own files.
+        media: the videos that the question is about, with the paths of the user's own files.
+        pictures: those it is about, in the order of the placeholders in `text`: paths, or places in parquet files. A
+            text without placeholders shows them first, and one place alone takes all.
         source: the dataset it comes from, as papers name it.
         task: `qa` asks for an answer, `grounding` for the part of the video that shows something.
         options: the texts of the options without their letters; empty for an open question.
         answer: the letter of the right option, or the answer to an open question; None where only the part is asked.
         answer_type: a type of `mmreflect.answers.spec`; None leaves it to the answer.
+        precision: decimals that an answer of type `float` is rounded to.
+        response: a solution that the release publishes.
         gt_interval: start and end in seconds of the part that shows it.
         duration: seconds, of the part that `media` shows; None where the release does not say it.
         category: the release's own kind of question.
+        boxes: left, top, right and bottom, in pixels of the first picture, of the parts that show it.
+        size: width and height of the first picture, as the release says them.
+        details: what else the release says about it, as JSON values by names that no other fact has.
     """
 
     id: str
-    media: tuple[Media, ...]
     text: str
     source: str
+    media: tuple[Media, ...] = ()
+    pictures: tuple[str | Embedded, ...] = ()
     task: Task = "qa"
     options: tuple[str, ...] = ()
     answer: str | None = None
     answer_type: str | None = None
+    precision: int | None = None
+    response: str | None = None
     gt_interval: Interval | None = None
     duration: float | None = None
     category: str | None = None
+    boxes: tuple[Box, ...] = ()
+    size: tuple[int, int] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +90,7 @@ class Release:
     """The local files of one published dataset.
 
     Attributes:
-        files: the annotation files; a change in one of them makes another dataset.
+        files: the annotation files, or folders of them; a change in one of them makes another dataset.
         read: yields an entry for every row, in the order of the release.
     """
 
@@ -99,11 +117,28 @@ def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[En
             question = convert()
             if not all(_can_be_a_file(item.path) for item in question.media):
                 raise UnusableError("the video's name is too long for a file")
+            if not all(_can_be_a_file(item) for item in question.pictures if isinstance(item, str)):
+                raise UnusableError("the picture's name is too long for a file")
+            if not question.media:
+                _check_places(question)
             yield question
         except UnusableError as error:
             yield Dropped(name[:LONGEST_NAME], str(error))
         except UnaskedError as error:
             yield Dropped(name[:LONGEST_NAME], str(error), asked=False)
+
+
+def _check_places(question: Question) -> None:
+    """Check that the text has a place for every picture, or none, or one for all; see `Question.pictures`.
+
+    Raises:
+        UnusableError: it has another number of them.
+    """
+    places, shown = question.text.count(PLACEHOLDER), len(question.pictures)
+    if places not in (0, shown) and not (places == 1 and shown > 1):
+        raise UnusableError("the text has another number of places for pictures than there are")
+    if not question.text.replace(PLACEHOLDER, "").strip():
+        raise UnusableError("no question in the text")
 
 
 def _can_be_a_file(path: str) -> bool:
@@ -156,3 +191,27 @@ def interval(start: float, end: float, duration: float | None) -> Interval:
             raise UnusableError("the interval does not lie in the video")
         end = min(end, duration)
     return start, end
+
+
+OVERHANG_PIXELS = 2.0
+"""Pixels by which an annotated box may stand over its picture: annotators round."""
+
+
+def box(corners: Sequence[float], size: tuple[int, int] | None = None) -> Box:
+    """Return a checked box; one that stands over by at most `OVERHANG_PIXELS` is cut to its picture.
+
+    Args:
+        corners: left, top, right, bottom in pixels.
+        size: width and height of the picture, where they are known.
+
+    Raises:
+        UnusableError: it has no area, or does not lie in the picture.
+    """
+    left, top, right, bottom = corners
+    width, height = size or (float("inf"), float("inf"))
+    if min(left, top) < -OVERHANG_PIXELS or right > width + OVERHANG_PIXELS or bottom > height + OVERHANG_PIXELS:
+        raise UnusableError("a box does not lie in its picture")
+    cut = max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
+    if not (cut[0] < cut[2] and cut[1] < cut[3]):
+        raise UnusableError("a box has no area")
+    return cut

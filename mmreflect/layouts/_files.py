@@ -106,14 +106,28 @@ def check_keys(rows: Sequence[Mapping[str, Any]], keys: Collection[str], path: s
         raise UserError(f"{path} holds no rows", f"the rows of {layout}", "check the file")
     for key in keys:
         if not any(key in row for row in rows):
-            found = [str(name) for name in rows[0]]
-            close = nearest(key, found)
-            hint = f"did its name change to {close!r}? " if close else ""
-            raise UserError(
-                f"{path}: no row has the key {key!r} (found: {', '.join(found)})",
-                f"the layout of {layout}",
-                f"{hint}check that it is the right file of the release",
-            )
+            raise _missed(f"{path}: no row has the key {key!r}", key, [str(name) for name in rows[0]], layout)
+
+
+def check_columns(found: Sequence[str], columns: Collection[str], path: str, layout: str) -> None:
+    """Check that a file has columns.
+
+    Raises:
+        UserError: it has not; those that were found are named.
+    """
+    for column in columns:
+        if column not in found:
+            raise _missed(f"{path} has no column {column!r}", column, found, layout)
+
+
+def _missed(given: str, name: str, found: Sequence[str], layout: str) -> UserError:
+    close = nearest(name, found)
+    hint = f"did its name change to {close!r}? " if close else ""
+    return UserError(
+        f"{given} (found: {', '.join(found)})",
+        f"the layout of {layout}",
+        f"{hint}check that it is the right file of the release",
+    )
 
 
 def _json(path: str) -> Any:
@@ -167,14 +181,14 @@ def videos_by_stem(folder: str) -> Callable[[str], Media]:
     return lambda stem: Media("video", str(Path(folder) / names.get(stem, f"{stem}.mp4")))
 
 
-def check_folder(folder: str) -> None:
-    """Check that the folder of a release's videos is there.
+def check_folder(folder: str, kind: str = "videos") -> None:
+    """Check that the folder of a release's videos or pictures is there.
 
     Raises:
         UserError: it is not.
     """
     if not Path(folder).is_dir():
-        raise UserError(f"no such folder of videos: {folder}", "the unpacked videos of the release", "check the path")
+        raise UserError(f"no such folder of {kind}: {folder}", f"the unpacked {kind} of the release", "check the path")
 
 
 def text_at(row: Mapping[str, Any], key: str) -> str:

@@ -2,26 +2,21 @@
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmreflect.answers.intervals import Interval, interval_of
 from mmreflect.answers.spec import spec_of
-from mmreflect.config import Tree, load_yaml
+from mmreflect.config import Tree, load_yaml, to_yaml
+from mmreflect.data.survey import SplitSurvey, survey_split
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl
-from mmreflect.records import Author, Media, Part, Sample, Score, Stop, media_from_json
+from mmreflect.records import Author, Media, Part, Score, Stop, media_from_json
 from mmreflect.reflection.ledger import Entry, Ledger, entry, ledger_from_json
 from mmreflect.report.text import Segment
 from mmreflect.runs import run_at
-
-MOST_VALUES = 6
-"""A fact with more different values than this has no table of shares."""
-SHARE_ROWS = 5000
-"""Rows of a split that are read for the shares of its facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +53,8 @@ def read_folder(path: Path) -> Folder:
     Raises:
         UserError: the folder holds no run, or a file of it cannot be read.
     """
+    if not (path / "run.json").is_file() and (path / "manifest.json").is_file():
+        return _bare_dataset(path)
     run = run_at(path)
     with named(path / "run.json"):
         mark = read_json(path / "run.json")
@@ -72,6 +69,15 @@ def read_folder(path: Path) -> Folder:
             result = read_json(result_file)
     steps, missing = _steps(path, config) if run.verb == "demo" else ([], [])
     return Folder(path, run.verb, run.name, version, config, text, result, rows_of(path / "log.jsonl"), steps, missing)
+
+
+def _bare_dataset(path: Path) -> Folder:
+    """Return a dataset that came without its run, such as one from the Hub: its manifest says how it was made."""
+    with named(path / "manifest.json"):
+        manifest = read_json(path / "manifest.json")
+        config: Tree = dict(manifest.get("config") or {})
+        name = str(manifest.get("builder", "an unknown builder"))
+    return Folder(path, "build", name, "", config, to_yaml({"builder": name, **config}), {}, [])
 
 
 def _steps(path: Path, config: Tree) -> tuple[list[Folder], list[str]]:
@@ -292,72 +298,59 @@ def merge_of(run: Folder) -> MergeReport | None:
         return MergeReport(data["layers"], str(data["prior"]), tensors["merged"], tensors["copied"], data["warnings"])
 
 
-@dataclass(slots=True)
-class Split:
-    """A split of a dataset; `facts` count the values of each fact with few of them, over `read` rows."""
-
-    name: str
-    rows: int
-    shards: int
-    preview: list[Sample] = field(default_factory=list)
-    facts: dict[str, Counter[str]] = field(default_factory=dict)
-    read: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class DatasetView:
-    """What a build wrote; complete only when its manifest is."""
+    """What a build wrote; complete only when its manifest is.
 
-    splits: list[Split]
-    rejects: list[tuple[str, int]]
-    complete: bool
+    Attributes:
+        manifest: empty until the build is finished.
+        rejects: the rows that were left out, by reason, the most frequent first.
+        planned: how many rows were asked for, where the configuration says so.
+    """
+
+    splits: list[SplitSurvey]
+    manifest: dict[str, Any]
+    rejects: list[tuple[str, list[dict[str, Any]]]]
+    planned: int | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the build is finished."""
+        return bool(self.manifest)
+
+    @property
+    def rejected(self) -> int:
+        """How many rows were left out."""
+        return sum(len(rows) for _, rows in self.rejects)
 
 
-def dataset_of(run: Folder, preview: int) -> DatasetView:
-    """Return counts, shares of facts, rejects by reason, and the first rows of every split."""
+def dataset_of(run: Folder) -> DatasetView:
+    """Return what the splits of a dataset hold, what was rejected, and how far an unfinished build is."""
     file = run.path / "manifest.json"
-    complete = file.is_file()
-    if complete:
+    manifest: dict[str, Any] = {}
+    if file.is_file():
         with named(file):
+            manifest = read_json(file)
             files = {
-                name: [shard["file"] for shard in item["shards"]] for name, item in read_json(file)["splits"].items()
+                name: [str(shard["file"]) for shard in item["shards"]] for name, item in manifest["splits"].items()
             }
     else:
-        folders = [
-            item for item in sorted(run.path.iterdir()) if item.is_dir() and item.name not in ("media", "rejects")
-        ]
+        folders = [item for item in sorted(run.path.iterdir()) if item.is_dir() and item.name not in _NO_SPLITS]
         files = {item.name: [f"{item.name}/{shard.name}" for shard in sorted(item.glob("*.jsonl"))] for item in folders}
-    splits = [_split(run.path, name, shards, preview) for name, shards in files.items() if shards]
-    reasons = Counter(
-        str(row.get("reason", "")) for shard in sorted(run.path.glob("rejects/*.jsonl")) for row in rows_of(shard)
-    )
-    return DatasetView(splits, sorted(reasons.items(), key=lambda item: (-item[1], item[0])), complete)
+    seed = run.config.get("seed")
+    drawn = seed if isinstance(seed, int) else 0
+    splits = [survey_split(run.path, name, shards, drawn) for name, shards in files.items() if shards]
+    rejects: dict[str, list[dict[str, Any]]] = {}
+    for shard in sorted(run.path.glob("rejects/*.jsonl")):
+        for row in rows_of(shard):
+            rejects.setdefault(str(row.get("reason", "")), []).append(row)
+    sizes = run.config.get("splits")
+    counts = list(sizes.values()) if isinstance(sizes, dict) else []
+    planned = sum(counts) if counts and all(isinstance(count, int) for count in counts) else None
+    return DatasetView(splits, manifest, sorted(rejects.items(), key=lambda item: (-len(item[1]), item[0])), planned)
 
 
-def _split(folder: Path, name: str, shards: list[str], preview: int) -> Split:
-    from mmreflect.data.store import sample_from_row
-
-    split = Split(name, sum((folder / shard).read_bytes().count(b"\n") for shard in shards), len(shards))
-    for row in _first_rows(folder, shards):
-        if split.read < preview:
-            split.preview.append(sample_from_row(row, folder))
-        split.read += 1
-        for key, value in (row.get("facts") or {}).items():
-            if isinstance(value, bool | str):
-                split.facts.setdefault(key, Counter())[word(value)] += 1
-    split.facts = {key: values for key, values in split.facts.items() if len(values) <= MOST_VALUES}
-    return split
-
-
-def _first_rows(folder: Path, shards: list[str]) -> Iterator[dict[str, Any]]:
-    left = SHARE_ROWS
-    for shard in shards:
-        with named(folder / shard):
-            for row in read_jsonl(folder / shard):
-                if left == 0:
-                    return
-                left -= 1
-                yield row
+_NO_SPLITS = ("media", "rejects", "account")
 
 
 def word(value: object) -> str:

@@ -2,27 +2,20 @@
 
 from collections.abc import Sequence
 
-from mmreflect.answers.intervals import interval_of
-from mmreflect.records import Media, Sample, Score, text_of
+from mmreflect.records import Media, Score
 from mmreflect.report.album import Album
 from mmreflect.report.data import (
-    MOST_VALUES,
-    SHARE_ROWS,
     Answer,
     Choice,
     Folder,
     KeptGroup,
     KeptRollout,
-    Split,
-    dataset_of,
     rounds_of,
-    whole_of,
-    word,
 )
 from mmreflect.report.layout import Example, Gallery, Reply, Section, Table
 from mmreflect.report.looks import opening, titles, with_media
-from mmreflect.report.numbers import NONE, counted, percent, quantity
-from mmreflect.report.text import OUTCOMES, Block, Chip, Outcome, Segment, blocks, outcome_of, transition_of, verdicts
+from mmreflect.report.numbers import counted, quantity
+from mmreflect.report.text import OUTCOMES, Block, Chip, Outcome, outcome_of, transition_of, verdicts
 from mmreflect.report.timeline import Timeline, span_words, timeline, verdict
 from mmreflect.report.verdicts import Stage
 from mmreflect.rollouts.actions import FIRST_TRY
@@ -232,77 +225,4 @@ def _reward(score: Score | None) -> list[str]:
     return [
         f"reward {value}" + (f" = {' + '.join(parts)}" if parts else ""),
         *([score.reason] if score.reason else []),
-    ]
-
-
-def dataset(run: Folder, album: Album) -> list[Section]:
-    """Show what a build wrote: counts and shares, rejects with reasons, and rows to look at."""
-    view = dataset_of(run, PREVIEW)
-    total = sum(split.rows for split in view.splits)
-    counts = [
-        [split.name, f"{split.rows:,}", percent(split.rows / total if total else 0.0), f"{split.shards:,}"]
-        for split in view.splits
-    ]
-    tables = [Table(("split", "rows", "share", "shards"), counts)] if counts else []
-    tables += [table for table in [_facts(view.splits)] if table]
-    rejects = [[reason, f"{count:,}"] for reason, count in view.rejects]
-    tables += [Table(("rejected because", "rows"), rejects)] if rejects else []
-    notes = (
-        []
-        if view.complete
-        else ["There is no manifest.json yet: the build is not finished, the counts are of the shards so far."]
-    )
-    if not rejects:
-        notes.append("No row was rejected.")
-    if any(split.rows > split.read for split in view.splits):
-        notes.append(f"Shares of facts are over the first {SHARE_ROWS:,} rows of a split.")
-    content = Section("content", "What was built", "gallery", Gallery(notes, tables, []))
-    left_out = album.left_out
-    groups = [
-        (split.name, [_row_example(sample, album) for sample in split.preview])
-        for split in view.splits
-        if split.preview
-    ]
-    said = [f"The first {PREVIEW} rows of every split.", *left_out_notes(album, left_out)]
-    preview = Section("rows", "Rows to look at", "gallery", Gallery(said, [], groups))
-    return [content, preview] if groups else [content]
-
-
-def _facts(splits: Sequence[Split]) -> Table | None:
-    keys = sorted({(fact, value) for split in splits for fact, values in split.facts.items() for value in values})
-    if not keys:
-        return None
-    rows = [[f"{fact}: {value}", *(_share(split, fact, value) for split in splits)] for fact, value in keys]
-    caption = f"Facts with at most {MOST_VALUES} values."
-    return Table(("share of rows with", *(split.name for split in splits)), rows, caption)
-
-
-def _share(split: Split, fact: str, value: str) -> str:
-    values = split.facts.get(fact)
-    return percent(values[value] / split.read) if values is not None and split.read else NONE
-
-
-def _row_example(sample: Sample, album: Album) -> Example:
-    replies = []
-    if sample.response is not None:
-        facts = ", ".join(f"{key}: {word(value)}" for key, value in sample.facts.items())
-        replies.append(Reply("target", [], blocks(_target(sample)), [facts] if facts else []))
-    event, whole = interval_of(sample.facts.get("gt_interval")), whole_of(sample.facts, sample.media)
-    drawn = timeline(Choice(None, event, whole))
-    media = album.show(sample.media, titles(sample.media))
-    return Example(sample.id, _asked(sample), sample.gold, media, replies, timeline=drawn)
-
-
-def _asked(sample: Sample) -> str:
-    """Return the text of the first user turn: what a conversation begins with."""
-    return next((text_of(turn["content"]) for turn in sample.messages if turn["role"] == "user"), "")
-
-
-def _target(sample: Sample) -> list[Segment]:
-    """Return everything after the first user turn: what SFT learns, and what is shown in between."""
-    first = next((place for place, turn in enumerate(sample.messages) if turn["role"] == "user"), -1)
-    turns = [(turn["role"], text_of(turn["content"])) for turn in sample.messages[first + 1 :]]
-    authors = {"assistant": "model"}
-    return [Segment(authors.get(role, "environment"), "target", text) for role, text in turns] + [
-        Segment("model", "target", sample.response or "")
     ]

@@ -82,7 +82,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question with its pictures and film strips, and one or more answers; `timeline` is of the question itself."""
+    """A question with its pictures and film strips, and one or more answers; `timeline` is of the question itself.
+
+    `facts` are what else is known about the question, a line each: name and value.
+    """
 
     id: str
     question: str
@@ -91,6 +94,7 @@ class Example:
     replies: Sequence[Reply]
     kind: str = ""
     timeline: Timeline | None = None
+    facts: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import evaluations, gallery, measures, segments, suite, verdicts
+from mmreflect.report import datasets, evaluations, gallery, measures, segments, suite, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
-from mmreflect.report.data import Folder, dataset_of, merge_of, read_folder
+from mmreflect.report.data import Folder, merge_of, read_folder
 from mmreflect.report.layout import Page, Parts, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
 from mmreflect.report.render import render
@@ -48,7 +48,7 @@ def _page(run: Folder, pictures: int) -> Page:
     album = Album(run.path.resolve())
     small = partial(evaluations.parts, thumbnails=thumbnails(run.path.resolve(), pictures, album))
     parts: dict[str, Callable[[Folder, Album], Parts]] = {
-        "demo": _demo, "train": _train, "eval": small, "merge": _merge, "build": _build,
+        "demo": _demo, "train": _train, "eval": small, "merge": _merge, "build": datasets.parts,
     }  # fmt: skip
     return _finish(run, parts.get(run.verb, _plain)(run, album))
 
@@ -184,17 +184,6 @@ def _merge(run: Folder, album: Album) -> Parts:
         figures,
         [plots_section("merge", "Layer by layer", [measures.merging(run)])],
     )
-
-
-def _build(run: Folder, album: Album) -> Parts:
-    view = dataset_of(run, 0)
-    total, rejected = sum(split.rows for split in view.splits), sum(count for _, count in view.rejects)
-    figures = [
-        ("rows", Figure(f"{total:,}")),
-        ("splits", Figure(f"{len(view.splits):,}")),
-        ("rejected", Figure(f"{rejected:,}")),
-    ]
-    return "A dataset", f"Built by {run.name}.", [], figures, gallery.dataset(run, album)
 
 
 def _plain(run: Folder, album: Album) -> Parts:

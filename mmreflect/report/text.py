@@ -18,6 +18,8 @@ _KINDS: dict[str, Kind] = {
     "answer": "answer",
     "reflection": "reflection",
     "rethink": "reflection",
+    "reflect": "reflection",
+    "revise": "answer",
     "time_interval": "interval",
 }
 _TAG = re.compile(rf"</?(?:{'|'.join(_KINDS)})>")

@@ -73,12 +73,12 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
         arguments: GRPOConfig,
         **kwargs: Any,
     ) -> None:
-        self.samples, self.method, self.renderer = list(samples), method, renderer
+        self.samples, self.method, self.renderer = samples, method, renderer
         self._window: list[list[Row]] | None = None
         self._pieces: list[Piece] = []
         self._sft_weight = 0.0
         self._inputs: dict[str, Any] = {}
-        index = Dataset.from_dict({"prompt": [""] * len(self.samples), "index": list(range(len(self.samples)))})
+        index = Dataset.from_dict({"prompt": [""] * len(self.samples), "index": np.arange(len(self.samples))})
         super().__init__(
             model=loaded.model,
             reward_funcs=[_scored_by_us],
@@ -182,8 +182,8 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
         """Yield the other questions in an order of this round's own, for selections that want more."""
         known = {sample.id for sample in asked}
         for place in numpy_rng(self.args.seed, self._step, "more").permutation(len(self.samples)):
-            if self.samples[place].id not in known:
-                yield self.samples[place]
+            if (sample := self.samples[place]).id not in known:
+                yield sample
 
     # ---- from rows to tensors ----------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch.utils.data
 
 from mmreflect.seeds import numpy_rng
@@ -27,13 +29,16 @@ class SeededOrder(torch.utils.data.Sampler[int]):
 
     def order(self) -> list[int]:
         """Return this epoch's permutation."""
-        return [int(place) for place in numpy_rng(self.seed, "order", self.epoch).permutation(self.size)]
+        return [int(place) for place in self._permutation()]
+
+    def _permutation(self) -> "npt.NDArray[np.int64]":
+        return numpy_rng(self.seed, "order", self.epoch).permutation(self.size)
 
     def __iter__(self) -> Iterator[int]:
         """Yield the indices."""
-        order = self.order()
+        order = self._permutation()  # as an array: a list would hold several times as much of a large set
         for start in range(0, self.size - self.batch + 1, self.batch):
-            chunk = [index for index in order[start : start + self.batch] for _ in range(self.group)]
+            chunk = [int(index) for index in order[start : start + self.batch] for _ in range(self.group)]
             for _ in range(self.repeats):
                 yield from chunk
 

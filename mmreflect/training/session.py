@@ -10,6 +10,7 @@ from mmreflect import console
 from mmreflect.data.guard import Limits, Report, Shown, guard, learnt
 from mmreflect.data.loading import DataConfig, load_samples, tell_bad
 from mmreflect.data.rendering import Renderer
+from mmreflect.data.streaming import SampleStream
 from mmreflect.errors import UserError
 from mmreflect.evaluation.runner import evaluate
 from mmreflect.files import sync_folder, write_json
@@ -33,7 +34,7 @@ def renderer_for(loaded: Loaded, data: DataConfig) -> Renderer:
 class Session:
     """What a training run works with: sound samples, a loaded model, its renderer."""
 
-    samples: list[Sample]
+    samples: Sequence[Sample]
     held_out: list[Sample]
     loaded: Loaded
     renderer: Renderer
@@ -61,34 +62,97 @@ def open_session(
     Raises:
         UserError: more samples are bad than `data.tolerate` allows.
     """
-    samples = load_samples(config.data, folder and folder / "quarantine.jsonl", need=need)
+    quarantine = folder and folder / "quarantine.jsonl"
+    samples: Sequence[Sample]
+    if config.data.stream:
+        samples = stream = SampleStream(config.data, quarantine, need=need)
+        texts = stream.texts(CORPUS)
+    else:
+        samples = load_samples(config.data, quarantine, need=need)
+        texts = (f"{sample.question} {sample.response or sample.gold}" for sample in samples[:CORPUS])
     held_out = []
     if config.evaluation:
         report_file = folder and folder / "quarantine-validation.jsonl"
         held_out = load_samples(config.evaluation.data, report_file, need="answer")
-    texts = (f"{sample.question} {sample.response or sample.gold}" for sample in samples[:2000])
     loaded = load_model(config.model, texts, config.seed)
-    if loaded.processor is None and (medium := next((item for sample in samples for item in sample.media), None)):
-        raise UserError(
-            f"a text-only model was given {medium.path}", "samples without media", "use a vision-language model"
-        )
     renderer = renderer_for(loaded, config.data)
     limits = limits_of(config, context_of(loaded))
     shown = learnt if need == "response" else _shown_by(environment)
+    asked, validation = guard(held_out, renderer, Limits(), _shown_by(environment))
+    if folder and validation.bad:
+        tell_bad(validation.bad, len(held_out), config.evaluation.data, None)
+    if isinstance(samples, SampleStream):
+        report = _guard_later(samples, loaded, renderer, limits, shown, GUARDED_ROWS if folder else len(samples))
+        if folder:
+            write_json(folder / "guard.json", report.summary() | {"streamed": len(samples)})
+        return Session(samples, asked, loaded, renderer, report)
+    _refuse_media(loaded, samples)
     later = _later(samples) if need == "answer" and config.data.check == "exists" else set()
     good, report = guard([sample for sample in samples if sample.id not in later], renderer, limits, shown)
     if later:
         sound = {sample.id for sample in good} | later
         good = [sample for sample in samples if sample.id in sound]
         console.say(f"{console.count(len(later), 'video')} will be read when its turn comes (data.check: exists)")
-    asked, validation = guard(held_out, renderer, Limits(), _shown_by(environment))
     if folder:
         write_json(folder / "guard.json", report.summary())
         if report.bad:
             tell_bad(report.bad, len(samples), config.data, folder / "quarantine-tokens.jsonl")
-        if validation.bad:
-            tell_bad(validation.bad, len(held_out), config.evaluation.data, None)
     return Session(good, asked, loaded, renderer, report)
+
+
+CORPUS = 2000
+"""Samples whose texts a tiny model's tokenizer is trained on."""
+GUARDED_ROWS = 64
+"""Rows of a stream that are measured before a training starts, so that a wrong setting shows at once."""
+
+
+def _guard_later(
+    stream: SampleStream, loaded: Loaded, renderer: Renderer, limits: Limits, shown: Shown, first: int
+) -> Report:
+    """Let every sample of a stream pass the token guard when its turn comes, and measure the first ones now.
+
+    Raises:
+        UserError: too many of these are bad, or a text-only model is given media.
+    """
+    report = Report()
+
+    def problem(sample: Sample) -> str | None:
+        _refuse_media(loaded, [sample])
+        _, own = guard([sample], renderer, limits, shown)
+        if report.good < first:
+            report.good += own.good
+            report.prompt_tokens += own.prompt_tokens
+            report.whole_tokens += own.whole_tokens
+            report.visual_tokens += own.visual_tokens
+        return own.bad[0].reason if own.bad else None
+
+    stream.guard_with(problem)
+    for place in range(min(first, len(stream))):
+        stream.look(place)
+    report.bad = list(stream.bad)
+    return report
+
+
+def _refuse_media(loaded: Loaded, samples: Sequence[Sample]) -> None:
+    """Refuse media for a model that sees none.
+
+    Raises:
+        UserError: the first medium is named.
+    """
+    if loaded.processor is None and (medium := next((item for sample in samples for item in sample.media), None)):
+        raise UserError(
+            f"a text-only model was given {medium.path}", "samples without media", "use a vision-language model"
+        )
+
+
+def left_out(samples: Sequence[Sample]) -> dict[str, int]:
+    """Return and say how many bad samples of a stream were met; nothing for samples that were checked before."""
+    if not isinstance(samples, SampleStream):
+        return {}
+    count = samples.left_out()
+    if count:
+        console.say(f"[yellow]{console.count(count, 'bad sample')} of {len(samples):,} were left out[/] as they came")
+    return {"left_out": count}
 
 
 GUARDED_VIDEOS = 64

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
@@ -23,7 +24,7 @@ class ReflectSFTTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, SFTTraine
         self, loaded: Loaded, collator: SftCollator, samples: Sequence[Sample], arguments: SFTConfig, **kwargs: Any
     ) -> None:
         self.samples = samples
-        index = Dataset.from_dict({"index": list(range(len(samples))), "labels": [[0]] * len(samples)})
+        index = Dataset.from_dict({"index": np.arange(len(samples)), "labels": [[0]] * len(samples)})
         super().__init__(
             model=loaded.model,
             args=arguments,

@@ -36,6 +36,15 @@ class ValidationConfig:
     max_new_tokens: Annotated[int, Field(gt=0)] | None = None
     budget: Annotated[int, Field(gt=0)] | None = None
 
+    def __post_init__(self) -> None:
+        """Check that the questions can be asked.
+
+        Raises:
+            ValueError: they are to be streamed.
+        """
+        if self.data.stream:
+            raise ValueError("data.stream is for training: a validation asks all of its questions; remove it")
+
 
 def validation_arguments(validation: ValidationConfig | None) -> dict[str, Any]:
     """Return the trainer arguments that a validation block stands for."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,7 @@ def make(config, split, index):
 
 @on_ray
 @pytest.mark.slow
-def test_tasks_that_fail_or_die(run_cli: Cli, tmp_path: Path) -> None:
+def test_tasks_that_fail_or_die(run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(LEAF)
     tree = {"builder": str(tmp_path / "mine.py"), "runner": {"name": "ray", "tasks": 2}}
     assert run_cli("build", tree | {"output": str(tmp_path / "whole"), "runner": "local"})[0] == 0
@@ -243,6 +244,13 @@ def test_tasks_that_fail_or_die(run_cli: Cli, tmp_path: Path) -> None:
     assert code == 2 and "a Ray task of the build died 4 times" in text and "start the same command again" in text, text
     code, text = run_cli("build", tree | {"output": str(tmp_path / "x")}, "runner.num_cpus=5000")
     assert code == 2 and "runner.num_cpus=5000, and this machine has" in text
+    here = types.ModuleType("only_here")
+    exec("def work(row, setup):\n    return row", here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", here)
+    monkeypatch.setattr(runner, "work", here.work)
+    code, text = run_cli("build", tree | {"output": str(tmp_path / "y")})
+    assert code == 2 and "could not begin: " in text and "No module named 'only_here'" in text, text
+    assert "mmreflect on every node" in text
 
 
 @on_ray

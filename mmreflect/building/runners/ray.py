@@ -211,6 +211,12 @@ def _replies(
     try:
         for row in job.iter_rows():
             yield row["group"], json.loads(row["reply"])
+    except ray.exceptions.RayTaskError as error:  # what goes wrong inside of `work` comes back as its reply
+        raise UserError(
+            f"a Ray task of the build could not begin: {str(error).strip().splitlines()[-1]}",
+            "mmreflect on every node, in the version of this process",
+            "install the same on every node, and start the same command again",
+        ) from None
     except ray.exceptions.RayError as error:
         raise UserError(
             f"a Ray task of the build died {RETRIES + 1} times: {str(error).strip().splitlines()[0]}",

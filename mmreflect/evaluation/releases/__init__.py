@@ -13,6 +13,7 @@ Importing this package imports neither torch nor `datasets`.
 
 from mmreflect.evaluation.releases.questions import Question, Questions, questions
 from mmreflect.evaluation.releases.release import Release, open_release
-from mmreflect.evaluation.releases.settings import ReleaseConfig, cache_folder
+from mmreflect.evaluation.releases.settings import ReleaseConfig
+from mmreflect.media.pictures import cache_folder
 
 __all__ = ["Question", "Questions", "Release", "ReleaseConfig", "cache_folder", "open_release", "questions"]

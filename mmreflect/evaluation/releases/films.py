@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from mmreflect.errors import UserError
-from mmreflect.evaluation.releases.pictures import PICTURES
 from mmreflect.media.images import load_image
+from mmreflect.media.pictures import PICTURES
 
 _DIGITS = re.compile(r"(\d+)")
 _CRF = "12"

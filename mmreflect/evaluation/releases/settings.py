@@ -1,8 +1,6 @@
 """Which questions of a benchmark are asked."""
 
-import os
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -65,8 +63,3 @@ class ReleaseConfig:
     def ends(self, place: int) -> bool:
         """Tell whether no question from this place on is asked."""
         return self.limit is not None and place >= self.limit
-
-
-def cache_folder() -> Path:
-    """Return where pictures and unpacked files of releases are kept for all runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "releases"

@@ -12,9 +12,9 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import Subtitle
 from mmreflect.evaluation.releases.archives import archives_in, unpacked
 from mmreflect.evaluation.releases.films import joined_frames
-from mmreflect.evaluation.releases.pictures import PICTURES, bytes_of, written_picture
 from mmreflect.evaluation.releases.subtitles import SUBTITLES, read_subtitles
 from mmreflect.media.images import load_image
+from mmreflect.media.pictures import PICTURES, bytes_of, written_picture
 from mmreflect.records import Media
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".gif")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmreflect.data.parquet import BATCH_ROWS, read_parquet
 from mmreflect.data.store import read_rows
 from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import Column
@@ -17,9 +18,6 @@ from mmreflect.files import wide_cells
 Record = dict[str, Any]
 Keyed = Iterator[tuple[str, Record]]
 
-BATCH_ROWS = 32
-"""Rows of a table that are in memory at once: one of them can hold several pictures."""
-"""Characters of a cell at most; a picture as text is longer than what `csv` takes by default."""
 _WRITTEN_BY_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 
@@ -57,21 +55,12 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 
 def _parquet(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            names = _names(table.schema_arrow, bare)
-            for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=names):
-                yield from (("", record) for record in batch.to_pylist())
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+    return (("", record) for record in read_parquet(path, lambda schema: _names(schema, bare)))
 
 
 def _arrow(path: Path, columns: Sequence[Column], bare: bool) -> Keyed:
     """Read what `save_to_disk` writes: a stream of batches; files of the other arrow form are read as well."""
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
 
     try:
         with pyarrow.memory_map(str(path)) as source:

@@ -47,8 +47,8 @@ def _encoded(picture: Any) -> bytes:
     return held.getvalue()
 
 
-def written_picture(content: bytes, folder: Path) -> Path:
-    """Write a picture once and return its path; several processes may write the same one at a time.
+def picture_name(content: bytes) -> str:
+    """Return where a picture lies in a folder of pictures that are named by their content.
 
     Raises:
         UserError: it is empty.
@@ -56,7 +56,16 @@ def written_picture(content: bytes, folder: Path) -> Path:
     if not content:
         raise UserError("the picture is empty (0 bytes)", "a picture")
     digest = hashlib.sha256(content).hexdigest()[:32]
-    path = folder / digest[:2] / f"{digest}{_suffix(content)}"
+    return f"{digest[:2]}/{digest}{_suffix(content)}"
+
+
+def written_picture(content: bytes, folder: Path) -> Path:
+    """Write a picture once and return its path; several processes may write the same one at a time.
+
+    Raises:
+        UserError: it is empty.
+    """
+    path = folder / picture_name(content)
     if path.is_file() and path.stat().st_size == len(content):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +74,11 @@ def written_picture(content: bytes, folder: Path) -> Path:
         file.write(content)
     os.replace(partial, path)
     return path
+
+
+def cache_folder() -> Path:
+    """Return where pictures and unpacked files of releases are kept for all runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "releases"
 
 
 def _suffix(content: bytes) -> str:

@@ -1,0 +1,173 @@
+"""Rows of other people's sets in the layout of ours: columns renamed, questions as turns, media as files or bytes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmreflect.data.store import Row
+from mmreflect.errors import UserError
+from mmreflect.records import Message
+
+READING = ("answer_type", "options", "precision", "unit")
+"""Columns that say how an answer is read; they become facts."""
+COLUMNS = (
+    *("id", "messages", "prompt", "chosen", "rejected", "question", "response", "answer"),
+    *("image", "images", "video", "videos", "facts"),
+    *READING,
+)
+"""Our names, which those of a set can be mapped to."""
+_PLACE = re.compile(r"<(image|video)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A picture or clip that came as bytes; `name` is what it was called, if anything."""
+
+    content: bytes
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRow:
+    """A row as it can become one of ours; `rejected` is the losing reply of a pair."""
+
+    id: str
+    messages: list[Message]
+    images: list[Path | Stored]
+    videos: list[Path | Stored]
+    answer: str | None
+    rejected: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def read_foreign(
+    row: Row, place: int, folder: Path | None, columns: Mapping[str, str | None], facts: Sequence[str]
+) -> ForeignRow:
+    """Read a row: `messages`, a pair (`prompt`, `chosen`, `rejected`), or a `question` with or without a `response`.
+
+    Where a question says <image> or <video>, that is where its media stand; else they stand before it.
+
+    Args:
+        place: in its set; names a row without an id.
+        folder: what paths of media are relative to; None: there are no files.
+        columns: our name to the set's; a dot goes into a mapping, as in `reward_model.ground_truth`; null: not taken.
+        facts: further columns that become facts.
+
+    Raises:
+        UserError: it holds no question, a column is missing, or media are no paths or bytes.
+    """
+    known = {name: _at(row, columns.get(name, name), name in columns) for name in COLUMNS}
+    media = {kind: _media(known[f"{kind}s"], known[kind], kind, folder) for kind in ("image", "video")}
+    rejected = None
+    if known["rejected"] is not None:
+        prompt, chosen = _turns(known["prompt"], "user"), _turns(known["chosen"], "assistant")
+        messages, rejected = [*prompt, *chosen[-1:]], _text(_turns(known["rejected"], "assistant")[-1])
+    elif known["messages"] is not None:
+        messages = [_turn(turn) for turn in _listed(known["messages"])]
+    else:
+        messages = _asked(known, media)
+    told = known["facts"] or {}
+    if not isinstance(told, Mapping):
+        raise UserError(f"facts is {type(told).__name__}", "a mapping", "map it to null in `columns`")
+    told = dict(told) | {name: known[name] for name in READING if known[name] is not None}
+    told |= {name: _at(row, name, True) for name in facts}
+    answer, name = known["answer"], known["id"]
+    return ForeignRow(
+        f"row-{place:06}" if name is None else str(name),
+        messages, media["image"], media["video"], None if answer is None else str(answer), rejected, told,
+    )  # fmt: skip
+
+
+def _at(row: Row, path: str | None, needed: bool) -> Any:
+    """Return what a row holds under a name or a path of names.
+
+    Raises:
+        UserError: it is needed and not there.
+    """
+    found: Any = row
+    for part in [] if path is None else [path] if path in row else path.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            if needed:
+                raise UserError(f"column {path!r} is missing", f"one of: {', '.join(map(str, row))}")
+            return None
+        found = found[part]
+    return None if path is None else found
+
+
+def _asked(known: Row, media: Mapping[str, Sequence[Any]]) -> list[Message]:
+    question, response = known["question"], known["response"]
+    if not isinstance(question, str) or not question.strip():
+        raise UserError("there is neither 'messages' nor a 'question'", "one of both", "name its column in `columns`")
+    marks = [match[1] for match in _PLACE.finditer(question)]
+    parts: list[dict[str, Any]] = []
+    if marks and all(marks.count(kind) == len(items) for kind, items in media.items()):
+        for number, piece in enumerate(_PLACE.split(question)):
+            if number % 2:
+                parts.append({"type": piece})
+            elif piece.strip():
+                parts.append({"type": "text", "text": piece})
+    elif marks and any(media.values()):
+        counts = ", ".join(f"{marks.count(kind)} <{kind}> for {len(items)}" for kind, items in media.items())
+        raise UserError("the question marks other numbers of media than there are", counts)
+    else:
+        parts = [{"type": kind} for kind, items in media.items() for _ in items]
+        parts.append({"type": "text", "text": question})
+    reply = [{"role": "assistant", "content": [{"type": "text", "text": response}]}] if response else []
+    return [{"role": "user", "content": parts}, *reply]
+
+
+def _turns(value: Any, role: str) -> list[Message]:
+    """Return one side of a pair, which may be text alone."""
+    if isinstance(value, str):
+        return [{"role": role, "content": [{"type": "text", "text": value}]}]
+    turns = [_turn(turn) for turn in _listed(value)]
+    if not turns:
+        raise UserError("a pair lacks its prompt, its chosen or its rejected side", "all three")
+    return turns
+
+
+def _turn(turn: Any) -> Message:
+    """Return a turn without the empty keys that tables with fixed columns add to its parts."""
+    if not isinstance(turn, Mapping) or "role" not in turn or "content" not in turn:
+        raise UserError("a turn has no role and content", "both", "map other columns to ours in `columns`")
+    content = turn["content"]
+    if isinstance(content, list):
+        content = [
+            {key: item for key, item in part.items() if item is not None} if isinstance(part, Mapping) else part
+            for part in content
+        ]
+    return {"role": turn["role"], "content": content}
+
+
+def _text(turn: Message) -> str:
+    content = turn["content"]
+    return content if isinstance(content, str) else "".join(str(part.get("text", "")) for part in content)
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    raise UserError(f"a list is wanted, and there is {type(value).__name__}", "a list of turns")
+
+
+def _media(many: Any, one: Any, kind: str, folder: Path | None) -> list[Path | Stored]:
+    items = [one] if many is None and one is not None else many or []
+    if not isinstance(items, list):
+        items = [items]
+    return [_medium(item, kind, folder) for item in items]
+
+
+def _medium(item: Any, kind: str, folder: Path | None) -> Path | Stored:
+    if isinstance(item, bytes):
+        return Stored(item, None)
+    if isinstance(item, Mapping):
+        content, name = item.get("bytes"), item.get("path")
+        if isinstance(content, bytes):
+            return Stored(content, None if name is None else Path(str(name)).name)
+        item = name
+    if isinstance(item, str) and (folder is not None or Path(item).is_absolute()):
+        return (folder or Path("/")) / item
+    said = f"a path ({item})" if isinstance(item, str) else type(item).__name__
+    raise UserError(f"{kind}: {said}", "its bytes" if folder is None else "a path or bytes", "download the set first")

@@ -1,0 +1,265 @@
+"""The options of a question in another order, with everything that speaks of them following."""
+
+import functools
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmreflect.answers.choices import reference_option
+from mmreflect.answers.grade import verify
+from mmreflect.answers.spec import spec_of
+from mmreflect.data.store import Row, split_response
+from mmreflect.errors import UserError
+from mmreflect.records import Message
+
+Options = Sequence[tuple[str, str]]
+"""Letters with their texts, in order."""
+TRIES = 1000
+
+_ABOUT_OTHERS = re.compile(
+    r"\b(all|none|neither|either|both|any|some|two|more than one)\s+of\s+(the\s+)?"
+    r"(above|these|those|them|preceding|previous|others?|other (option|choice|answer)s|option|choice|answer)s?\b"
+    r"|\b(all|none) (the )?above\b|\bno other\b",
+    re.IGNORECASE,
+)
+_BY_PLACE = re.compile(
+    r"\b(former|latter|(first|second|third|last|previous|preceding|other) (two|three|options?|choices?|answers?)"
+    r"|(option|choice|answer)s? (above|below))\b",
+    re.IGNORECASE,
+)
+_FOLLOWED = r"(?!\s+(?!(?:is|was|because|since|as|and|or|not|nor|but|for)\b)[A-Za-z0-9])"
+"""An "A" or "I" before another word is no option."""
+FOLLOWS = ("option", "first_answer", "final_answer")
+"""Facts that may hold an option's letter, which is then changed as well."""
+
+
+class UnmovableError(UserError):
+    """The options of a row cannot be put in another order without changing what is asked."""
+
+
+def options_of(row: Row) -> Options:
+    """Return a row's options.
+
+    Raises:
+        UserError: it has none, or they are not readable.
+    """
+    found = spec_of(row.get("facts") or {}).options
+    if not found or len(found) < 2:
+        raise UnmovableError("the row has no options")
+    return found
+
+
+def block_of(text: str, options: Options) -> "re.Match[str] | None":
+    """Find where a text lists all options one after the other, such as `A. 12` or `(A) 12`; None where it does not.
+
+    Returns:
+        A match with a group for each option's text. None also where they are listed twice.
+    """
+    label = r"[(\[]?{}[).:\]]\s*({})"
+    listed = r"[\s,;|]*".join(label.format(letter, re.escape(said.strip())) for letter, said in options)
+    found = list(re.finditer(rf"(?<!\w){listed}(?!\w|\.\d)", text))
+    return found[0] if len(found) == 1 else None
+
+
+def orders(options: Options, rng: random.Random, count: int) -> list[list[int]]:
+    """Return different orders of the options, none of them the one that they stand in.
+
+    Options that are about the others, such as "none of the above", stay where they are. An order is the old place of
+    the option that comes to each place. Orders that read the same, as two options have one text, are one.
+
+    Raises:
+        UserError: the options cannot be moved, or there are not so many orders.
+    """
+    moving = _moving(options)
+    texts = [said.strip() for _, said in options]
+    known, found = {tuple(texts)}, list[list[int]]()
+    for _ in range(TRIES):
+        if len(found) == count:
+            return found
+        order, drawn = list(range(len(options))), list(moving)
+        rng.shuffle(drawn)
+        for place, chosen in zip(moving, drawn, strict=True):
+            order[place] = chosen
+        said = tuple(texts[place] for place in order)
+        if said not in known:
+            known.add(said)
+            found.append(order)
+    if len(found) == count:
+        return found
+    raise UnmovableError("there is no further order of the options")
+
+
+def _moving(options: Options) -> list[int]:
+    """Return the places whose options may change them.
+
+    Raises:
+        UserError: an option speaks of others by letter or place, or one about all above it is not the last.
+    """
+    letters = "".join(letter for letter, _ in options)
+    fixed = [place for place, (_, said) in enumerate(options) if _ABOUT_OTHERS.search(said)]
+    for place, (_, said) in enumerate(options):
+        if any(_bare(said, letters)):
+            raise UnmovableError("an option speaks of a letter", said)
+        if place not in fixed and _BY_PLACE.search(said):
+            raise UnmovableError("an option speaks of others by their place", said)
+    if fixed != list(range(len(options) - len(fixed), len(options))):
+        raise UnmovableError("an option about the others is not the last", options[fixed[0]][1])
+    return list(range(len(options) - len(fixed)))
+
+
+@dataclass(frozen=True, slots=True)
+class Permuted:
+    """A row with its options in another order."""
+
+    messages: list[Message]
+    answer: str
+    facts: dict[str, Any]
+
+
+def permuted(row: Row, options: Options, order: Sequence[int]) -> Permuted:
+    """Return a row with its options in another order: question, reference, response and facts follow.
+
+    Raises:
+        UserError: the options are not listed in the question just once; question, response or a fact speaks of an
+            option in a way that cannot be followed; or the response would be graded otherwise than before.
+    """
+    prompt, response = split_response(row["messages"], str(row["id"]))
+    letters = [letter for letter, _ in options]
+    follows = {letters[old]: letters[new] for new, old in enumerate(order)}
+    changed = _listed_anew(prompt, options, order)
+    gold, facts = str(row["answer"]), row.get("facts") or {}
+    right = reference_option(gold, tuple(options))
+    if right is None:
+        raise UnmovableError("the reference is none of the options")
+    fresh = _facts(facts, options, order, follows)
+    answer = _answer(gold, right, follows, options)
+    if reference_option(answer, tuple(_reordered(options, order))) != follows[right]:
+        raise UnmovableError("the reference cannot follow the options", gold)
+    if response is None:
+        return Permuted(changed, answer, fresh)
+    said = following(response, options, follows)
+    before, after = verify(response, gold, spec_of(facts)).passed, verify(said, answer, spec_of(fresh)).passed
+    if before != after:
+        raise UnmovableError("the response would be graded otherwise than before")
+    reply = {"role": "assistant", "content": [{"type": "text", "text": said}]}
+    return Permuted([*changed, reply], answer, fresh)
+
+
+def _reordered(options: Options, order: Sequence[int]) -> list[tuple[str, str]]:
+    return [(letter, options[old][1]) for (letter, _), old in zip(options, order, strict=True)]
+
+
+def _listed_anew(prompt: Sequence[Message], options: Options, order: Sequence[int]) -> list[Message]:
+    """Return the prompt with its list of options in the new order."""
+    changed: list[Message] = []
+    found = 0
+    for turn in prompt:
+        content = turn["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        for place, part in enumerate(parts):
+            block = block_of(part["text"], options) if part["type"] == "text" else None
+            rest = (
+                part.get("text", "") if block is None else part["text"][: block.start()] + part["text"][block.end() :]
+            )
+            spoken = {rest[start:end] for start, end in _strict(rest, options)}
+            if spoken and spoken != {letter for letter, _ in options}:
+                raise UnmovableError("the question speaks of an option by its letter")
+            if block is not None:
+                found += 1
+                parts[place] = {**part, "text": _replaced(part["text"], block, options, order)}
+        changed.append({**turn, "content": parts[0]["text"] if isinstance(content, str) else parts})
+    if found != 1:
+        raise UnmovableError("the options are not listed in the question just once")
+    return changed
+
+
+def _replaced(text: str, block: "re.Match[str]", options: Options, order: Sequence[int]) -> str:
+    for place in reversed(range(len(options))):
+        start, end = block.span(place + 1)
+        text = text[:start] + options[order[place]][1].strip() + text[end:]
+    return text
+
+
+def _answer(gold: str, right: str, follows: Mapping[str, str], options: Options) -> str:
+    """Return the reference with its letter following; one that is an option's text stays as it is."""
+    if gold.strip() in {said.strip() for _, said in options}:
+        return gold
+    alone = re.fullmatch(r"[\s(\[{<]*([A-Za-z])[\s)\]}>.:,;]*", gold)
+    match = alone or re.match(rf"[^A-Za-z\\]*(?:\\boxed\{{)?[^A-Za-z]*({right})(?![\w'’])", gold)
+    return gold if match is None else gold[: match.start(1)] + follows[right] + gold[match.end(1) :]
+
+
+def following(text: str, options: Options, follows: Mapping[str, str]) -> str:
+    r"""Return a text in which the letters of options are those that they have now.
+
+    Letters are options in a box, in brackets, in <answer> tags, after "option", "choice" or "answer", and before their
+    own text. The article "A" is none.
+
+    Raises:
+        UserError: another letter stands alone, which may be an option or not.
+    """
+    spans = list(_strict(text, options))
+    for start in _bare(text, "".join(follows)):
+        if not any(begin <= start < end for begin, end in spans):
+            raise UnmovableError(
+                "a letter stands in the response that may be an option", text[max(0, start - 20) :][:41]
+            )
+    for start, end in reversed(spans):
+        text = text[:start] + follows[text[start:end]] + text[end:]
+    return text
+
+
+def _strict(text: str, options: Options) -> list[tuple[int, int]]:
+    """Return where a text surely speaks of options: the spans of their letters, in order."""
+    return sorted({match.span(1) for pattern in _patterns(tuple(options)) for match in pattern.finditer(text)})
+
+
+@functools.lru_cache(maxsize=256)
+def _patterns(options: tuple[tuple[str, str], ...]) -> list["re.Pattern[str]"]:
+    letters = "".join(letter for letter, _ in options)
+    one = f"([{letters}])(?![\\w'’])"
+    said = rf"(?=[^AI]|[AI]{_FOLLOWED}){one}"
+    patterns = [
+        rf"\\boxed\{{\s*(?:\\(?:text|mathrm|textbf|mathbf)\{{)?\s*[(\[]?{one}",
+        rf"<answer>\s*[(\[]?{one}",
+        rf"(?i:\b(?:options?|choices?|letter))\s*:?\s*[*(\[]*{one}",
+        rf"(?i:\banswer)(?i:\s+is)?\s*:?\s*[*(\[]*{said}",
+        rf"(?<!\w)[(\[]([{letters}])[)\]]",
+        *(rf"(?<!\w)[(\[]?({letter})[).:\]]+\s*{re.escape(own.strip())}(?!\w|\.\d)" for letter, own in options),
+    ]
+    return [re.compile(pattern) for pattern in patterns]
+
+
+def _bare(text: str, letters: str) -> Iterator[int]:
+    """Yield where one of the letters stands alone and is neither an article nor a pronoun."""
+    for match in re.finditer(rf"(?<![\w'’\\])[{letters}](?![\w'’])", text):
+        if match.group() not in "AI" or re.match(_FOLLOWED, text[match.end() :]):
+            yield match.start()
+
+
+def _facts(
+    facts: Mapping[str, Any], options: Options, order: Sequence[int], follows: Mapping[str, str]
+) -> dict[str, Any]:
+    anew = _reordered(options, order)
+    given = facts.get("options")
+    changed: dict[str, Any] = {}
+    for name, value in facts.items():
+        if name == "options":
+            texts = [said for _, said in anew]
+            changed[name] = dict(zip(given, texts, strict=True)) if isinstance(given, Mapping) else texts
+        elif name in FOLLOWS and isinstance(value, str) and value in follows:
+            changed[name] = follows[value]
+        elif name != "provenance" and (value in list(follows) or _speaks(value, options)):
+            raise UnmovableError(f"facts.{name} speaks of an option by its letter")
+        else:
+            changed[name] = value
+    return changed
+
+
+def _speaks(value: Any, options: Options) -> bool:
+    if isinstance(value, str):
+        return bool(_strict(value, options))
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return any(_speaks(item, options) for item in inner)
