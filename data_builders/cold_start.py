@@ -41,7 +41,7 @@ from mmreflect.teaching.filters import (
     says,
     unboxed,
 )
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
+from mmreflect.teaching.maker import TeachingMaker, describe, hold_together, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, ask
@@ -71,6 +71,7 @@ class Config:
         latin_share: of a response's letters at least; 0 lets all scripts through.
         leaks: regular expressions of what no response may say; they take the place of ours.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -113,6 +114,7 @@ class Config:
         asked = "reflection" in self.kinds or ("self_critic" in self.kinds and self.critic == "policy")
         if self.policy is not None and not asked:
             raise ValueError("policy is set and none of the kinds asks it; remove it")
+        hold_together(self, len(self.slots))
 
     @property
     def speakers(self) -> Speakers:

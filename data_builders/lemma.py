@@ -35,7 +35,7 @@ from mmreflect.seeds import derive_seed, python_rng
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Asked, Graded, asked_of, check_response, refuse_leak, sampled
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness, sentence_count, unboxed
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
+from mmreflect.teaching.maker import TeachingMaker, describe, hold_together, inputs
 from mmreflect.teaching.mistakes import REASONING, SEEING, speaks_of_sight, types_of, why_unseen
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.solutions import By, kept_of, numbered, steps_of, without_answer
@@ -73,6 +73,7 @@ class Config:
         max_words, latin_share: of a response at most, and of its letters at least.
         leaks: regular expressions of what no response may say; they take the place of ours.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -113,6 +114,7 @@ class Config:
                 raise ValueError(f"{name} holds one twice; name each once")
         if self.injections and not self.types:
             raise ValueError("injections need types; name some, or set injections=0")
+        hold_together(self, len(self.slots))
 
     @property
     def speakers(self) -> Speakers:

@@ -30,7 +30,7 @@ from mmreflect.seeds import derive_seed
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Graded, asked_of, check_response, sampled
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
+from mmreflect.teaching.maker import TeachingMaker, describe, hold_together, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.solutions import without_answer
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
@@ -62,6 +62,7 @@ class Config:
         max_words, latin_share: of a solution at most, and of its letters at least.
         leaks: regular expressions of what no solution may say; they take the place of ours.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -98,6 +99,7 @@ class Config:
             raise ValueError("reflector is set and none of the kinds asks it; remove it")
         if self.max_repairs > self.samples:
             raise ValueError(f"max_repairs={self.max_repairs} is above samples={self.samples}; lower it")
+        hold_together(self, len(self.slots))
 
     @property
     def speakers(self) -> Speakers:

@@ -63,6 +63,7 @@ class Config:
         reply: whether the teacher replies in JSON; `text` for a small model here.
         leaks: regular expressions of what a reflection may not say; they take the place of ours.
         second_think: `teacher` asks for another solution and verifies it, `short` takes one sentence of ours.
+        mask_wrong_attempt: note where a wrong attempt ends, so that SFT puts no loss on it (`facts.error_prefix`).
         user_turn: `srpo` as the published set has it, `source` as the source has it.
         media: copy the videos, or link to the source's.
     """
@@ -81,6 +82,7 @@ class Config:
     reply: Literal["json", "text"] = "json"
     leaks: list[str] = Field(default_factory=lambda: list(LEAKS))
     second_think: Literal["none", "short", "teacher"] = "teacher"
+    mask_wrong_attempt: bool = False
     user_turn: Literal["srpo", "source"] = "srpo"
     media: Literal["copy", "link"] = "copy"
     seed: int = 0
@@ -162,6 +164,8 @@ class _Making:
         yield from draw(self.name, right, config.correct_share, 1.0, config.seed)
         facts = {"kind": "srpo_reflection", "regime": regime, "first_answer": answer, "first_correct": right}
         facts |= {"final_answer": sample.gold, "final_correct": True, "judge_score": score}
+        if config.mask_wrong_attempt:
+            facts["error_prefix"] = None if right else len(_attempted(reasoning, answer))
         return self._example(sample, _target(reasoning, answer, reflection, second, str(sample.gold)), facts)
 
     def _sample(self) -> tuple[Sample, AnswerSpec]:
@@ -258,11 +262,15 @@ def tagged(text: str) -> tuple[str, str] | None:
     return inside.group(1).strip(), found[0].text
 
 
+def _attempted(reasoning: str, answer: str) -> str:
+    return f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
+
+
 def _target(reasoning: str, first: str, reflection: str, second: str | None, final: str) -> str:
     """Return what the policy shall say."""
     again = "" if second is None else f"<think>{second}</think>\n"
     text = (
-        f"<think>{reasoning}</think>\n<answer>{first}</answer>\n<reflection>{reflection}</reflection>\n"
+        f"{_attempted(reasoning, first)}\n<reflection>{reflection}</reflection>\n"
         f"{again}<answer>{final.strip()}</answer>"
     )
     assert follows(text, "cold_start" if second is None else "srpo")

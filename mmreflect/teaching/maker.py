@@ -76,6 +76,17 @@ def splits(config: Teaching) -> dict[str, int]:
     return split_sizes(config.source)
 
 
+def hold_together(config: Teaching, rows: int) -> None:
+    """Round a config's `shard_rows` up to whole questions, for its `__post_init__`.
+
+    What is sampled for a question its rows share within a shard alone: one that stood in two would be sampled twice.
+
+    Args:
+        rows: that a question may give.
+    """
+    object.__setattr__(config, "shard_rows", -(-config.shard_rows // rows) * rows)
+
+
 def describe(config: Teaching) -> dict[str, str]:
     """Say in the plan who is asked and with which prompts."""
     return {"source": config.source.path, **speaker_lines(config.speakers), "prompts": config.sheet.hash}

@@ -79,9 +79,7 @@ def test_a_step_in_trls_own_trainer(name: str, built: Callable[..., Path]) -> No
     assert len(rows) >= 4
     model, processor = model_of(folder)
     trainer, arguments = (SFTTrainer, SFTConfig) if name == "cold_start" else (DPOTrainer, DPOConfig)
-    made = trainer(
-        model=model, args=arguments(**settings(folder)), train_dataset=rows, processing_class=processor
-    )
+    made = trainer(model=model, args=arguments(**settings(folder)), train_dataset=rows, processing_class=processor)
     batch = next(iter(made.get_train_dataloader()))
     assert "pixel_values" in batch, list(batch)
     before = weights(model)

@@ -224,6 +224,18 @@ def test_references(row: dict[str, Any], reason: str, tmp_path: Path, run_cli: C
         assert sample.response is not None and sample.response.count("<think>") == 2
 
 
+def test_a_wrong_attempt_may_be_marked(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """Of 1 + 0 and 1 + 1 one attempt is wrong: SFT finds where it ends."""
+    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("1")]})
+    teacher = scripted(tmp_path / "teacher.jsonl", {"*": ['{"reflection": "I see."}']})
+    code, text = run_cli("build", config(sums(2), tmp_path / "out", policy, teacher, mask_wrong_attempt=True))
+    assert code == 0, text
+    right, wrong = open_dataset(str(tmp_path / "out")).samples("train")
+    assert right.facts["error_prefix"] is None
+    attempt = GOOD.format("1").replace("><a", ">\n<a")
+    assert (wrong.response or "")[: wrong.facts["error_prefix"]] == attempt
+
+
 BAD = [
     ({"leaks": ["["]}, "leaks holds '[', which is no regular expression"),
     ({"judge": {"model": "tiny"}}, "judge is set and min_score=null asks none"),
