@@ -12,7 +12,6 @@ stands in one. The paper's templates are not published; these definitions are ou
 """
 
 import re
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +24,8 @@ from mmreflect.answers.grade import reference_problem, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, sample_from_row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.data.store import sample_from_row
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Sample
 from mmreflect.seeds import python_rng
 from mmreflect.teaching import maker
@@ -41,7 +40,7 @@ from mmreflect.teaching.filters import (
     says,
     unboxed,
 )
-from mmreflect.teaching.maker import TeachingMaker, describe, hold_together, inputs
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, ask
@@ -140,18 +139,8 @@ def splits(config: Config) -> dict[str, int]:
 
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows; the rows of one question share what is sampled for it."""
-    sheet, slots = config.sheet, config.slots
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // len(slots)]
-        kind, place = slots[index % len(slots)]
-        return _Making(config, sheet, row, kind, place, counted).steps()
-
-    return TeachingMaker(config, make, lambda split, index: _name(config, split, index // len(slots)))
-
-
-def _name(config: Config, split: str, index: int) -> str:
-    return str(rows_of(config.source, split)[index]["id"])
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.slots))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +176,11 @@ class _Sampled:
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, kind: Kind, place: int, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.kind, self.place = config, sheet, row, kind, place
-        self.counted, self.name = counted, str(row["id"])
-        self.sample: Sample = sample_from_row(row, config.source.folder)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet = config, sheet
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.kind, self.place = config.slots[wanted.slot]
+        self.sample: Sample = sample_from_row(self.row, config.source.folder)
         self.system = sheet.text("system")
         self.spec: AnswerSpec = spec_of(self.sample.facts).resolved(self.sample.gold)
 

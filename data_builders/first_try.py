@@ -18,7 +18,6 @@ are the policy's own count, of cut thoughts by their share of the characters; a 
 out as well.
 """
 
-from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -32,15 +31,15 @@ from mmreflect.answers.grade import grade, reference_problem, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, sample_from_row
+from mmreflect.data.store import sample_from_row
 from mmreflect.errors import UserError
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Sample, Turn
 from mmreflect.reflection.candidates import stated as stated_in
 from mmreflect.reflection.transitions import CONFIRMATORY, Step, step_of
 from mmreflect.teaching import maker
 from mmreflect.teaching.drawing import spend
-from mmreflect.teaching.maker import TeachingMaker, describe, hold_together, inputs
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, ask
@@ -165,29 +164,19 @@ def splits(config: Config) -> dict[str, int]:
 
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows; the rows of one question share its rollouts."""
-    sheet, many = config.sheet, len(config.cuts)
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        rows = rows_of(config.source, split)
-        start, whole = index - index % config.shard_rows, len(rows) * many
-        share = (min(whole, start + config.shard_rows) - start) / whole
-        return _Making(config, sheet, rows[index // many], index % many, share, counted).steps()
-
-    return TeachingMaker(
-        config, make, lambda split, index: str(rows_of(config.source, split)[index // many]["id"]), statistics
-    )
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.cuts), statistics)
 
 
 class _Making:
-    """One row in the making; `share` is that of its shard in the split."""
+    """One row in the making."""
 
-    def __init__(
-        self, config: Config, sheet: Prompts, row: Row, slot: int, share: float, counted: Counter[str]
-    ) -> None:
-        self.config, self.sheet, self.row, self.slot = config, sheet, row, slot
-        self.budget = None if config.tokens is None else config.tokens * share
-        self.counted, self.cut, self.name = counted, config.cuts[slot], str(row["id"])
-        self.sample: Sample = sample_from_row(row, config.source.folder)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet, self.slot = config, sheet, wanted.slot
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.cut = config.cuts[wanted.slot]
+        self.budget = None if config.tokens is None else config.tokens * wanted.share
+        self.sample: Sample = sample_from_row(self.row, config.source.folder)
         self.spec: AnswerSpec = spec_of(self.sample.facts).resolved(self.sample.gold)
         self.asked = asked_turns(self.sample, sheet.text("system"))
 

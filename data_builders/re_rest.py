@@ -23,14 +23,13 @@ from pydantic import Field
 from mmreflect.answers.extract import boxes
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Message, Turn
 from mmreflect.seeds import derive_seed
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Graded, asked_of, check_response, sampled
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness
-from mmreflect.teaching.maker import TeachingMaker, describe, hold_together, inputs
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.solutions import without_answer
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
@@ -136,27 +135,19 @@ def splits(config: Config) -> dict[str, int]:
 
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows; those of one question share its solutions and repairs."""
-    sheet, slots = config.sheet, config.slots
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // len(slots)]
-        number = index % len(slots)
-        return _Making(config, sheet, row, slots[number], counted if number == 0 else Counter()).steps()
-
-    def name(split: str, index: int) -> str:
-        return str(rows_of(config.source, split)[index // len(slots)]["id"])
-
-    return TeachingMaker(config, make, name)
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.slots))
 
 
 class _Making:
     """One row in the making; `counted` counts the samples of a question for one of its rows."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, slot: tuple[Kind, int], counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.counted = config, sheet, row, counted
-        self.kind, self.place = slot
-        self.name, self.system = str(row["id"]), sheet.text("system")
-        self.asked = asked_of(row, config.source)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet, self.row, self.name = config, sheet, wanted.row, wanted.name
+        self.counted = wanted.counted if wanted.slot == 0 else Counter[str]()
+        self.kind, self.place = config.slots[wanted.slot]
+        self.system = sheet.text("system")
+        self.asked = asked_of(self.row, config.source)
 
     def steps(self) -> Steps:
         """Solve, repair what failed, check the repair, assemble."""

@@ -16,7 +16,6 @@ reference and verified against it; the share holds in every shard. The judge's c
 """
 
 import re
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -29,13 +28,13 @@ from mmreflect.answers.grade import grade, reference_problem
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, sample_from_row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.data.store import sample_from_row
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Sample
 from mmreflect.reflection.tags import TAGS, follows
 from mmreflect.teaching.drawing import draw
 from mmreflect.teaching.filters import LEAKS, check_patterns, leak_in, sentence_count
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs, splits
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs, splits
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
@@ -133,19 +132,15 @@ class Reflection(BaseModel):
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows."""
     sheet = config.sheet
-    return TeachingMaker(
-        config,
-        lambda split, index, counted: _Making(config, sheet, rows_of(config.source, split)[index], counted).steps(),
-        lambda split, index: str(rows_of(config.source, split)[index]["id"]),
-    )
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps())
 
 
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.counted = config, sheet, row, counted
-        self.name = str(row["id"])
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet = config, sheet
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
 
     def steps(self) -> Steps:
         """Attempt, grade, judge, draw, reflect, think again, assemble."""

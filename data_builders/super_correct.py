@@ -16,7 +16,6 @@ a right reply must not be trained against; the teacher says whether the mistake 
 """
 
 import re
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -27,13 +26,12 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 from mmreflect.answers.extract import blocks
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Message, Turn
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Graded, asked_of, check_response, refuse_leak
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
@@ -144,15 +142,7 @@ def splits(config: Config) -> dict[str, int]:
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows."""
     sheet = config.sheet
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // config.attempts]
-        return _Making(config, sheet, row, index % config.attempts, counted).steps()
-
-    def name(split: str, index: int) -> str:
-        return str(rows_of(config.source, split)[index // config.attempts]["id"])
-
-    return TeachingMaker(config, make, name)
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), config.attempts)
 
 
 def parsed(text: str) -> tuple[list[str], str, str] | None:
@@ -181,10 +171,11 @@ def in_tags(steps: list[str]) -> str:
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, place: int, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.place, self.counted = config, sheet, row, place, counted
-        self.name, self.system = str(row["id"]), sheet.text("system")
-        self.asked = asked_of(row, config.source)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet, self.place = config, sheet, wanted.slot
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.system = sheet.text("system")
+        self.asked = asked_of(self.row, config.source)
 
     def steps(self) -> Steps:
         """Write a template or a pair."""
