@@ -39,7 +39,7 @@ from mmreflect.teaching.filters import (
     unboxed,
 )
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, ask
 
@@ -337,9 +337,7 @@ class _Making:
             "provenance": provenance,
         }
         name = f"{self.name}/{self.kind}" + (f"-{self.place + 1}" if self.place else "")
-        turns: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": self.system}]}]
-        turns += [turn for turn in self.sample.messages if turn["role"] != "system"]
-        turns.append({"role": "assistant", "content": [{"type": "text", "text": written.text}]})
+        turns = taught(self.sample, self.system, written.text)
         return replace(carried(self.row, config.source, facts, config.media == "link"), id=name, messages=turns)
 
 

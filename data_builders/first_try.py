@@ -40,7 +40,7 @@ from mmreflect.reflection.transitions import CONFIRMATORY, Step, step_of
 from mmreflect.teaching import maker
 from mmreflect.teaching.drawing import spend
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, ask
 
@@ -273,11 +273,7 @@ class _Making:
             "provenance": provenance,
         }
         response = _thinking(kept) + final
-        turns: list[dict[str, Any]] = [
-            {"role": "system", "content": [{"type": "text", "text": self.sheet.text("system")}]},
-            *(turn for turn in self.sample.messages if turn["role"] != "system"),
-            {"role": "assistant", "content": [{"type": "text", "text": response}]},
-        ]
+        turns = taught(self.sample, self.sheet.text("system"), response)
         name = f"{self.name}/cut-{self.cut}"
         return replace(carried(self.row, config.source, facts, config.media == "link"), id=name, messages=turns)
 

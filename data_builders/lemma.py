@@ -36,7 +36,7 @@ from mmreflect.teaching.attempts import Asked, Graded, asked_of, check_response,
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness, sentence_count, unboxed
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
 from mmreflect.teaching.mistakes import REASONING, SEEING, speaks_of_sight, types_of, why_unseen
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.solutions import By, kept_of, numbered, steps_of, without_answer
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
@@ -369,9 +369,7 @@ class _Making:
             "error_prefix": prefix or None,
             "provenance": {**who, "sampler": sampler, "source": self.name, "attempt_id": f"{self.name}/{label}"},
         }
-        turns: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": self.system}]}]
-        turns += [turn for turn in self.asked.sample.messages if turn["role"] != "system"]
-        turns.append({"role": "assistant", "content": [{"type": "text", "text": response}]})
+        turns = taught(self.asked.sample, self.system, response)
         made = carried(self.row, config.source, facts, config.media == "link")
         return replace(made, id=f"{self.name}/{self.mode}-{label}", messages=turns)
 

@@ -30,7 +30,7 @@ from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Graded, asked_of, check_response, sampled
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.prompts import Prompts, asked_turns, spoken
 from mmreflect.teaching.solutions import without_answer
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
@@ -233,7 +233,7 @@ class _Making:
 
     def _turns(self) -> list[Message]:
         own = [turn for turn in self.asked.sample.messages if turn["role"] != "system"]
-        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, *own]
+        return [spoken("system", self.system), *own]
 
     def _example(self, made: _Row) -> Example:
         config = self.config
@@ -248,9 +248,10 @@ class _Making:
             "final_correct": True,
             "provenance": {**who, "sampler": sampler, "source": self.name, "attempt_id": attempt},
         }
-        reply = {"role": "assistant", "content": [{"type": "text", "text": made.response}]}
         row = carried(self.row, config.source, facts, config.media == "link")
-        return replace(row, id=f"{self.name}/{self.kind}-{self.place}", messages=[*made.turns, reply])
+        return replace(
+            row, id=f"{self.name}/{self.kind}-{self.place}", messages=[*made.turns, spoken("assistant", made.response)]
+        )
 
 
 if __name__ == "__main__":

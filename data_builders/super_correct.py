@@ -32,7 +32,7 @@ from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Graded, asked_of, check_response, refuse_leak
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.prompts import Prompts, asked_turns, spoken
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
 
@@ -194,7 +194,7 @@ class _Making:
         sampler = sampler_of(self.config.teacher)
         facts = {"kind": "thought_template", "first_answer": answer, "first_correct": True, "final_answer": answer}
         own = [turn for turn in self.asked.sample.messages if turn["role"] != "system"]
-        return self._example([self._system(), *own], text, {**facts, "final_correct": True}, sampler)
+        return self._example([spoken("system", self.system), *own], text, {**facts, "final_correct": True}, sampler)
 
     def _pair(self) -> Steps:
         attempt, steps = yield from self._attempt()
@@ -219,7 +219,7 @@ class _Making:
         right = in_tags(steps[: found.step - 1])
         asked = _message(self.sheet.turn("pair", self.asked.sample, steps=right, number=found.step))
         assert self.config.student is not None
-        made = self._example([self._system(), asked], chosen, facts, sampler_of(self.config.student))
+        made = self._example([spoken("system", self.system), asked], chosen, facts, sampler_of(self.config.student))
         return replace(made, rejected=rejected)
 
     def _attempt(self) -> Generator[Any, Any, tuple[Graded, list[str]]]:
@@ -279,16 +279,12 @@ class _Making:
         sample = self.asked.sample
         return self.sheet.turn(template, sample, gold=sample.gold, reference=sample.response or "", **values)
 
-    def _system(self) -> Message:
-        return {"role": "system", "content": [{"type": "text", "text": self.system}]}
-
     def _example(self, prompt: list[Message], text: str, facts: dict[str, Any], sampler: dict[str, Any]) -> Example:
         who: dict[str, Any] = {part: name_of(options) for part, options in self.config.speakers.items()}
         facts["provenance"] = {**who, "sampler": sampler, "source": self.name}
-        reply = {"role": "assistant", "content": [{"type": "text", "text": text}]}
         made = carried(self.row, self.config.source, facts, self.config.media == "link")
         name = self.name if self.config.stage == "templates" else f"{self.name}/pair-{self.place}"
-        return replace(made, id=name, messages=[*prompt, reply])
+        return replace(made, id=name, messages=[*prompt, spoken("assistant", text)])
 
 
 def _sides(cause: str, correction: str) -> str:

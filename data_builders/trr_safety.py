@@ -34,7 +34,7 @@ from mmreflect.teaching.attempts import asked_of
 from mmreflect.teaching.drawing import draw
 from mmreflect.teaching.filters import check_patterns, leak_in, repetition_in
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs, splits
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
 
@@ -210,14 +210,8 @@ class _Making:
             "checks": {"safe": True, "right": None if self.asked is None else True},
             "provenance": {**who, "sampler": sampler_of(config.writer), "source": self.name},
         }
-        turns: list[dict[str, Any]] = [_turn("system", self.sheet.text("system"))]
-        turns += [turn for turn in self.sample.messages if turn["role"] != "system"]
-        turns.append(_turn("assistant", response))
+        turns = taught(self.sample, self.sheet.text("system"), response)
         return replace(carried(self.row, config.source, facts, config.media == "link"), messages=turns)
-
-
-def _turn(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 if __name__ == "__main__":
