@@ -141,7 +141,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=800)
     parser.add_argument("--shard-rows", type=int, default=50)
     parser.add_argument("--slots", type=int, default=16)
-    parser.add_argument("--mean-seconds", type=float, default=0.5)
+    parser.add_argument("--mean-seconds", type=float, default=1.0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     sizes = (given.rows, given.shard_rows, given.slots)
