@@ -204,8 +204,8 @@ class _Making:
             raise Rejected(
                 "distilled: no right solution that can be chosen" if not chosen else "distilled: no other one"
             )
-        one = chosen[self.place].own
-        return _Written(one.text, one.tokens, (one.answer, True), (chosen[self.place].label,))
+        taken = chosen[self.place]
+        return _Written(taken.own.text, taken.own.tokens, (taken.own.answer, True), (taken.label,))
 
     def _reflection(self) -> Generator[Any, Any, _Written]:
         speakers = ["policy", "teacher"] if self.config.policy is not None else ["teacher"]
