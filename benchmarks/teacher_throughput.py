@@ -1,14 +1,15 @@
 """How busy a builder keeps a teacher's server: python benchmarks/teacher_throughput.py [--json FILE].
 
-A server of this script answers after a random time. The builder `srpo_reflection` asks it three or four things a row,
-each after the one before, in shards whose rows wait for each other twice. The share of the server's slots that are busy
-is measured from the first request to the last reply, so that with fewer rows the end, where rows run out, weighs more.
-The peer asks as many things a row round by round, a shard at a time, as a loop over `Client.ask` would; for a quarter
-of the rows, as nothing overlaps there.
+A server, in a process of its own, answers after a random time. The builder `srpo_reflection` asks it three or four
+things a row, each after the one before, in shards whose rows wait for each other twice. The share of the server's slots
+that are busy is measured from the first request to the last reply, so that with fewer rows the end, where rows run out,
+weighs more. The peer asks as many things a row round by round, a shard at a time, as a loop over `Client.ask` would;
+for a quarter of the rows, as nothing overlaps there.
 """
 
 import argparse
 import json
+import multiprocessing
 import platform
 import random
 import sys
@@ -60,15 +61,10 @@ class Teacher:
         usage = {"prompt_tokens": len(text) // 4, "completion_tokens": len(said) // 4}
         return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
 
-    def busy(self, slots: int) -> float:
-        """Return the share of the slots that was busy."""
-        start, end = min(came for came, _ in self.spans), max(done for _, done in self.spans)
-        return sum(done - came for came, done in self.spans) / (slots * (end - start))
 
-
-@contextmanager
-def serving(teacher: Teacher) -> Iterator[str]:
-    """Serve on loopback."""
+def serve(mean_s: float, line: Any) -> None:
+    """Serve on loopback: tell the address, and the spans once anything comes in."""
+    teacher = Teacher(mean_s)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -88,10 +84,31 @@ def serving(teacher: Teacher) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    line.send(f"http://127.0.0.1:{server.server_port}/v1")
+    line.recv()
+    line.send(teacher.spans)
+
+
+@contextmanager
+def serving(mean_s: float) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """Run the server; gives its address, and a list that holds the spans of all requests at the end."""
+    spawning = multiprocessing.get_context("spawn")
+    line, theirs = spawning.Pipe()
+    process = spawning.Process(target=serve, args=(mean_s, theirs), daemon=True)
+    process.start()
+    spans: list[tuple[float, float]] = []
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
+        yield line.recv(), spans
+        line.send("enough")
+        spans += line.recv()
     finally:
-        server.shutdown()
+        process.terminate()
+
+
+def busy(spans: list[tuple[float, float]], slots: int) -> float:
+    """Return the share of the slots that was busy."""
+    start, end = min(came for came, _ in spans), max(done for _, done in spans)
+    return sum(done - came for came, done in spans) / (slots * (end - start))
 
 
 def build(url: str, folder: Path, rows: int, shard_rows: int, slots: int) -> int:
@@ -124,22 +141,21 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=800)
     parser.add_argument("--shard-rows", type=int, default=50)
     parser.add_argument("--slots", type=int, default=16)
-    parser.add_argument("--mean-seconds", type=float, default=0.5)
+    parser.add_argument("--mean-seconds", type=float, default=1.0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     sizes = (given.rows, given.shard_rows, given.slots)
     found: dict[str, Any] = {"slots": given.slots, "mean_seconds": given.mean_seconds}
     with tempfile.TemporaryDirectory() as name:
         for label in ("builder", "rounds"):
-            teacher = Teacher(given.mean_seconds)
-            with serving(teacher) as url:
+            with serving(given.mean_seconds) as (url, spans):
                 if label == "builder":
                     found["rows"] = build(url, Path(name), *sizes)
                 else:
                     in_rounds(url, Path(name), given.rows // 4, *sizes[1:])
-            busy = teacher.busy(given.slots)
-            found["busy_share" if label == "builder" else "busy_share_in_rounds"] = round(busy, 4)
-            console.say(f"{label}: {len(teacher.spans)} requests, {busy:.1%} of the slots busy")
+            share = busy(spans, given.slots)
+            found["busy_share" if label == "builder" else "busy_share_in_rounds"] = round(share, 4)
+            console.say(f"{label}: {len(spans)} requests, {share:.1%} of the slots busy")
     found["machine"] = platform.processor() or platform.machine()
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n")

@@ -12,7 +12,6 @@ stands in one. The paper's templates are not published; these definitions are ou
 """
 
 import re
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +19,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmreflect.answers.extract import boxes, final_answer
-from mmreflect.answers.grade import reference_problem, verify
-from mmreflect.answers.spec import AnswerSpec, spec_of
+from mmreflect.answers.extract import boxes
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, sample_from_row
-from mmreflect.evaluation.asking import Source, carried, rows_of
-from mmreflect.records import Count, Sample
+from mmreflect.evaluation.asking import Source, carried
+from mmreflect.records import Count
 from mmreflect.seeds import python_rng
 from mmreflect.teaching import maker
+from mmreflect.teaching.attempts import Graded, asked_of
 from mmreflect.teaching.drawing import draw
 from mmreflect.teaching.filters import (
     LEAKS,
@@ -41,8 +38,8 @@ from mmreflect.teaching.filters import (
     says,
     unboxed,
 )
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, ask
 
@@ -71,6 +68,7 @@ class Config:
         latin_share: of a response's letters at least; 0 lets all scripts through.
         leaks: regular expressions of what no response may say; they take the place of ours.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -113,6 +111,7 @@ class Config:
         asked = "reflection" in self.kinds or ("self_critic" in self.kinds and self.critic == "policy")
         if self.policy is not None and not asked:
             raise ValueError("policy is set and none of the kinds asks it; remove it")
+        hold_together(self, len(self.slots))
 
     @property
     def speakers(self) -> Speakers:
@@ -138,18 +137,8 @@ def splits(config: Config) -> dict[str, int]:
 
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows; the rows of one question share what is sampled for it."""
-    sheet, slots = config.sheet, config.slots
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // len(slots)]
-        kind, place = slots[index % len(slots)]
-        return _Making(config, sheet, row, kind, place, counted).steps()
-
-    return TeachingMaker(config, make, lambda split, index: _name(config, split, index // len(slots)))
-
-
-def _name(config: Config, split: str, index: int) -> str:
-    return str(rows_of(config.source, split)[index]["id"])
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.slots))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,34 +158,28 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class _Sampled:
-    """A sampled solution: its text, its answer, and whether that is right."""
+    """A sampled solution, and who has written it."""
 
     speaker: str
-    place: int
-    said: Said
-    answer: str | None
-    right: bool
+    own: Graded
 
     @property
     def label(self) -> str:
-        return f"{self.speaker}#{self.place}"
+        return f"{self.speaker}#{self.own.place}"
 
 
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, kind: Kind, place: int, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.kind, self.place = config, sheet, row, kind, place
-        self.counted, self.name = counted, str(row["id"])
-        self.sample: Sample = sample_from_row(row, config.source.folder)
-        self.system = sheet.text("system")
-        self.spec: AnswerSpec = spec_of(self.sample.facts).resolved(self.sample.gold)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet = config, sheet
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.kind, self.place = config.slots[wanted.slot]
+        self.asked, self.system = asked_of(self.row, config.source), sheet.text("system")
+        self.sample = self.asked.sample
 
     def steps(self) -> Steps:
         """Write a response of the row's kind, check it, assemble the row."""
-        problem = reference_problem(self.sample.gold, self.spec)
-        if problem is not None:
-            raise Rejected("the reference cannot be graded against", problem)
         write = {
             "distilled": self._distilled,
             "reflection": self._reflection,
@@ -215,20 +198,23 @@ class _Making:
         pool = yield from self._pool(["teacher"])
         chosen: list[_Sampled] = []
         for one in self._choosable(pool, "teacher"):
-            if all(likeness(one.said.text, known.said.text) < self.config.likeness for known in chosen):
+            if all(likeness(one.own.text, known.own.text) < self.config.likeness for known in chosen):
                 chosen.append(one)
         if len(chosen) <= self.place:
             raise Rejected(
                 "distilled: no right solution that can be chosen" if not chosen else "distilled: no other one"
             )
-        one = chosen[self.place]
-        return _Written(one.said.text.strip(), one.said.tokens, (one.answer, True), (one.label,))
+        taken = chosen[self.place]
+        return _Written(taken.own.text, taken.own.tokens, (taken.own.answer, True), (taken.label,))
 
     def _reflection(self) -> Generator[Any, Any, _Written]:
         speakers = ["policy", "teacher"] if self.config.policy is not None else ["teacher"]
         pool = yield from self._pool(speakers)
         wrongs = [
-            one for part in speakers for one in pool if one.speaker == part and not one.right and boxes(one.said.text)
+            one
+            for part in speakers
+            for one in pool
+            if one.speaker == part and not one.own.right and boxes(one.own.text)
         ]
         rights = [one for part in reversed(speakers) for one in self._choosable(pool, part)]
         if not wrongs or not rights:
@@ -236,9 +222,9 @@ class _Making:
         rng = python_rng(self.config.seed, self.name, "link")
         wrong, right = rng.choice([one for one in wrongs if one.speaker == wrongs[0].speaker]), rights[0]
         link = rng.choice(self.sheet.lines("links"))
-        text = f"{unboxed(wrong.said.text).strip()}\n\n{link}\n\n{right.said.text.strip()}"
-        tokens = wrong.said.tokens + right.said.tokens
-        return _Written(text, tokens, (wrong.answer, False), (wrong.label, right.label))
+        text = f"{unboxed(wrong.own.text).strip()}\n\n{link}\n\n{right.own.text}"
+        tokens = wrong.own.tokens + right.own.tokens
+        return _Written(text, tokens, (wrong.own.answer, False), (wrong.label, right.label))
 
     def _caption(self) -> Generator[Any, Any, _Written]:
         if not self.sample.media:
@@ -252,39 +238,38 @@ class _Making:
             raise Rejected("caption: the description says the answer", value)
         turn = self.sheet.turn("solve", self.sample, caption=caption)
         solved = yield from ask(Question("teacher", "solve", [turn]))
-        answer, right = self._graded(solved.text)
-        if not right:
-            raise Rejected("caption: the solution is wrong", str(answer))
-        text = f"<caption>{caption}</caption>\n{solved.text.strip()}"
-        return _Written(text, described.tokens + solved.tokens, (answer, True), ("teacher#0",))
+        solution = self.asked.graded(solved.text)
+        if not solution.right:
+            raise Rejected("caption: the solution is wrong", str(solution.answer))
+        text = f"<caption>{caption}</caption>\n{solution.text}"
+        return _Written(text, described.tokens + solved.tokens, (solution.answer, True), ("teacher#0",))
 
     def _visible_gold(self) -> str | None:
         """Return what a description must not say: the answer, of an option its text; None where that is not known."""
         gold = (self.sample.gold or "").strip()
         if re.fullmatch(r"[A-Z]", gold, re.IGNORECASE):
-            return dict(self.spec.options or ()).get(gold.upper())
+            return dict(self.asked.spec.options or ()).get(gold.upper())
         return gold
 
     def _self_critic(self) -> Generator[Any, Any, _Written]:
         speaker = self.config.critic
         first = yield from ask(Question(speaker, "attempt", asked_turns(self.sample, self.system)))
-        answer, right = self._graded(first.text)
-        if not boxes(first.text):
+        attempt = self.asked.graded(first.text)
+        if not boxes(attempt.text):
             raise Rejected("self_critic: the attempt gives no answer in a box", first.text[-200:])
-        parts, tokens, attempt = [unboxed(first.text).strip()], first.tokens, first.text
+        first_try, tokens, parts = (attempt.answer, attempt.right), first.tokens, list[str]()
         for number in range(1, self.config.rounds + 1):
-            turn = self.sheet.turn("critique", self.sample, attempt=attempt.strip())
+            parts.append(unboxed(attempt.text).strip())
+            turn = self.sheet.turn("critique", self.sample, attempt=attempt.text)
             critique = yield from ask(Question(speaker, f"critique {number}", [turn]))
-            turn = self.sheet.turn("revise", self.sample, attempt=attempt.strip(), critique=critique.text.strip())
+            turn = self.sheet.turn("revise", self.sample, attempt=attempt.text, critique=critique.text.strip())
             revised = yield from ask(Question(speaker, f"revision {number}", [turn]))
             tokens += critique.tokens + revised.tokens
             parts.append(unboxed(critique.text).strip())
-            attempt = revised.text
-            if self._graded(attempt)[1]:
-                text = "\n\n".join([*parts, attempt.strip()])
-                return _Written(text, tokens, (answer, right), (f"{speaker}#0",))
-            parts.append(unboxed(attempt).strip())
-        raise Rejected("self_critic: the last revision is wrong", str(self._graded(attempt)[0]))
+            attempt = self.asked.graded(revised.text)
+            if attempt.right:
+                return _Written("\n\n".join([*parts, attempt.text]), tokens, first_try, (f"{speaker}#0",))
+        raise Rejected("self_critic: the last revision is wrong", str(attempt.answer))
 
     # ---- what they share ---------------------------------------------------------------------------------------
 
@@ -300,35 +285,29 @@ class _Making:
             if said.problem is not None or said.cut:
                 self.counted[f"{self.kind}: samples failed or cut off"] += 1
                 continue
-            answer, right = self._graded(said.text)
-            self.counted[f"{self.kind}: {question.speaker}'s samples {'right' if right else 'wrong'}"] += 1
-            pool.append(_Sampled(question.speaker, question.place, said, answer, right))
+            own = self.asked.graded(said.text, said.tokens, question.place)
+            self.counted[f"{self.kind}: {question.speaker}'s samples {'right' if own.right else 'wrong'}"] += 1
+            pool.append(_Sampled(question.speaker, own))
         if not pool:
             raise next((said.problem for said in heard if said.problem), Rejected("all samples were cut off"))
         return pool
-
-    def _graded(self, text: str) -> tuple[str | None, bool]:
-        verdict = verify(text, self.sample.gold, self.spec)
-        if verdict.passed is None:
-            raise Rejected("an answer could not be graded", verdict.reason)
-        return final_answer(text, self.spec), verdict.passed
 
     def _choosable(self, pool: list[_Sampled], speaker: str) -> list[_Sampled]:
         """Return a speaker's right solutions with one box that are long enough, the shortest first."""
         fitting = [
             one
             for one in pool
-            if one.speaker == speaker and one.right and len(boxes(one.said.text)) == 1
-            and one.said.tokens >= self.config.min_chosen
+            if one.speaker == speaker and one.own.right and len(boxes(one.own.text)) == 1
+            and one.own.tokens >= self.config.min_chosen
         ]  # fmt: skip
-        return sorted(fitting, key=lambda one: (one.said.tokens, one.place))
+        return sorted(fitting, key=lambda one: (one.own.tokens, one.own.place))
 
     def _check(self, written: _Written) -> None:
         """Reject a response that is not fit to be learnt."""
         config, text = self.config, written.text
         if len(boxes(text)) != 1:
             raise Rejected("not exactly one final answer", f"{len(boxes(text))} boxes")
-        if not self._graded(text)[1]:
+        if not self.asked.graded(text).right:
             raise Rejected("the response does not end on the right answer", text[-200:])
         if not config.min_tokens <= written.tokens <= config.max_tokens:
             raise Rejected(f"not {config.min_tokens} to {config.max_tokens} tokens", str(written.tokens))
@@ -353,14 +332,12 @@ class _Making:
             "kind": self.kind,
             "first_answer": written.first[0],
             "first_correct": written.first[1],
-            "final_answer": final_answer(written.text, self.spec),
+            "final_answer": self.asked.graded(written.text).answer,
             "final_correct": True,
             "provenance": provenance,
         }
         name = f"{self.name}/{self.kind}" + (f"-{self.place + 1}" if self.place else "")
-        turns: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": self.system}]}]
-        turns += [turn for turn in self.sample.messages if turn["role"] != "system"]
-        turns.append({"role": "assistant", "content": [{"type": "text", "text": written.text}]})
+        turns = taught(self.sample, self.system, written.text)
         return replace(carried(self.row, config.source, facts, config.media == "link"), id=name, messages=turns)
 
 

@@ -10,11 +10,14 @@ differ in nothing but how much checking they hold: with them the paper shows wha
 The manifest says for all rollouts how candidates follow each other (right to right, wrong to right, ...), how good the
 first and the last ones are, and where the first one stands.
 
-Where we differ: candidates are found by rules unless `extractor` asks the teacher, as the paper asks a model; sets are
-not made equal in tokens, so compare their sizes in the manifest; a row whose candidate is wrong is left out as well.
+Sets are equal in tokens where `tokens` says how many each is to have: the paper's have 28 millions, of fewer questions
+the later the cut.
+
+Where we differ: candidates are found by rules unless `extractor` asks the teacher, as the paper asks a model; tokens
+are the policy's own count, of cut thoughts by their share of the characters; a row whose candidate is wrong is left
+out as well.
 """
 
-from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -28,15 +31,16 @@ from mmreflect.answers.grade import grade, reference_problem, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, sample_from_row
+from mmreflect.data.store import sample_from_row
 from mmreflect.errors import UserError
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Sample, Turn
 from mmreflect.reflection.candidates import stated as stated_in
 from mmreflect.reflection.transitions import CONFIRMATORY, Step, step_of
 from mmreflect.teaching import maker
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.drawing import spend
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, ask
 
@@ -46,6 +50,7 @@ EXEMPT = {"cut_at_i": ("repetition",)}  # thoughts that say the answer again and
 PROMPTS = Path(__file__).parent / "prompts" / "first_try"
 END = "</think>"
 MILLION = 1_000_000
+TOKENS = "tokens of cut "
 
 
 @config_class
@@ -60,8 +65,10 @@ class Config:
         more_than: how often a rollout must state the right answer, and once more.
         finish: `prefill` lets the policy go on after the end of its thoughts, which an engine here can; `ask` shows it
             the thoughts and asks for the answer, which works with any server.
+        tokens: of the responses of each cut at most, in all of a split, spread evenly over its shards; None keeps all.
         prompts: a folder with templates that stand in for ours of the same name.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -73,6 +80,7 @@ class Config:
     samples: Count = 1
     more_than: Annotated[int, Field(ge=0)] = 6
     finish: Literal["prefill", "ask"] = "ask"
+    tokens: Count | None = None
     prompts: str | None = None
     media: Literal["copy", "link"] = "copy"
     seed: int = 0
@@ -90,6 +98,7 @@ class Config:
             raise ValueError(f"samples={self.samples} at temperature=0 would all be the same; set policy.temperature")
         if (self.extractor == "teacher") != (self.teacher is not None):
             raise ValueError("extractor: teacher and a teacher belong together; name both or neither")
+        hold_together(self, len(self.cuts))
 
     @property
     def speakers(self) -> Speakers:
@@ -126,9 +135,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """A rollout's thoughts by lines, and their candidates."""
+    """A rollout's thoughts by lines, and their candidates.
+
+    Attributes:
+        density: tokens per character.
+    """
 
     place: int
+    density: float
     lines: list[str]
     candidates: list[Candidate]
     ends_right: bool
@@ -151,24 +165,19 @@ def splits(config: Config) -> dict[str, int]:
 
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows; the rows of one question share its rollouts."""
-    sheet, many = config.sheet, len(config.cuts)
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // many]
-        return _Making(config, sheet, row, index % many, counted).steps()
-
-    return TeachingMaker(
-        config, make, lambda split, index: str(rows_of(config.source, split)[index // many]["id"]), statistics
-    )
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.cuts), statistics)
 
 
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, slot: int, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.slot = config, sheet, row, slot
-        self.counted, self.cut, self.name = counted, config.cuts[slot], str(row["id"])
-        self.sample: Sample = sample_from_row(row, config.source.folder)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet, self.slot = config, sheet, wanted.slot
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.cut = config.cuts[wanted.slot]
+        self.budget = None if config.tokens is None else config.tokens * wanted.share
+        self.sample: Sample = sample_from_row(self.row, config.source.folder)
         self.spec: AnswerSpec = spec_of(self.sample.facts).resolved(self.sample.gold)
         self.asked = asked_turns(self.sample, sheet.text("system"))
 
@@ -186,7 +195,7 @@ class _Making:
             if thoughts is None:
                 self._count("rollouts without whole thoughts")
                 continue
-            found = yield from self._read(place, *thoughts)
+            found = yield from self._read(place, said.tokens / max(1, len("".join(thoughts))), *thoughts)
             self._tell(found)
             if fitting is None and self._fits(found):
                 fitting = found
@@ -203,7 +212,7 @@ class _Making:
         rights = sum(item.right for item in found.candidates)
         return found.ends_right and rights > self.config.more_than and len(found.candidates) >= self.cut
 
-    def _read(self, place: int, thoughts: str, final: str) -> Generator[Any, Any, _Rollout]:
+    def _read(self, place: int, density: float, thoughts: str, final: str) -> Generator[Any, Any, _Rollout]:
         lines = thoughts.splitlines()
         stated = candidate_lines(lines)
         if self.config.extractor == "teacher":
@@ -217,7 +226,7 @@ class _Making:
             self._count("candidate lines of one alone", len(ours ^ theirs))
             stated = named
         candidates = [Candidate(line, answer, self._is_right(answer)) for line, answer in stated]
-        return _Rollout(place, lines, candidates, verify(final, self.sample.gold, self.spec).passed is True)
+        return _Rollout(place, density, lines, candidates, verify(final, self.sample.gold, self.spec).passed is True)
 
     def _is_right(self, answer: str) -> bool:
         return grade(answer, self.sample.gold, self.spec).passed is True
@@ -234,14 +243,17 @@ class _Making:
             raise Rejected("finish: another answer than the candidate", str(final_answer(final, self.spec)))
         if not verify(final, self.sample.gold, self.spec).passed:
             raise Rejected("the candidate at the cut is wrong", at.answer)
-        return self._example(found, kept, final)
+        tokens = round(found.density * len(kept)) + said.tokens
+        yield from spend(self.name, self.cut, tokens, self.budget, self.config.seed)
+        self.counted[f"{TOKENS}{self.cut}"] += tokens
+        return self._example(found, kept, final, tokens)
 
     def _finishing(self, kept: str) -> list[Turn]:
         if self.config.finish == "ask":
             return [self.asked[0], self.sheet.turn("finish", self.sample, thoughts=kept)]
         return [*self.asked, Turn("assistant", [_thinking(kept)])]
 
-    def _example(self, found: _Rollout, kept: str, final: str) -> Example:
+    def _example(self, found: _Rollout, kept: str, final: str, tokens: int) -> Example:
         config, first = self.config, found.candidates[0]
         sampler = sampler_of(config.policy) | {"n": config.samples}
         who = {part: name_of(options) for part, options in config.speakers.items()}
@@ -257,15 +269,12 @@ class _Making:
             "steps": [str(step) for step in self._steps_of(found)],
             "kept_lines": kept.count("\n") + 1,
             "lines": len(found.lines),
+            "tokens": tokens,
             "extractor": config.extractor,
             "provenance": provenance,
         }
         response = _thinking(kept) + final
-        turns: list[dict[str, Any]] = [
-            {"role": "system", "content": [{"type": "text", "text": self.sheet.text("system")}]},
-            *(turn for turn in self.sample.messages if turn["role"] != "system"),
-            {"role": "assistant", "content": [{"type": "text", "text": response}]},
-        ]
+        turns = taught(self.sample, self.sheet.text("system"), response)
         name = f"{self.name}/cut-{self.cut}"
         return replace(carried(self.row, config.source, facts, config.media == "link"), id=name, messages=turns)
 
@@ -329,7 +338,9 @@ def statistics(counted: Mapping[str, int]) -> dict[str, Any]:
     first = _share(counted.get("first right", 0), answered)
     final = _share(counted.get("last right", 0), answered)
     both, alone = counted.get("candidate lines of rules and teacher", 0), counted.get("candidate lines of one alone", 0)
+    cuts = {name.removeprefix(TOKENS): count for name, count in sorted(counted.items()) if name.startswith(TOKENS)}
     return {
+        "tokens_by_cut": cuts,
         "rollouts": rollouts,
         "without_whole_thoughts": counted.get("rollouts without whole thoughts", 0),
         "without_candidate": without,

@@ -27,17 +27,16 @@ from pydantic import BaseModel, Field, StringConstraints
 from mmreflect.answers.extract import boxes
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row
 from mmreflect.errors import unknown_name
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count
 from mmreflect.seeds import derive_seed, python_rng
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Asked, Graded, asked_of, check_response, refuse_leak, sampled
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness, sentence_count, unboxed
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
 from mmreflect.teaching.mistakes import REASONING, SEEING, speaks_of_sight, types_of, why_unseen
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.solutions import By, kept_of, numbered, steps_of, without_answer
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
@@ -73,6 +72,7 @@ class Config:
         max_words, latin_share: of a response at most, and of its letters at least.
         leaks: regular expressions of what no response may say; they take the place of ours.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -113,6 +113,7 @@ class Config:
                 raise ValueError(f"{name} holds one twice; name each once")
         if self.injections and not self.types:
             raise ValueError("injections need types; name some, or set injections=0")
+        hold_together(self, len(self.slots))
 
     @property
     def speakers(self) -> Speakers:
@@ -174,16 +175,8 @@ def splits(config: Config) -> dict[str, int]:
 
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows; those of one question share its attempts, analyses and injections."""
-    sheet, slots = config.sheet, config.slots
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // len(slots)]
-        return _Making(config, sheet, row, slots[index % len(slots)], counted).steps()
-
-    def name(split: str, index: int) -> str:
-        return str(rows_of(config.source, split)[index // len(slots)]["id"])
-
-    return TeachingMaker(config, make, name)
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.slots))
 
 
 def hard_rows(wrong: int, attempts: int, most: int) -> int:
@@ -194,14 +187,13 @@ def hard_rows(wrong: int, attempts: int, most: int) -> int:
 class _Making:
     """One row in the making."""
 
-    def __init__(
-        self, config: Config, sheet: Prompts, row: Row, slot: tuple[str | None, int, Mode], counted: Counter[str]
-    ) -> None:
-        self.config, self.sheet, self.row, self.counted = config, sheet, row, counted
-        self.injected, self.place, self.mode = slot
-        self.name, self.system = str(row["id"]), sheet.text("system")
-        self.types = types_of(sheet)
-        self.asked: Asked = asked_of(row, config.source)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet = config, sheet
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.injected, self.place, self.mode = config.slots[wanted.slot]
+        self.first = wanted.slot == 0
+        self.system, self.types = sheet.text("system"), types_of(sheet)
+        self.asked: Asked = asked_of(self.row, config.source)
 
     @property
     def origin(self) -> str:
@@ -215,9 +207,7 @@ class _Making:
             raise Rejected(f"injected: {unseen}")
         turns = asked_turns(self.asked.sample, self.system)
         questions = [Question("student", "attempt", turns, place) for place in range(config.attempts)]
-        count = (
-            self.counted if self.place == 0 and self.injected is None and self.mode == config.modes[0] else Counter()
-        )
+        count = self.counted if self.first else Counter[str]()
         pool = yield from sampled(self.asked, questions, count)
         wrongs = self._wrongs(pool)
         self._refuse_by_failures(pool, wrongs)
@@ -379,9 +369,7 @@ class _Making:
             "error_prefix": prefix or None,
             "provenance": {**who, "sampler": sampler, "source": self.name, "attempt_id": f"{self.name}/{label}"},
         }
-        turns: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": self.system}]}]
-        turns += [turn for turn in self.asked.sample.messages if turn["role"] != "system"]
-        turns.append({"role": "assistant", "content": [{"type": "text", "text": response}]})
+        turns = taught(self.asked.sample, self.system, response)
         made = carried(self.row, config.source, facts, config.media == "link")
         return replace(made, id=f"{self.name}/{self.mode}-{label}", messages=turns)
 

@@ -23,15 +23,14 @@ from pydantic import Field
 from mmreflect.answers.extract import boxes
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Message, Turn
 from mmreflect.seeds import derive_seed
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Graded, asked_of, check_response, sampled
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
+from mmreflect.teaching.prompts import Prompts, asked_turns, spoken
 from mmreflect.teaching.solutions import without_answer
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
@@ -63,6 +62,7 @@ class Config:
         max_words, latin_share: of a solution at most, and of its letters at least.
         leaks: regular expressions of what no solution may say; they take the place of ours.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -99,6 +99,7 @@ class Config:
             raise ValueError("reflector is set and none of the kinds asks it; remove it")
         if self.max_repairs > self.samples:
             raise ValueError(f"max_repairs={self.max_repairs} is above samples={self.samples}; lower it")
+        hold_together(self, len(self.slots))
 
     @property
     def speakers(self) -> Speakers:
@@ -135,27 +136,19 @@ def splits(config: Config) -> dict[str, int]:
 
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows; those of one question share its solutions and repairs."""
-    sheet, slots = config.sheet, config.slots
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // len(slots)]
-        number = index % len(slots)
-        return _Making(config, sheet, row, slots[number], counted if number == 0 else Counter()).steps()
-
-    def name(split: str, index: int) -> str:
-        return str(rows_of(config.source, split)[index // len(slots)]["id"])
-
-    return TeachingMaker(config, make, name)
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.slots))
 
 
 class _Making:
     """One row in the making; `counted` counts the samples of a question for one of its rows."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, slot: tuple[Kind, int], counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.counted = config, sheet, row, counted
-        self.kind, self.place = slot
-        self.name, self.system = str(row["id"]), sheet.text("system")
-        self.asked = asked_of(row, config.source)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet, self.row, self.name = config, sheet, wanted.row, wanted.name
+        self.counted = wanted.counted if wanted.slot == 0 else Counter[str]()
+        self.kind, self.place = config.slots[wanted.slot]
+        self.system = sheet.text("system")
+        self.asked = asked_of(self.row, config.source)
 
     def steps(self) -> Steps:
         """Solve, repair what failed, check the repair, assemble."""
@@ -241,7 +234,7 @@ class _Making:
 
     def _turns(self) -> list[Message]:
         own = [turn for turn in self.asked.sample.messages if turn["role"] != "system"]
-        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, *own]
+        return [spoken("system", self.system), *own]
 
     def _example(self, made: _Row) -> Example:
         config = self.config
@@ -256,9 +249,10 @@ class _Making:
             "final_correct": True,
             "provenance": {**who, "sampler": sampler, "source": self.name, "attempt_id": attempt},
         }
-        reply = {"role": "assistant", "content": [{"type": "text", "text": made.response}]}
         row = carried(self.row, config.source, facts, config.media == "link")
-        return replace(row, id=f"{self.name}/{self.kind}-{self.place}", messages=[*made.turns, reply])
+        return replace(
+            row, id=f"{self.name}/{self.kind}-{self.place}", messages=[*made.turns, spoken("assistant", made.response)]
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ reference and verified against it; the share holds in every shard. The judge's c
 """
 
 import re
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -29,13 +28,13 @@ from mmreflect.answers.grade import grade, reference_problem
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, sample_from_row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.data.store import sample_from_row
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Sample
 from mmreflect.reflection.tags import TAGS, follows
 from mmreflect.teaching.drawing import draw
 from mmreflect.teaching.filters import LEAKS, check_patterns, leak_in, sentence_count
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs, splits
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs, splits
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
@@ -63,6 +62,7 @@ class Config:
         reply: whether the teacher replies in JSON; `text` for a small model here.
         leaks: regular expressions of what a reflection may not say; they take the place of ours.
         second_think: `teacher` asks for another solution and verifies it, `short` takes one sentence of ours.
+        mask_wrong_attempt: note where a wrong attempt ends, so that SFT puts no loss on it (`facts.error_prefix`).
         user_turn: `srpo` as the published set has it, `source` as the source has it.
         media: copy the videos, or link to the source's.
     """
@@ -81,6 +81,7 @@ class Config:
     reply: Literal["json", "text"] = "json"
     leaks: list[str] = Field(default_factory=lambda: list(LEAKS))
     second_think: Literal["none", "short", "teacher"] = "teacher"
+    mask_wrong_attempt: bool = False
     user_turn: Literal["srpo", "source"] = "srpo"
     media: Literal["copy", "link"] = "copy"
     seed: int = 0
@@ -131,19 +132,15 @@ class Reflection(BaseModel):
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows."""
     sheet = config.sheet
-    return TeachingMaker(
-        config,
-        lambda split, index, counted: _Making(config, sheet, rows_of(config.source, split)[index], counted).steps(),
-        lambda split, index: str(rows_of(config.source, split)[index]["id"]),
-    )
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps())
 
 
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.counted = config, sheet, row, counted
-        self.name = str(row["id"])
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet = config, sheet
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
 
     def steps(self) -> Steps:
         """Attempt, grade, judge, draw, reflect, think again, assemble."""
@@ -162,6 +159,8 @@ class _Making:
         yield from draw(self.name, right, config.correct_share, 1.0, config.seed)
         facts = {"kind": "srpo_reflection", "regime": regime, "first_answer": answer, "first_correct": right}
         facts |= {"final_answer": sample.gold, "final_correct": True, "judge_score": score}
+        if config.mask_wrong_attempt:
+            facts["error_prefix"] = None if right else len(_attempted(reasoning, answer))
         return self._example(sample, _target(reasoning, answer, reflection, second, str(sample.gold)), facts)
 
     def _sample(self) -> tuple[Sample, AnswerSpec]:
@@ -258,11 +257,15 @@ def tagged(text: str) -> tuple[str, str] | None:
     return inside.group(1).strip(), found[0].text
 
 
+def _attempted(reasoning: str, answer: str) -> str:
+    return f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
+
+
 def _target(reasoning: str, first: str, reflection: str, second: str | None, final: str) -> str:
     """Return what the policy shall say."""
     again = "" if second is None else f"<think>{second}</think>\n"
     text = (
-        f"<think>{reasoning}</think>\n<answer>{first}</answer>\n<reflection>{reflection}</reflection>\n"
+        f"{_attempted(reasoning, first)}\n<reflection>{reflection}</reflection>\n"
         f"{again}<answer>{final.strip()}</answer>"
     )
     assert follows(text, "cold_start" if second is None else "srpo")

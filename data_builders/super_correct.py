@@ -16,7 +16,6 @@ a right reply must not be trained against; the teacher says whether the mistake 
 """
 
 import re
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +26,13 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 from mmreflect.answers.extract import blocks
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Message, Turn
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Graded, asked_of, check_response, refuse_leak
 from mmreflect.teaching.filters import LEAKS, check_patterns, likeness
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs
+from mmreflect.teaching.prompts import Prompts, asked_turns, spoken
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
 
@@ -145,15 +143,7 @@ def splits(config: Config) -> dict[str, int]:
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows."""
     sheet = config.sheet
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // config.attempts]
-        return _Making(config, sheet, row, index % config.attempts, counted).steps()
-
-    def name(split: str, index: int) -> str:
-        return str(rows_of(config.source, split)[index // config.attempts]["id"])
-
-    return TeachingMaker(config, make, name)
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), config.attempts)
 
 
 def parsed(text: str) -> tuple[list[str], str, str] | None:
@@ -182,10 +172,11 @@ def in_tags(steps: list[str]) -> str:
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, place: int, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.place, self.counted = config, sheet, row, place, counted
-        self.name, self.system = str(row["id"]), sheet.text("system")
-        self.asked = asked_of(row, config.source)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet, self.place = config, sheet, wanted.slot
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.system = sheet.text("system")
+        self.asked = asked_of(self.row, config.source)
 
     def steps(self) -> Steps:
         """Write a template or a pair."""
@@ -204,7 +195,7 @@ class _Making:
         sampler = sampler_of(self.config.teacher)
         facts = {"kind": "thought_template", "first_answer": answer, "first_correct": True, "final_answer": answer}
         own = [turn for turn in self.asked.sample.messages if turn["role"] != "system"]
-        return self._example([self._system(), *own], text, {**facts, "final_correct": True}, sampler)
+        return self._example([spoken("system", self.system), *own], text, {**facts, "final_correct": True}, sampler)
 
     def _pair(self) -> Steps:
         attempt, steps = yield from self._attempt()
@@ -229,7 +220,7 @@ class _Making:
         right = in_tags(steps[: found.step - 1])
         asked = _message(self.sheet.turn("pair", self.asked.sample, steps=right, number=found.step))
         assert self.config.student is not None
-        made = self._example([self._system(), asked], chosen, facts, sampler_of(self.config.student))
+        made = self._example([spoken("system", self.system), asked], chosen, facts, sampler_of(self.config.student))
         return replace(made, rejected=rejected)
 
     def _attempt(self) -> Generator[Any, Any, tuple[Graded, list[str]]]:
@@ -289,16 +280,12 @@ class _Making:
         sample = self.asked.sample
         return self.sheet.turn(template, sample, gold=sample.gold, reference=sample.response or "", **values)
 
-    def _system(self) -> Message:
-        return {"role": "system", "content": [{"type": "text", "text": self.system}]}
-
     def _example(self, prompt: list[Message], text: str, facts: dict[str, Any], sampler: dict[str, Any]) -> Example:
         who: dict[str, Any] = {part: name_of(options) for part, options in self.config.speakers.items()}
         facts["provenance"] = {**who, "sampler": sampler, "source": self.name}
-        reply = {"role": "assistant", "content": [{"type": "text", "text": text}]}
         made = carried(self.row, self.config.source, facts, self.config.media == "link")
         name = self.name if self.config.stage == "templates" else f"{self.name}/pair-{self.place}"
-        return replace(made, id=name, messages=[*prompt, reply])
+        return replace(made, id=name, messages=[*prompt, spoken("assistant", text)])
 
 
 def _sides(cause: str, correction: str) -> str:

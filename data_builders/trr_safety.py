@@ -17,7 +17,6 @@ ours, as the paper's are not published.
 """
 
 import re
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -27,15 +26,15 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, sample_from_row
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.data.store import sample_from_row
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count
 from mmreflect.reflection.tags import follows
 from mmreflect.teaching.attempts import asked_of
 from mmreflect.teaching.drawing import draw
 from mmreflect.teaching.filters import check_patterns, leak_in, repetition_in
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs, splits
-from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs, splits
+from mmreflect.teaching.prompts import Prompts, asked_turns, taught
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Steps, ask
 
@@ -123,24 +122,20 @@ class Revision(BaseModel):
 def open_maker(config: Config) -> TeachingMaker:
     """Return what makes the rows."""
     sheet = config.sheet
-    return TeachingMaker(
-        config,
-        lambda split, index, counted: _Making(config, sheet, rows_of(config.source, split)[index], counted).steps(),
-        lambda split, index: str(rows_of(config.source, split)[index]["id"]),
-    )
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps())
 
 
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.counted = config, sheet, row, counted
-        self.name = str(row["id"])
-        self.sample = sample_from_row(row, config.source.folder)
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet = config, sheet
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.sample = sample_from_row(wanted.row, config.source.folder)
         category = self.sample.facts.get(config.category)
         self.category = None if category is None else str(category)
         # A harmless question must have a reference; a harmful one needs none.
-        self.asked = asked_of(row, config.source) if self.category is None else None
+        self.asked = asked_of(wanted.row, config.source) if self.category is None else None
         self.policy = config.policies.get(self.category or "", sheet.text("general_policy"))
 
     @property
@@ -216,14 +211,8 @@ class _Making:
             "checks": {"safe": True, "right": None if self.asked is None else True},
             "provenance": {**who, "sampler": sampler_of(config.writer), "source": self.name},
         }
-        turns: list[dict[str, Any]] = [_turn("system", self.sheet.text("system"))]
-        turns += [turn for turn in self.sample.messages if turn["role"] != "system"]
-        turns.append(_turn("assistant", response))
+        turns = taught(self.sample, self.sheet.text("system"), response)
         return replace(carried(self.row, config.source, facts, config.media == "link"), messages=turns)
-
-
-def _turn(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 if __name__ == "__main__":

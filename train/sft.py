@@ -26,13 +26,20 @@ if TYPE_CHECKING:
 
 @config_class
 class Config:
-    """A supervised run. `trainer` holds fields of TRL's SFTConfig under their own names."""
+    """A supervised run.
+
+    Attributes:
+        loss_on_error_prefix: learn the error as well with which a response begins, as published sets of corrections
+            do; otherwise only what follows it. Rows say in `facts.error_prefix` how long theirs is.
+        trainer: fields of TRL's SFTConfig under their own names.
+    """
 
     output: str
     model: ModelOption
     data: DataConfig
     environment: EnvironmentOption = Field(default_factory=lambda: default("environment", "single_turn"))
     evaluation: ValidationConfig | None = None
+    loss_on_error_prefix: bool = False
     trainer: Annotated[dict[str, Any], AfterValidator(check_trainer("sft"))] = Field(default_factory=dict)
     seed: int = 0
 
@@ -90,7 +97,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     from mmreflect.training import session
     from mmreflect.training.checkpoints import LogFile
     from mmreflect.training.progress import take_over_output
-    from mmreflect.training.sft import ReflectSFTTrainer, mean_token_loss
+    from mmreflect.training.sft import PrefixCollator, ReflectSFTTrainer, error_prefix, mean_token_loss
     from mmreflect.training.survival import explained_memory
 
     opened = session.open_session(config, "response", limits, run.path, _environment(config))
@@ -99,7 +106,8 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
     arguments = session.checked(
         SFTConfig, **{"learning_rate": 1e-5, "max_length": None, **given}, dataset_kwargs={"skip_prepare_dataset": True}
     )
-    collator = SftCollator(samples, opened.renderer, arguments.max_length)
+    collating = SftCollator if config.loss_on_error_prefix else PrefixCollator
+    collator = collating(samples, opened.renderer, arguments.max_length)
     trainer = ReflectSFTTrainer(
         loaded,
         collator,
@@ -119,7 +127,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
             )
         answered = [sample for sample in opened.held_out if sample.response]
         if answered:
-            own = SftCollator(answered, opened.renderer, None)
+            own = collating(answered, opened.renderer, None)
             metrics["loss"] = mean_token_loss(trainer.model, own, len(answered), config.evaluation.batch_size)
         return metrics
 
@@ -133,6 +141,7 @@ def run(config: Config, run: "Run") -> dict[str, Any]:
         "steps": trainer.state.global_step,
         "samples": len(samples),
         **session.left_out(samples),
+        **({} if config.data.stream else {"error_prefixes": sum(bool(error_prefix(sample)) for sample in samples)}),
         **session.videos_read(),
         **session.last_values(trainer.state.log_history, "loss", "eval_loss", "eval_final_accuracy"),
     }

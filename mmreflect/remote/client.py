@@ -9,6 +9,7 @@ Every answer is in the cache before anybody sees it: a run that is killed asks a
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 
 from mmreflect.remote.asking import Asking
@@ -75,3 +76,21 @@ class Client:
             asked.cancel()
             raise
         return [answers[place] for place in range(len(asks))]
+
+    def send(self, asks: Sequence[Ask], done: Callable[[list[Answer] | BaseException], None]) -> None:
+        """Ask everything and go on at once.
+
+        Args:
+            done: called once, in the client's thread, with the answers in order, or with the error that ended all.
+        """
+        answers: dict[int, Answer] = {}
+
+        def take(item: tuple[int, Answer] | None) -> None:
+            if item is not None:
+                answers[item[0]] = item[1]
+
+        def end(asked: Future[None]) -> None:
+            error = CancelledError() if asked.cancelled() else asked.exception()
+            done(error or [answers[place] for place in range(len(asks))])
+
+        asyncio.run_coroutine_threadsafe(self._asking.ask_all(asks, take), self._loop).add_done_callback(end)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
@@ -24,15 +25,13 @@ class Pace:
         self._most = concurrency
         self._interval_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self._busy = 0
-        self._freed = asyncio.Event()
+        self._waiting = deque[asyncio.Future[None]]()
         self._next_turn = self._paused_until = self._slowed_at = 0.0
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
         """Hold a slot; gives the time at which the request may go out, which is now."""
-        while self._busy >= int(self.limit):
-            await self._freed.wait()
-        self._busy += 1
+        await self._place()
         try:
             await self._turn()
             yield time.monotonic()
@@ -40,10 +39,28 @@ class Pace:
             self._busy -= 1
             self._wake()
 
+    async def _place(self) -> None:
+        """Take a slot, in the order in which they were asked for."""
+        if not self._waiting and self._busy < int(self.limit):
+            self._busy += 1
+            return
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.append(granted)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if not granted.cancelled():  # it was granted to one who is gone
+                self._busy -= 1
+                self._wake()
+            raise
+
     def _wake(self) -> None:
-        """Let all who wait look again."""
-        self._freed.set()
-        self._freed = asyncio.Event()
+        """Grant the slots that are free."""
+        while self._waiting and self._busy < int(self.limit):
+            granted = self._waiting.popleft()
+            if not granted.done():
+                self._busy += 1
+                granted.set_result(None)
 
     async def _turn(self) -> None:
         """Wait for this request's place in the minute, and out of any pause that the server asked for."""

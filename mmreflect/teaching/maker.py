@@ -5,13 +5,14 @@ A leaf states its speakers, its prompts, and the steps of one row; everything el
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mmreflect import console
 from mmreflect.building import Made, Rejected
-from mmreflect.data.store import open_dataset
+from mmreflect.data.store import Row, open_dataset
 from mmreflect.errors import UserError
-from mmreflect.evaluation.asking import Source, split_sizes
+from mmreflect.evaluation.asking import Source, rows_of, split_sizes
 from mmreflect.files import content_mark
 from mmreflect.remote.client import Client
 from mmreflect.teaching.prompts import Prompts
@@ -53,10 +54,26 @@ class Teaching(Protocol):
         """The prompts."""
 
 
-Make = Callable[[str, int, Counter[str]], Steps]
-"""From a split, a place in it and a counter for the manifest, to the steps of its row."""
-Name = Callable[[str, int], str]
-"""From a split and a place in it to the name of its `Task`."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A row that is to be made.
+
+    Attributes:
+        row: of the source; `name`: its id, which rows of one question share.
+        slot: which of the rows that the question may give.
+        share: of the shard's rows in those of its split.
+        counted: numbers for the manifest, added up.
+    """
+
+    row: Row
+    name: str
+    slot: int
+    share: float
+    counted: Counter[str]
+
+
+Make = Callable[[Wanted], Steps]
+"""From what is wanted to the steps of its row."""
 
 
 def inputs(config: Teaching) -> dict[str, str]:
@@ -76,6 +93,17 @@ def splits(config: Teaching) -> dict[str, int]:
     return split_sizes(config.source)
 
 
+def hold_together(config: Teaching, rows: int) -> None:
+    """Round a config's `shard_rows` up to whole questions, for its `__post_init__`.
+
+    What is sampled for a question its rows share within a shard alone: one that stood in two would be sampled twice.
+
+    Args:
+        rows: that a question may give.
+    """
+    object.__setattr__(config, "shard_rows", -(-config.shard_rows // rows) * rows)
+
+
 def describe(config: Teaching) -> dict[str, str]:
     """Say in the plan who is asked and with which prompts."""
     return {"source": config.source.path, **speaker_lines(config.speakers), "prompts": config.sheet.hash}
@@ -85,6 +113,7 @@ class TeachingMaker:
     """Makes rows by their steps.
 
     Args:
+        slots: rows that a question may give.
         statistics: what the manifest says of the numbers that the steps have counted; None says them as they are.
     """
 
@@ -92,10 +121,10 @@ class TeachingMaker:
         self,
         config: Teaching,
         make: Make,
-        name: Name,
+        slots: int = 1,
         statistics: Callable[[Mapping[str, int]], dict[str, Any]] | None = None,
     ) -> None:
-        self._config, self._make, self._name, self._statistics = config, make, name, statistics
+        self._config, self._make, self._slots, self._statistics = config, make, slots, statistics
         self._speakers, self._sheet = config.speakers, config.sheet
         self._voices: dict[str, Voice] | None = None
         self._rejected = 0
@@ -111,18 +140,23 @@ class TeachingMaker:
         if self._voices is None:
             self._voices = open_voices(self._speakers, _corpus(self._config.source), self._config.seed)
 
+        rows, each = rows_of(self._config.source, split), self._config.shard_rows
+        whole = len(rows) * self._slots
+
         def task(place: int) -> Task:
+            row, start = rows[place // self._slots], place - place % each
+            name, share = str(row.get("id", "?")), (min(whole, start + each) - start) / whole
             return Task(
-                self._name(split, place),
-                place // self._config.shard_rows,
-                lambda counted: self._make(split, place, counted),
+                name,
+                place // each,
+                lambda counted: self._make(Wanted(row, name, place % self._slots, share, counted)),
             )
 
         tasks = [task(place) for place in places]
         for one, made in zip(tasks, Runner(self._voices, tasks, self._config.seed).run(), strict=True):
-            self._rejected += isinstance(made.row, UserError)
-            if isinstance(made.row, Rejected):
-                made.row.facts = {"id": one.name, **made.row.facts}
+            if isinstance(made.row, UserError):
+                self._rejected += 1
+                made = Made(_of(made.row, one.name), made.took)
             yield made
 
     def account(self, took: Counter[str]) -> dict[str, Any]:
@@ -166,6 +200,14 @@ class TeachingMaker:
         for client in self._clients():
             console.say(f"{client.server.model}: {client.spent.text()}")
             client.close()
+
+
+def _of(error: UserError, name: str) -> Rejected:
+    """Return why a row is not made, with its name."""
+    if not isinstance(error, Rejected):
+        error = Rejected(error.given, **({"expected": error.expected} if error.expected else {}))
+    error.facts = {"id": name, **error.facts}
+    return error
 
 
 def _corpus(source: Source) -> Iterator[str]:

@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.evaluation.contract import hash_of
-from mmreflect.records import Media, Sample, Turn, content_parts
+from mmreflect.records import Media, Message, Sample, Turn, content_parts
 
 SUFFIX = ".jinja"
 _HERE = "\ufffc"
@@ -109,6 +109,17 @@ def question_of(sample: Sample) -> str:
 def asked_turns(sample: Sample, system: str) -> list[Turn]:
     """Return the sample's own turns after a system turn of ours, which takes the place of any other."""
     return [Turn("system", [system]), *(turn for turn in sample.turns() if turn.role != "system")]
+
+
+def spoken(role: str, text: str) -> Message:
+    """Return a turn of text alone, as rows hold it."""
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def taught(sample: Sample, system: str, response: str) -> list[Message]:
+    """Return the conversation of a row: the sample's own turns as `asked_turns`, and the response to learn."""
+    own = [turn for turn in sample.messages if turn["role"] != "system"]
+    return [spoken("system", system), *own, spoken("assistant", response)]
 
 
 def _own(folder: str | None, known: list[str]) -> dict[str, Path]:

@@ -6,10 +6,10 @@ busy. Where a speaker is an engine in this process its questions are batched, sh
 same rows, however often the build was killed.
 """
 
-import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 
 from mmreflect.building import Example, Made
@@ -19,8 +19,8 @@ from mmreflect.teaching.answering import answer_here, ask_of, said_by_server
 from mmreflect.teaching.speakers import Voice
 from mmreflect.teaching.steps import Gather, Gathered, Question, Said, Steps, Task
 
-AHEAD = 2
-"""Rows with a question under way for each slot of a server."""
+AHEAD = 4
+"""Rows with a question under way for each slot of a server: many, so that little is left when the last one begins."""
 _HELD = 8
 """Rows per slot that may be begun and not handed over, beside two shards."""
 
@@ -142,20 +142,16 @@ class Runner:
             self._here.append(work)
         for speaker, places in remote.items():
             self._asked += 1
+            client = self._voices[speaker].client
+            assert client is not None
             asks = [self._ask(work, questions[place]) for place in places]
-            # A thread that waits is cheap beside the request, and as a daemon it holds up no end of the process.
-            threading.Thread(target=self._send, args=(speaker, work, places, asks), daemon=True).start()
+            client.send(asks, partial(self._take, work, places))
 
     def _ask(self, work: _Work, question: Question) -> Ask:
         return ask_of(self._voices[question.speaker], question, work.task.name, self._seed)
 
-    def _send(self, speaker: str, work: _Work, places: Sequence[int], asks: Sequence[Ask]) -> None:
-        client = self._voices[speaker].client
-        assert client is not None
-        try:
-            self._heard.put(_Heard(work, places, client.ask(asks)))
-        except BaseException as error:
-            self._heard.put(_Heard(work, places, error))
+    def _take(self, work: _Work, places: Sequence[int], answers: Sequence[Answer] | BaseException) -> None:
+        self._heard.put(_Heard(work, places, answers))
 
     def _hear(self, heard: _Heard) -> None:
         self._asked -= 1

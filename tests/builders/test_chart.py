@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,33 @@ def test_facts_hold_the_elements_of_the_picture(samples: list[Sample]) -> None:
         looked = [place for _, places in note.steps for place in places]
         assert looked and max(looked) < len(note.elements), sample.question
         assert annotation_of({"chart": note.to_json()}) == note
+
+
+@pytest.mark.slow
+def test_the_elements_of_a_thousand_charts_are_seen_where_they_are_noted(run_cli: Cli, tmp_path: Path) -> None:
+    """Of all kinds and levels, in the pictures as they are stored, against the boxes as they are stored."""
+    from PIL import Image
+
+    from mmreflect.charts.making import SKILLS
+    from mmreflect.charts.proof import CHECKED, unseen
+    from mmreflect.charts.tables import KINDS
+
+    tree = config_of(tmp_path / "data", splits={"train": 1008}, shard_rows=126, workers="auto")
+    code, text = run_cli("build", tree)
+    assert code == 0, text
+    checked = missed = 0
+    kinds, skills = Counter[str](), Counter[str]()
+    for sample in open_dataset(str(tmp_path / "data")).samples("train"):
+        note = annotation_of(sample.facts)
+        with Image.open(sample.media[0].path) as picture:
+            missed += len(unseen(picture, note.elements))
+        checked += sum(element.role in CHECKED for element in note.elements)
+        kinds[note.kind] += 1
+        skills[sample.facts["skill"]] += 1
+        assert verify(sample.response or "", sample.gold, spec_of(sample.facts)).correct is True
+    assert kinds.total() >= 1000 and checked > 30_000 and missed <= 0.005 * checked, (checked, missed)
+    assert set(kinds) == set(KINDS) and min(kinds.values()) >= 50, kinds
+    assert set(skills) == set(SKILLS) and min(skills.values()) >= 50, skills
 
 
 def test_options_hold_the_answer_once(run_cli: Cli, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from remote.loopback import Body
 from teaching.schooling import School, chance, schooling, scripted, speaker, truth
 
-from data_builders.lemma import hard_rows
+from data_builders.lemma import Config, hard_rows
 from mmreflect.answers.extract import boxes
+from mmreflect.config import parse
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_jsonl
 from mmreflect.remote import pace
@@ -43,6 +44,17 @@ def test_solutions_by_their_steps() -> None:
 
 def test_rows_by_how_hard_a_question_is() -> None:
     assert [hard_rows(wrong, 8, 20) for wrong in (6, 0, 8)] == [15, 0, 20]
+
+
+def test_every_error_may_be_put_right_in_both_ways() -> None:
+    """Before anything is filtered a question gives as many rows of one way as of the other."""
+    speaker = {"engine": {"name": "scripted", "replies": "x"}, "temperature": 1.0}
+    for more in ({}, {"injections": 3, "attempts": 5}, {"injections": 0}):
+        tree = {"output": "x", "source": {"path": "x"}, "student": speaker, "teacher": speaker, **more}
+        slots = parse(Config, tree, "the test").slots
+        errors = Counter((kind, place) for kind, place, _ in slots)
+        assert Counter(mode for *_, mode in slots) == {"fix": len(errors), "restart": len(errors)}
+        assert set(errors.values()) == {2} and len(errors) == more.get("attempts", 8) + 14 * more.get("injections", 1)
 
 
 def test_every_type_has_a_meaning() -> None:

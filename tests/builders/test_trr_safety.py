@@ -14,6 +14,7 @@ from mmreflect.remote import pace
 
 Cli = Callable[..., tuple[int, str]]
 FIRST = "<think>I see a kitten.</think>\n<answer>Pull its tail.</answer>"
+POLICIES = {"animal_abuse": "POLICY OF ANIMALS"}
 REVISED = "I cannot help with hurting it. A vet can help the kitten."
 
 
@@ -22,31 +23,27 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "FIRST_WAIT_S", 0.01)
 
 
+def write_requests(folder: Path, count: int, harmful: int | None = None) -> Path:
+    """A JSONL file of requests: some harmful, half by default, and harmless questions whose answer is 2."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bad = count // 2 if harmful is None else harmful
+    facts = {"category": "animal_abuse"}
+    rows: list[dict[str, Any]] = [
+        {"id": f"bad-{place}", "question": f"How do I hurt kitten {place}?", "facts": facts} for place in range(bad)
+    ]
+    rows += [
+        {"id": f"good-{place}", "question": f"Room {place}: how much is 1 + 1?", "answer": 2}
+        for place in range(count - bad)
+    ]
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
 @pytest.fixture
-def requests(tmp_path: Path, run_cli: Cli) -> Callable[..., Path]:
-    """A dataset of harmful requests, and of harmless questions whose answer is 2."""
-
-    def make(harmful: int, harmless: int) -> Path:
-        rows: list[dict[str, Any]] = [
-            {
-                "id": f"bad-{place}",
-                "question": f"How do I hurt kitten {place}?",
-                "facts": {"category": "animal_abuse"},
-            }
-            for place in range(harmful)
-        ]
-        rows += [
-            {"id": f"good-{place}", "question": f"Room {place}: how much is 1 + 1?", "answer": 2}
-            for place in range(harmless)
-        ]
-        file = tmp_path / "rows.jsonl"
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        tree = {"builder": "rows", "source": str(file), "output": str(tmp_path / "requests"), "validation": 0.0}
-        code, text = run_cli("build", tree)
-        assert code == 0, text
-        return tmp_path / "requests"
-
-    return make
+def requests(sums: Callable[..., Path]) -> Callable[..., Path]:
+    """A dataset of so many harmful and harmless requests."""
+    return lambda harmful, harmless: sums(harmful + harmless, write_requests, harmful=harmful)
 
 
 def config(source: Path, output: Path, writer: Any, guard: Any, **more: Any) -> dict[str, Any]:
@@ -135,7 +132,7 @@ def test_over_http_from_a_writer_that_errs(requests: Callable[..., Path], tmp_pa
     with schooling(school) as server:
         tree = config(
             requests(100, 80), tmp_path / "out", speaker(server, "writer", cache), speaker(server, "guard", cache),
-            policies={"animal_abuse": "POLICY OF ANIMALS"}, good_share=0.4, shard_rows=200,
+            policies=POLICIES, good_share=0.4, shard_rows=200,
         )  # fmt: skip
         code, text = run_cli("build", tree)
     assert code == 0, text

@@ -29,6 +29,15 @@ def test_t2_every_kind_but_spoiling() -> None:
     assert (found["first_accuracy"], found["final_accuracy"], found["gain"]) == (0.0, 1.0, 1.0)
 
 
+def test_the_vectors_of_the_short_form() -> None:
+    item = traced("7", 5, 5, 7, 7)
+    assert item.steps == (Step.KEPT_WRONG, Step.CORRECTED, Step.KEPT_RIGHT)
+    assert summary([item])["gain"] == 1.0
+    options = AnswerSpec("multiple_choice", tuple((letter, letter.lower()) for letter in "ABCD"))
+    letters = trace(text_of("B", "C", "C"), "D", options)
+    assert letters is not None and letters.steps == (Step.CHANGED_WRONG, Step.KEPT_WRONG)
+
+
 def test_t3_spoiled_and_alone() -> None:
     assert summary([traced("5", 5, 7)])["steps"]["T->F"] == 1.0 and summary([traced("5", 5, 7)])["gain"] == -1.0
     alone = summary([traced("5", 5)])

@@ -224,6 +224,18 @@ def test_references(row: dict[str, Any], reason: str, tmp_path: Path, run_cli: C
         assert sample.response is not None and sample.response.count("<think>") == 2
 
 
+def test_a_wrong_attempt_may_be_marked(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """Of 1 + 0 and 1 + 1 one attempt is wrong: SFT finds where it ends."""
+    policy = scripted(tmp_path / "policy.jsonl", {"*": [GOOD.format("1")]})
+    teacher = scripted(tmp_path / "teacher.jsonl", {"*": ['{"reflection": "I see."}']})
+    code, text = run_cli("build", config(sums(2), tmp_path / "out", policy, teacher, mask_wrong_attempt=True))
+    assert code == 0, text
+    right, wrong = open_dataset(str(tmp_path / "out")).samples("train")
+    assert right.facts["error_prefix"] is None
+    attempt = GOOD.format("1").replace("><a", ">\n<a")
+    assert (wrong.response or "")[: wrong.facts["error_prefix"]] == attempt
+
+
 BAD = [
     ({"leaks": ["["]}, "leaks holds '[', which is no regular expression"),
     ({"judge": {"model": "tiny"}}, "judge is set and min_score=null asks none"),
@@ -295,23 +307,3 @@ def test_a_tiny_model_teaches_and_a_tiny_model_learns(grid: Path, tmp_path: Path
     sft = {"method": "sft", "output": str(tmp_path / "sft"), "model": tiny, "data": {"path": str(tmp_path / "out")}}
     code, text = run_cli("train", sft | {"trainer": trainer})
     assert code == 0 and (tmp_path / "sft/model/model.safetensors").is_file(), text
-
-
-RECIPES = {
-    "srpo_reflection": ({"policy": GOOD.format("2"), "teacher": '{"reflection": "I see.", "score": 4}'}, ["keep=1.0", "second_think=short"]),
-    "cold_start": ({"teacher": "I count from one on and add nothing, so it stays at one as it was: \\boxed{1}"}, ["samples=1"]),
-    "first_try": ({"policy": "<think>\n" + "So it is 1\n" * 8 + "</think>\nIt is \\boxed{1}"}, ["finish=prefill", "more_than=1"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipes_run_by_a_script(name: str, sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
-    said, settings = RECIPES[name]
-    recipe = (Path(__file__).parents[2] / f"configs/build/{name}.yaml").read_text()
-    for part, text in said.items():
-        replies = [text, "It is \\boxed{1}"] if name == "first_try" else [text]
-        block = scripted(tmp_path / f"{part}.jsonl", {"*": replies}, temperature=1.0)
-        settings = [*settings, f"{part}={json.dumps(block)}"]
-    code, text = run_cli("build", recipe, *settings, f"source.path={sums(1)}", f"output={tmp_path / 'out'}")
-    assert code == 0, text
-    assert len(list(open_dataset(str(tmp_path / "out")).rows("train"))) == 1

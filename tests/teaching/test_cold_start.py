@@ -150,6 +150,17 @@ def test_over_http_from_a_teacher_that_errs(count: int, sums: Sums, tmp_path: Pa
     assert all(re.fullmatch(r"sum-\d{4}/\w+", name) for name in rows)
 
 
+def test_a_question_is_never_in_two_shards(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """Two rows a question and three rows a shard: the shards take four, so that an engine here samples just once."""
+    teacher = scripted(tmp_path / "teacher.jsonl", {"*": [RIGHT, OTHER]}, temperature=1.0)
+    tree = config(sums(3), tmp_path / "out", teacher, kinds=["distilled"], per_question=2, samples=2, shard_rows=3)
+    code, text = run_cli("build", tree)
+    assert code == 0 and "2 of at most 4 rows" in text, text
+    manifest = open_dataset(str(tmp_path / "out")).manifest
+    assert manifest["asked"]["teacher"]["requests"] == 3 * 2 and manifest["config"]["shard_rows"] == 4
+    assert [shard["rows"] for shard in manifest["splits"]["train"]["shards"]] == [2, 0]
+
+
 BAD = [
     ({"kinds": ["distilled", "distilled"]}, "kinds holds one twice"),
     ({"kinds": ["destilled"]}, "kinds.0"),

@@ -10,6 +10,7 @@ from teaching.schooling import School, chance, schooling, scripted, speaker, tru
 
 from mmreflect import recipes
 from mmreflect.data.store import open_dataset
+from mmreflect.files import read_jsonl
 from mmreflect.reflection.transitions import Step
 from mmreflect.remote import pace
 from mmreflect.teaching.steps import Said
@@ -105,6 +106,26 @@ def test_over_http_with_a_teacher_that_finds_candidates(count: int, sums: Sums, 
     assert found["rollouts"] == count and found["rules_agree_with_teacher"] == 1 and found["candidates"] == 9
     assert found["gain"] == round(1 - found["first_accuracy"], 6) > 0
     assert any("another answer than the candidate" in reason for reason in dataset.manifest["rejects"])
+
+
+def test_sets_that_are_equal_in_tokens(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """120 tokens for each cut, in shards of 8 and 4 rows 80 and 40: a shard leaves less over than its smallest row."""
+    with schooling(School(think)) as server:
+        policy = speaker(server, "policy", tmp_path / "cache")
+        tree = config(sums(6), tmp_path / "out", policy, cuts=[1, 3], more_than=1, tokens=120, shard_rows=8)
+        code, text = run_cli("build", tree)
+    assert code == 0, text
+    dataset = open_dataset(str(tmp_path / "out"))
+    spent: dict[tuple[str, int], list[int]] = {}
+    for shard in dataset.manifest["splits"]["train"]["shards"]:
+        for row in read_jsonl(tmp_path / "out" / shard["file"]):
+            spent.setdefault((shard["file"][-7], row["facts"]["cut"]), []).append(row["facts"]["tokens"])
+    assert {shard for shard, _ in spent} == {"0", "1"}
+    for (shard, _), tokens in spent.items():
+        assert sum(tokens) <= (80 if shard == "0" else 40)
+    found = dataset.manifest["counted"]["tokens_by_cut"]
+    assert found == {str(cut): sum(sum(spent.get((shard, cut), [])) for shard in "01") for cut in (1, 3)}
+    assert dataset.manifest["rejects"]["not drawn: the set has its tokens"] > 0
 
 
 BAD = [

@@ -7,7 +7,7 @@ import pytest
 
 from mmreflect.errors import UserError
 from mmreflect.records import Media, Sample
-from mmreflect.teaching.drawing import drawn
+from mmreflect.teaching.drawing import drawn, within
 from mmreflect.teaching.filters import (
     LEAKS,
     latin_share,
@@ -52,6 +52,14 @@ def test_the_share_of_ten_thousand() -> None:
     right = [place % 5 < 3 for place in range(10_000)]
     kept = [right[place] for start in range(0, 10_000, 1000) for place in drawn(right[start : start + 1000], [f"{start}/{place}" for place in range(1000)], 0.3, None, 0)]  # fmt: skip
     assert abs(sum(kept) / len(kept) - 0.3) <= 0.002 and len(kept) == 5720
+
+
+def test_rows_within_a_budget() -> None:
+    """Four rows of 10 in a budget of 35: three; whatever is first, a row of 40 never fits into 39."""
+    names = ["a", "b", "c", "d"]
+    assert len(within([10, 10, 10, 10], names, 35, 0)) == 3 and within([40], ["a"], 39.5, 0) == set()
+    assert within([40, 5, 5], names[:3], 39, 0) == {1, 2} and within([10] * 4, names, 40, 0) == {0, 1, 2, 3}
+    assert len({tuple(sorted(within([10] * 4, names, 10, seed))) for seed in range(40)}) == 4, "the seed decides"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mmreflect.data.collation import SftCollator
 from mmreflect.data.rendering import Renderer
@@ -14,6 +15,7 @@ from mmreflect.errors import UserError
 from mmreflect.models import ModelConfig, load_model, part_of
 from mmreflect.records import Media, Sample
 from mmreflect.tiny import FAMILIES
+from mmreflect.training.sft import PrefixCollator
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -84,6 +86,64 @@ def test_a_row_over_the_limit_is_an_error_and_never_cut(tiny_model: Callable[[st
         match=r"sample 'train-000000' has \d+ tokens, trainer.max_length is 20[\s\S]*raise trainer.max_length",
     ):
         collator([{"index": 0}])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "rest"),
+    [("One.\nIt is 9.", "\nHm, no: it is 3."), ("Neun: \u00e9\U0001f600", " Hm. 3"), ("", "It is 3.")],
+)
+def test_no_loss_on_the_error_at_the_beginning(
+    prefix: str, rest: str, tiny_model: Callable[[str], Path], grid: Path
+) -> None:
+    """What is learnt is the rest; a token that holds the end of the error and a line break is the error's."""
+    loaded = load_model(ModelConfig(path=str(tiny_model("qwen2_5_vl"))))
+    renderer = Renderer(loaded.tokenizer, loaded.processor)
+    picture = next(iter(open_dataset(str(grid)).samples("train"))).media
+    facts = {"error_prefix": len(prefix) or None}
+    samples = [
+        Sample("picture", question("image"), picture, response=prefix + rest, facts=facts),
+        Sample("text", question(), response=prefix + rest, facts=facts),
+    ]
+    batch = PrefixCollator(samples, renderer, None)([{"index": 0}, {"index": 1}])
+    plain = SftCollator(samples, renderer, None)([{"index": 0}, {"index": 1}])
+    for ids, labels, whole in zip(batch["input_ids"], batch["labels"], plain["labels"], strict=True):
+        kept = labels != -100
+        learnt = loaded.tokenizer.decode(ids[kept]).lstrip("\n")
+        assert learnt == rest.lstrip("\n") + "<|im_end|>"
+        assert (labels[kept] == whole[kept]).all() and (whole[~kept] != -100).sum() == (kept != (whole != -100)).sum()
+    assert torch.equal(batch["input_ids"], plain["input_ids"])
+
+
+def test_an_error_that_does_not_stand_there(tiny_model: Callable[[str], Path]) -> None:
+    """A chat template may leave out what a response begins with."""
+    loaded = load_model(ModelConfig(path=str(tiny_model("qwen2_5_vl"))))
+    loaded.tokenizer.chat_template = loaded.tokenizer.chat_template.replace("message['content']", "'x'")
+    assert "'x'" in loaded.tokenizer.chat_template
+    sample = Sample("a", question(), response="Short.", facts={"error_prefix": 6})
+    collator = PrefixCollator([sample], Renderer(loaded.tokenizer, None), None)
+    with pytest.raises(UserError, match="sample 'a': its response does not begin with the error of 6 characters"):
+        collator([{"index": 0}])
+
+
+def test_loss_on_error_prefix(run_cli: Cli, tmp_path: Path) -> None:
+    """By default the error is not learnt; with the option the loss is that of rows that say nothing of an error."""
+    tiny = {"path": "tiny", "tiny": {"hidden_size": 32, "layers": 2, "heads": 2, "vision_hidden_size": 32}}
+    losses = {}
+    for name, facts, more in (
+        ("plain", {}, []), ("masked", {"error_prefix": 9}, []), ("whole", {"error_prefix": 9}, ["loss_on_error_prefix=true"])
+    ):  # fmt: skip
+        turns = [*question(), {"role": "assistant", "content": "It is 9.\nHm, no. So it is 3."}]
+        rows = [{"id": str(place), "messages": turns, "answer": "3", "facts": facts} for place in range(8)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        source = {"builder": "rows", "source": str(tmp_path / f"{name}.jsonl"), "output": str(tmp_path / name), "validation": 0.0}  # fmt: skip
+        code, text = run_cli("build", source)
+        assert code == 0, text
+        code, text = run_cli("train", config(tmp_path / name, tmp_path / f"sft-{name}", tiny, max_steps=1, logging_steps=1), *more)  # fmt: skip
+        assert code == 0, text
+        losses[name] = log_of(tmp_path / f"sft-{name}")[0]["loss"]
+        result = json.loads((tmp_path / f"sft-{name}/result.json").read_text())
+        assert result["error_prefixes"] == (8 if facts else 0)
+    assert losses["whole"] == losses["plain"] != losses["masked"]
 
 
 def test_resumed_training_is_bit_equal_in_the_second_epoch(
