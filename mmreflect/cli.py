@@ -186,8 +186,9 @@ def _merge(words: Sequence[str]) -> None:
 def _export(folder: str, words: Sequence[str]) -> None:
     """Export what the folder holds; what that is decides which settings there are."""
     from mmreflect.evaluation.exchange import export_result
+    from mmreflect.exporting import export_checkpoint, is_checkpoint
 
-    export_result(folder, words)
+    (export_checkpoint if is_checkpoint(folder) else export_result)(folder, words)
 
 
 def _list_recipes() -> None:
