@@ -79,6 +79,11 @@ def export_checkpoint(folder: str, words: Sequence[str]) -> Path:
     shutil.rmtree(partial, ignore_errors=True)  # what a killed export left
     try:
         partial.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(
+            f"output {str(output)!r} cannot be made: {error.strerror}", "a writable place", "choose another"
+        ) from None
+    try:
         facts = _write(partial, opened, settings)
         facts |= opened.check(partial, settings.verify)
         opened.write_card(partial, output.name, facts)
@@ -128,6 +133,12 @@ def bytes_of(text: str) -> int:
     return size
 
 
+def size_of(count: int) -> str:
+    """Write a number of bytes for a person."""
+    unit = next((unit for unit in ("G", "M", "K") if count >= _UNITS[unit]), "K")
+    return f"{count / _UNITS[unit]:.1f} {unit}B"
+
+
 def _free(output: Path) -> Path:
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise UserError(f"output {str(output)!r} exists", "a new or an empty folder", "name another, or move it away")
@@ -155,7 +166,7 @@ def _show(found: Found, opened: "Opened", settings: Settings) -> None:
         "weights": escape(f"{found.weights} ({opened.detail or found.kind})"),
         "base": escape(str(opened.base or "none needed")),
         "model": f"{opened.architecture.name}, {len(opened.weights.tensors):,} tensors",
-        "writes": f"{opened.size / 1e9:.2f} GB, {floats}",
+        "writes": f"{size_of(opened.size)}, {floats}",
         "checks": settings.verify,
     })  # fmt: skip
     if found.beside:
@@ -172,8 +183,8 @@ def _write(folder: Path, opened: "Opened", settings: Settings) -> dict[str, str]
     room = shutil.disk_usage(folder).free
     if room < opened.size * 1.01:
         raise UserError(
-            f"the disk of {folder.parent} has {room / 1e9:.1f} GB free",
-            f"{opened.size / 1e9:.1f} GB for the checkpoint",
+            f"the disk of {folder.parent} has {size_of(room)} free",
+            f"{size_of(opened.size)} for the checkpoint",
             "free some, or name an output on another disk",
         )
     files = split(opened.weights, settings.largest)
@@ -182,7 +193,7 @@ def _write(folder: Path, opened: "Opened", settings: Settings) -> dict[str, str]
     copied = copy(opened.files, folder, opened.dtype, opened.untied)
     console.say(f"copied: {', '.join(copied)}")
     written = "1 file" if len(files) == 1 else f"{len(files)} files"
-    return {"weights": f"{opened.size / 1e9:.2f} GB in {written}, {opened.dtype}"}
+    return {"weights": f"{size_of(opened.size)} in {written}, {opened.dtype}"}
 
 
 def _flush(folder: Path) -> None:

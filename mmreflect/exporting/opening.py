@@ -88,7 +88,8 @@ class Opened:
         own = checking.answer(self.reference(folder), inputs)
         again = checking.answer(checking.reload(folder, sees, extra), inputs)
         checking.demand(checking.compare(own, again), 0.0, "the written model")
-        said = f"loaded again, {own.numel():,} logits equal to the training's to the last bit"
+        whose = f"the merge in {self.dtype}" if self.merge else f"the trained weights in {self.dtype}"
+        said = f"loaded again; {own.numel():,} logits equal to those of {whose}, to the last bit"
         return {**facts, "checked": f"{said}; {adapter}" if adapter else said}
 
     def _check_merge(self, folder: Path, inputs: dict[str, Any]) -> str:

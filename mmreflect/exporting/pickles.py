@@ -8,6 +8,7 @@ pickle, which torch itself loads without a guard; here only the few classes that
 
 import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ _METADATA = {
     *(("pathlib._local", name) for name in ("Path", "PosixPath", "PurePosixPath")),
 }  # fmt: skip
 """Classes and functions of torch and the standard library that do nothing but hold values."""
+_REFUSED = re.compile(r"(?:GLOBAL|unrecognized function|allowlisted .*? got) (\S+)", re.DOTALL)
+"""What the guards say of an object that is no value."""
 
 
 def read_pickled(file: Path | io.BytesIO, what: str | None = None) -> Any:
@@ -68,9 +71,7 @@ def read_pickled(file: Path | io.BytesIO, what: str | None = None) -> Any:
         with torch.serialization.safe_globals(_DEEPSPEED):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=isinstance(file, Path) or None)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            raise _unsafe(name, str(error)) from None
-        raise _damaged(name, error) from None
+        raise (_unsafe(name, str(error)) if _REFUSED.search(str(error)) else _damaged(name, error)) from None
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _damaged(name, error) from None
 
@@ -90,7 +91,7 @@ def read_metadata(file: Path) -> Any:
     try:
         return _Metadata(io.BytesIO(file.read_bytes())).load()
     except pickle.UnpicklingError as error:
-        raise _unsafe(str(file), str(error)) if "refused" in str(error) else _damaged(str(file), error) from None
+        raise (_unsafe(str(file), str(error)) if _REFUSED.search(str(error)) else _damaged(str(file), error)) from None
     except (EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError, ImportError) as error:
         raise _damaged(str(file), error) from None
 
@@ -101,15 +102,14 @@ class _Metadata(pickle.Unpickler):
             module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         )
         if not known:
-            raise pickle.UnpicklingError(f"refused: {module}.{name}")
+            raise pickle.UnpicklingError(f"GLOBAL {module}.{name}")
         return super().find_class(module, name)
 
 
 def _unsafe(name: str, error: str) -> UserError:
-    line = next((line for line in error.splitlines() if "nsupported" in line or "refused" in line), error)
-    found = line.split("GLOBAL ")[-1].split("refused: ")[-1].split(" was not")[0].strip()
+    match = _REFUSED.search(error)
     return UserError(
-        f"{name} holds more than weights: {found}, which could run code when it is loaded",
+        f"{name} holds more than weights: {match[1] if match else 'an object'}, which could run code when it is loaded",
         "tensors, numbers and plain containers",
         "use it only if you know who made it: load it where you trust it and save the weights as safetensors",
     )
