@@ -66,7 +66,7 @@ def of_checkpoint(checkpoint: Checkpoint) -> Loose:
         held[name] = Held(entry.shape, DTYPES[entry.dtype])
 
     def read(name: str) -> torch.Tensor:
-        entry, raw = checkpoint.tensors[name], bytearray()
+        entry = checkpoint.tensors[name]
         with open(checkpoint.folder / entry.file, "rb") as file:
             file.seek(entry.start)
             raw = bytearray(entry.stop - entry.start)

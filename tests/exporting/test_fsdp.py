@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from exporting.trained import moved, save_fsdp
+from safetensors.torch import load_file
 
 from mmreflect.cli import main
 from mmreflect.errors import UserError
@@ -37,6 +39,29 @@ def test_a_model_is_exported_as_it_was_trained(
     assert all(torch.equal(value, saved[name].to(kind)) for name, value in again.state_dict().items())
     assert "to the last bit" in (tmp_path / "hub/README.md").read_text()
     assert f'"dtype": "{str(kind)[6:]}"' in (tmp_path / "hub/config.json").read_text()
+
+
+def test_experts_lie_on_disk_as_published(tiny_model: Models, tmp_path: Path) -> None:
+    """A mixture of experts keeps them together in memory, the other way round than on disk."""
+    import transformers
+
+    small = transformers.AutoConfig.from_pretrained(tiny_model("qwen3_vl"))
+    text = {key: value for key, value in small.text_config.to_dict().items() if key != "model_type"}
+    text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "decoder_sparse_step": 1}
+    vision = {key: value for key, value in small.vision_config.to_dict().items() if key != "model_type"}
+    ids = {name: getattr(small, name) for name in ("image_token_id", "video_token_id", "vision_start_token_id")}
+    config = transformers.Qwen3VLMoeConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+    torch.manual_seed(0)
+    model = transformers.Qwen3VLMoeForConditionalGeneration(config)
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model("qwen3_vl"), base, ignore=shutil.ignore_patterns("*.safetensors"))
+    model.save_pretrained(base)
+    save_fsdp(model, tmp_path / "run")
+    assert main(["export", str(tmp_path / "run"), f"output={tmp_path / 'hub'}", f"base={base}"]) == 0
+    written, known = (load_file(place / "model.safetensors") for place in (tmp_path / "hub", base))
+    assert written.keys() == known.keys() and all(torch.equal(written[name], value) for name, value in known.items())
+    name = "model.language_model.layers.0.mlp.experts.down_proj"
+    assert written[name].shape != model.state_dict()[name].shape
 
 
 def test_whole_weights_in_one_file(tiny_model: Models, tmp_path: Path) -> None:
