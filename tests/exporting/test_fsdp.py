@@ -41,27 +41,34 @@ def test_a_model_is_exported_as_it_was_trained(
     assert f'"dtype": "{str(kind)[6:]}"' in (tmp_path / "hub/config.json").read_text()
 
 
-def test_experts_lie_on_disk_as_published(tiny_model: Models, tmp_path: Path) -> None:
-    """A mixture of experts keeps them together in memory, the other way round than on disk."""
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_5"])
+def test_experts_are_written_as_save_pretrained_writes_them(family: str, tiny_model: Models, tmp_path: Path) -> None:
+    """Together in memory; on disk together (Qwen3-VL) or one by one (Qwen3.5)."""
     import transformers
 
-    small = transformers.AutoConfig.from_pretrained(tiny_model("qwen3_vl"))
+    small = transformers.AutoConfig.from_pretrained(tiny_model(family))
     text = {key: value for key, value in small.text_config.to_dict().items() if key != "model_type"}
     text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "decoder_sparse_step": 1}
+    text["shared_expert_intermediate_size"] = 8
     vision = {key: value for key, value in small.vision_config.to_dict().items() if key != "model_type"}
-    ids = {name: getattr(small, name) for name in ("image_token_id", "video_token_id", "vision_start_token_id")}
-    config = transformers.Qwen3VLMoeConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    kind = {"qwen3_vl": "Qwen3VLMoe", "qwen3_5": "Qwen3_5Moe"}[family]
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=text,
+        vision_config=vision,
+        tie_word_embeddings=True,
+        **{name: getattr(small, name) for name in names},
+    )
     torch.manual_seed(0)
-    model = transformers.Qwen3VLMoeForConditionalGeneration(config)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
     base = tmp_path / "base"
-    shutil.copytree(tiny_model("qwen3_vl"), base, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(tiny_model(family), base, ignore=shutil.ignore_patterns("*.safetensors"))
     model.save_pretrained(base)
     save_fsdp(model, tmp_path / "run")
     assert main(["export", str(tmp_path / "run"), f"output={tmp_path / 'hub'}", f"base={base}"]) == 0
     written, known = (load_file(place / "model.safetensors") for place in (tmp_path / "hub", base))
     assert written.keys() == known.keys() and all(torch.equal(written[name], value) for name, value in known.items())
-    name = "model.language_model.layers.0.mlp.experts.down_proj"
-    assert written[name].shape != model.state_dict()[name].shape
+    assert any("experts.3." in name for name in written) == (family == "qwen3_5")
 
 
 def test_whole_weights_in_one_file(tiny_model: Models, tmp_path: Path) -> None:
