@@ -14,7 +14,7 @@ _KINDS = {
     "adapter": "An adapter ({detail}), merged into its base in float32.",
     "fsdp": "Weights put together from the shards of FSDP.",
     "deepspeed": "Weights put together from the shards of DeepSpeed ({detail}).",
-    "model": "A trained model.",
+    "model": "A whole model.",
 }
 
 

@@ -94,6 +94,8 @@ def export_checkpoint(folder: str, words: Sequence[str]) -> Path:
         sync_folder(output.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    for key, value in facts.items():
+        console.say(f"{key}: {escape(value)}")
     console.say(f"written: {escape(str(output))}")
     return _pushed(output, settings.push, settings.private) if settings.push else output
 

@@ -125,8 +125,9 @@ def open_found(found: Found, given: str | None, dtype: str) -> Opened:
         UserError: as `mmreflect.exporting.export_checkpoint`.
     """
     adapter = open_adapter(found.weights) if found.kind == "adapter" else None
-    model = (found.recipe or {}).get("model")
-    trained = model.get("path") if isinstance(model, dict) else model
+    recipe = found.recipe or {}
+    model = recipe.get("model")
+    trained = model.get("path") if isinstance(model, dict) else model or recipe.get("vlm")
     base = given or (adapter.base if adapter else None) or (trained if trained != "tiny" else None)
     if adapter is not None:
         if isinstance(model, dict) and model.get("part") == "decoder":

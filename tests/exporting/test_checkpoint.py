@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import torch
 import yaml
 from exporting.trained import moved, save_fsdp, save_zero
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mmreflect.cli import main
@@ -27,7 +29,6 @@ from mmreflect.exporting.weights import Held, Loose, cast
 from mmreflect.models import ModelConfig, load_model
 
 Models = Callable[[str], Path]
-Cli = Callable[..., tuple[int, str]]
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
@@ -425,3 +426,20 @@ def test_a_text_model(tiny_model: Models, tmp_path: Path) -> None:
 def test_results_are_still_results(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(grid), "format=lmms_eval", f"output={tmp_path / 'x'}"]) == 2
     assert "holds no answers" in capsys.readouterr().err
+
+
+def test_the_examples_run(
+    tiny_model: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, examples = tiny_model("qwen2_5_vl"), Path(__file__).parents[2] / "examples"
+    shutil.copytree(base, tmp_path / "run/checkpoint-1")
+    monkeypatch.setattr(sys, "argv", ["adapter_to_hub.py", str(tmp_path / "run"), str(tmp_path / "hub")])
+    runpy.run_path(str(examples / "adapter_to_hub.py"))
+    assert json.loads((tmp_path / "hub/config.json").read_text())["dtype"] == "bfloat16"
+    (tmp_path / "pictures").mkdir()
+    Image.linear_gradient("L").save(tmp_path / "pictures/a.png")
+    monkeypatch.setattr(
+        sys, "argv", ["measure_prior.py", str(base), str(tmp_path / "pictures"), str(tmp_path / "prior")]
+    )
+    runpy.run_path(str(examples / "measure_prior.py"))
+    assert (tmp_path / "prior/prior.json").is_file()
