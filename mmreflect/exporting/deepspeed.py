@@ -1,6 +1,7 @@
 """Weights that DeepSpeed's ZeRO saved, put together without DeepSpeed.
 
-The layout is that which DeepSpeed's own `zero_to_fp32.py` reads. In the folder of a step (`global_step10/`)
+The layout is that which DeepSpeed's own `zero_to_fp32.py` reads; what DeepSpeed 0.19.8 wrote on two ranks (stage 3, and
+stage 2 in bfloat16) gave the same values here and there. In the folder of a step (`global_step10/`)
 
     zero_pp_rank_R_mp_rank_00_optim_states.pt  per rank R: its part of the float32 weights, flat, by parameter group
     mp_rank_00_model_states.pt                 ZeRO 1 and 2: names and shapes in the order of the flat groups, buffers,
