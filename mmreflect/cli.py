@@ -234,8 +234,9 @@ def _export(folder: str, words: Sequence[str]) -> None:
         export_dataset(folder, words)
         return
     from mmreflect.evaluation.exchange import export_result
+    from mmreflect.exporting import export_checkpoint, is_checkpoint
 
-    export_result(folder, words)
+    (export_checkpoint if is_checkpoint(folder) else export_result)(folder, words)
 
 
 def _list_recipes() -> None:

@@ -15,7 +15,7 @@ LAYERS = [
     {"answers", "reflection", "media", "remote", "statistics", "charts"},
     {"tiny", "models", "data", "runs", "decoding", "quality"},
     {"rollouts", "merge"},
-    {"environments", "rewards", "stages", "layouts"},
+    {"environments", "rewards", "stages", "layouts", "exporting"},
     {"rl", "evaluation", "building", "training", "teaching", "mixing"},
     {"report", "publishing"},
     {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
@@ -77,7 +77,7 @@ def test_leaves_import_the_library_and_never_each_other(path: Path) -> None:
      "mmreflect.cli", "mmreflect.launch", "mmreflect.report", "mmreflect.publishing", "mmreflect.stages.forced_rethinking", "mmreflect.rl.selections.ssr",
      "mmreflect.training.arguments", "mmreflect.training.validation",
      "mmreflect.remote.client", "mmreflect.rollouts.engines.openai", "mmreflect.evaluation.procedure", "mmreflect.stages.leap",
-     "mmreflect.decoding.early_stop"],
+     "mmreflect.decoding.early_stop", "mmreflect.merge.attention", "mmreflect.exporting"],
 )  # fmt: skip
 def test_imports_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import {module}; assert 'transformers' not in sys.modules"
