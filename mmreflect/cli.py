@@ -29,7 +29,8 @@ VERBS = {
     "view": "write the HTML page of a run or dataset: mmreflect view outputs/demo; or of two evaluations side by side: "
     "mmreflect view OUTPUT OUTPUT; or of a scored file: mmreflect view OUT.jsonl",
     "export": "write a result in another tool's layout: mmreflect export OUTPUT format=lmms_eval output=FOLDER; or a "
-    "dataset for another trainer: mmreflect export DATASET format=trl output=FOLDER; or its card: format=card",
+    "dataset for another trainer: mmreflect export DATASET format=trl output=FOLDER; or its card: format=card; or an "
+    "adapter, shards or a run as one checkpoint: mmreflect export CHECKPOINT output=FOLDER [push=OWNER/NAME]",
     "push": "upload a dataset with its card to the Hugging Face Hub: mmreflect push DATASET repo=NAME/SET",
     "chat": "ask one question about one picture: mmreflect chat MODEL PICTURE QUESTION",
     "demo": "the whole pipeline on a laptop CPU: mmreflect demo [scale=tiny] [output=outputs/demo]",
@@ -88,13 +89,14 @@ def _add_showing(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="a run's or dataset's folder, two evaluations', or a scored file; output=, pictures=",
     )
     export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
-    export.add_argument("folder", help="the output folder of mmreflect eval or mmreflect build")
+    export.add_argument("folder", help="the output folder of mmreflect eval, build or train, or a checkpoint")
     export.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
         help="of an evaluation: format=lmms_eval or vlmevalkit, output=, name=, model=; "
-        "of a dataset: format=trl, llama_factory, ms_swift or card, output=, media=copy or link, license=, name=",
+        "of a dataset: format=trl, llama_factory, ms_swift or card, output=, media=copy or link, license=, name=; "
+        "of a checkpoint: output=, base=, dtype=, checkpoint=, max_shard_size=, verify=, push=OWNER/NAME, private=",
     )
     push = verbs.add_parser("push", help=VERBS["push"], description=VERBS["push"])
     push.add_argument("folder", help="the output folder of mmreflect build, or an export of it")

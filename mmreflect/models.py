@@ -130,7 +130,9 @@ def _model_type(options: ModelConfig) -> str | None:
             "check the path",
         )
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise UserError(f"{options.path} is a LoRA adapter", "a whole model", "merge the adapter into its base first")
+        raise UserError(
+            f"{options.path} is a LoRA adapter", "a whole model", f"mmreflect export {options.path} output=FOLDER"
+        )
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{options.path} holds no config.json", "a model folder as save_pretrained writes it", "check the path"

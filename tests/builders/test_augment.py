@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import test_killed_correcting as correcting
 from remote.loopback import Body
+from teaching import test_staff
 from teaching.schooling import School, chance, schooling, scripted, speaker
+from teaching.staff import POSTS, Post
 
 from mmreflect.answers.spec import spec_of
 from mmreflect.data.store import open_dataset
@@ -243,9 +244,9 @@ def test_over_http_from_a_teacher_that_errs(choices: Callable[[int], Path], tmp_
 
 @pytest.mark.slow
 def test_killed(sums: Sums, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = teach, ["teacher", "solver"], {"rephrasings": 4, "shard_rows": 30}
-    monkeypatch.setitem(correcting.BUILDERS, "augment", made)
-    correcting.test_killed("augment", tmp_path, sums)
+    post = Post("augment", teach, ("teacher", "solver"), "", {}, few=10, many=60, options={"rephrasings": 4})
+    monkeypatch.setitem(POSTS, "augment", post)
+    test_staff.test_killed_it_ends_at_the_same_bytes("augment", sums, tmp_path)
 
 
 def test_the_recipe_with_a_tiny_teacher(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
