@@ -13,6 +13,16 @@ def as_float(mask: Array, values: Array) -> Array:
     return mask.astype(values.dtype) if isinstance(mask, np.ndarray) else mask.to(values.dtype)
 
 
+def wide(values: Array) -> Array:
+    """Return values in float64."""
+    return values.astype(np.float64) if isinstance(values, np.ndarray) else values.double()
+
+
+def narrow(values: Array) -> Array:
+    """Return values in float32."""
+    return values.astype(np.float32) if isinstance(values, np.ndarray) else values.float()
+
+
 def kth_largest(values: Array, k: int) -> float:
     """Return the k-th largest of flat values, k from 1."""
     if isinstance(values, np.ndarray):

@@ -6,6 +6,7 @@ Files are read, not mapped: mapped pages would count as this process's memory.
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,6 +118,14 @@ class Checkpoint:
                 if not read:
                     raise _truncated(self.role, path)
                 buffer = buffer[read:]
+
+    def announce(self, name: str, first: int, count: int) -> None:
+        """Ask the system to read values ahead into its cache, which is not this process's memory."""
+        entry = self.tensors[name]
+        item = ITEM_BYTES[entry.dtype]
+        if hasattr(os, "posix_fadvise"):
+            with open(self.folder / entry.file, "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), entry.start + first * item, count * item, os.POSIX_FADV_WILLNEED)
 
     @property
     def size(self) -> int:

@@ -21,7 +21,7 @@ from mmreflect.merge.checkpoint import INDEX, Checkpoint
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
-from mmreflect.merge.pieces import SLICE, Loaded, Piece, cut
+from mmreflect.merge.pieces import SLICE, Loaded, Piece, cut, keep_small_memory
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
@@ -63,12 +63,12 @@ def execute(
     model = folder / "model"
     model.mkdir(parents=True, exist_ok=True)
     _check_inputs(plan, folder / "inputs.json")
+    keep_small_memory()
     with console.progress_bar("merging", len(plan.tensors)) as bar:
         outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance)
         stats = _Stats(folder / "layers.jsonl")
         work = Work(plan, rule, outputs, choose(device))
-        # more threads than cores: a thread that waits for the disk leaves its core to another
-        pool = ThreadPoolExecutor(min(16, (os.cpu_count() or 2) + 2))
+        pool = ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2)))
         try:
             outputs.touch()
             _Stream(plan, layout, rule, work, stats, pool, hold).run()
@@ -138,6 +138,8 @@ class _Stream:
             following = self._order[place + 1] if place + 1 < len(self._order) else None
             parts = copies[place * share : (place + 1) * share]
             copying = [self._pool.submit(self._work.copy, *part) for part in parts]
+            if following is not None and following not in self._stats:
+                self._work.announce(following)
             # what holds nothing in memory is asked for early, the rest only behind what frees memory
             early = self._begin(following) if following is not None and self._streams else None
             finishing = self._finish(layer, ahead)

@@ -26,6 +26,10 @@ class Work:
         self._buffers = Buffers()
         self._reader = Reader(plan, self._buffers)
 
+    def announce(self, layer: int) -> None:
+        """Have a layer read ahead."""
+        self._reader.announce(self._plan.by_layer[layer])
+
     def input_bytes(self, piece: Piece) -> int:
         """Bytes of a piece in all models."""
         codes = [self._plan.vlm.tensors[piece.tensor.name].dtype, piece.stretch.reason.code]

@@ -3,14 +3,14 @@
 Per matrix (out, in), with tau the merged change: minimise sum_t ||(tau - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2, from
 tau = sum_t tau_t, by Adam (learning rate 1e-5, 300 steps), as the authors' code does; what is no matrix gets the mean
 of the task vectors. The gradient is written out, 2 (tau A - B) with A = sum_t tau_t^T tau_t / ||tau_t||^2 and B =
-sum_t tau_t (tau_t^T tau_t) / ||tau_t||^2, so that a step is one product of matrices. On a CPU this takes hours for a
-real model; use a GPU.
+sum_t tau_t (tau_t^T tau_t) / ||tau_t||^2, so that a step is one product of matrices; in float64, since hundreds of
+small steps add up. On a CPU this takes hours for a real model; use a GPU.
 """
 
 from pydantic import Field
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array
+from mmreflect.merge.arrays import Array, narrow, wide
 from mmreflect.merge.rule import Maker, Rule, TensorRule
 from mmreflect.merge.settings import BasedSettings
 
@@ -56,8 +56,8 @@ def create(options: Config) -> Maker:
         changes = [(vlm - base), (reason - base)]
         if len(shape) != 2:
             return base + (changes[0] + changes[1]) / 2
-        matrices = [change.reshape(shape) for change in changes]
-        return base + merged_change(matrices, options.steps, options.learning_rate).reshape(-1)
+        matrices = [wide(change).reshape(shape) for change in changes]
+        return base + narrow(merged_change(matrices, options.steps, options.learning_rate)).reshape(-1)
 
     def make(depth: int) -> Rule:
         return TensorRule(f"base + the change of least interference, {options.steps} steps of Adam per matrix", merge)
