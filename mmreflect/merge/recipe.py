@@ -96,12 +96,13 @@ class MergeRecipe:
         layers, checksums = execute(plan, layout, rule, run.path, settings.device, int(settings.hold_gb * 1e9))
         model = run.path / "model"
         prior = rule.prior if isinstance(rule, WeightRule) else None
-        rows = report.layer_rows([item for item in layers if 0 <= item.stats.layer < plan.depth], prior)
+        blocks = [item for item in layers if 0 <= item.stats.layer < plan.depth]
+        rows = report.layer_rows(blocks, prior)
         files = report.copy_side_files(plan, model, settings.dtype)
         report.write_card(plan, model, self.name, rule.text, to_tree(settings), rows)
         check_written(plan, layout, model)
         warnings = [*plan.warnings, *(prior.warnings if prior else ())]
-        warnings += ancestor_warnings([item.stats for item in layers]) if plan.base else []
+        warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
         warnings += report.weight_warnings(rows)
         report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums)
         report.show_layers(rows)

@@ -184,7 +184,11 @@ def test_single_experts_are_cut_out_of_fused_ones(family, tmp_path):
         data = bytearray(segment.count * 4)
         fused.fill(segment.name, segment.first, memoryview(data))
         assert np.array_equal(np.frombuffer(data, np.float32).reshape(8, 16), values[2, rows].numpy())
-    plan = plan_merge(open_checkpoint("base", root / "reason"), fused, single)
+    plan = plan_merge(
+        open_checkpoint("base", root / "reason"),
+        open_checkpoint("vlm", root / "vlm"),
+        open_checkpoint("reason", root / "base"),
+    )
     assert len(plan.merged) == 22
 
 
