@@ -5,14 +5,17 @@ everywhere else.
 """
 
 import math
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from mmreflect.errors import UserError
 from mmreflect.merge.arrays import ROW, Array
 from mmreflect.merge.checkpoint import FLOATS
 from mmreflect.merge.statistics import Sums
 
+DRIVER = Path("/dev/nvidiactl")
 BLOCK = 1 << 16
 """Values that are worked on at a time: what belongs to them stays in the processor's cache."""
 
@@ -131,12 +134,15 @@ class OnDevice:
 def choose(device: str) -> Arithmetic:
     """Return the arithmetic of a device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
 
+    Raises:
+        UserError: `cuda`, and there is no GPU.
+
     torch is imported only where the machine has an NVIDIA driver: importing it takes longer than merging a small model.
     """
     if device == "auto":
-        from pathlib import Path
-
-        device = "cuda" if Path("/dev/nvidiactl").exists() and _cuda() else "cpu"
+        device = "cuda" if DRIVER.exists() and _cuda() else "cpu"
+    elif device == "cuda" and not _cuda():
+        raise UserError("device: cuda, but there is no NVIDIA GPU that torch can use", "a GPU", "choose device: cpu")
     return OnCpu() if device == "cpu" else OnDevice(device)
 
 
