@@ -1,6 +1,7 @@
 """The few operations that rules need beside arithmetic, for numpy arrays and torch tensors alike."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,24 @@ def narrow(values: Array) -> Array:
     return values.astype(np.float32) if isinstance(values, np.ndarray) else values.float()
 
 
+def by_blocks(function: Callable[..., Array], *arrays: Array) -> Array:
+    """Apply a function that works entry by entry in blocks, which spares the memory of its temporaries."""
+    first = arrays[0]
+    size = first.shape[0]
+    if size <= BLOCK:
+        return function(*arrays)
+    if isinstance(first, np.ndarray):
+        result: Array = np.empty_like(first)
+    else:
+        import torch
+
+        result = torch.empty_like(first)
+    for start in range(0, size, BLOCK):
+        part = slice(start, start + BLOCK)
+        result[part] = function(*(array[part] for array in arrays))
+    return result
+
+
 def kth_largest(values: Array, k: int) -> float:
     """Return the k-th largest of flat values, k from 1."""
     if isinstance(values, np.ndarray):
@@ -40,6 +59,7 @@ def inner(one: Array, other: Array) -> float:
     return math.fsum(parts)
 
 
+BLOCK = 1 << 18
 ROW = 8192
 """Values summed in one go: above 10,000 OpenBLAS splits a sum among threads, which moves its last bit."""
 

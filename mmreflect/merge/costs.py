@@ -13,7 +13,7 @@ from mmreflect.merge.rule import Rule, TensorRule
 PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the hands of the threads
 SECONDS_PER_VALUE = 7e-9  # of one core, for reading, measuring, combining and rounding a value of three bfloat16 models
 TENSOR_SECONDS_PER_VALUE = 6e-8  # the same for rules of whole tensors, which sort or draw random numbers
-WORKING_COPIES = 12  # float32 arrays of a tensor's size that such a rule holds at a time
+WORKING_COPIES = 8  # float32 arrays of a tensor's size that such a rule holds at a time
 SAMPLE = 32_000_000
 
 

@@ -1,7 +1,9 @@
 """The tasks of a merge: what one thread does with one piece. None of them knows of the others."""
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -10,12 +12,33 @@ from mmreflect.merge.arithmetic import Arithmetic, decode, encode, lost
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
 from mmreflect.merge.names import canonical_name
 from mmreflect.merge.outputs import Outputs
-from mmreflect.merge.pieces import Buffers, Loaded, Piece, Reader, gaps
+from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Array, Pair, Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import Sums, add_up
 
 COPY_BYTES = 1 << 22
+TENSOR_VALUES = 24_000_000
+"""Values that whole tensors in work may have together; a larger tensor waits until it is alone."""
+
+
+class _Room:
+    """Lets tasks in while what they need fits; one that never fits is let in alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._used, self._changed = size, 0, threading.Condition()
+
+    @contextmanager
+    def of(self, count: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._used == 0 or self._used + count <= self._size)
+            self._used += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= count
+                self._changed.notify_all()
 
 
 class Work:
@@ -25,6 +48,7 @@ class Work:
         self._plan, self._rule, self._outputs, self._arithmetic = plan, rule, outputs, arithmetic
         self._buffers = Buffers()
         self._reader = Reader(plan, self._buffers)
+        self._room = _Room(TENSOR_VALUES)
 
     def announce(self, layer: int) -> None:
         """Have a layer read ahead."""
@@ -95,11 +119,15 @@ class Work:
 
     def merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
         """Read a whole tensor, or a slice of embeddings, merge and write it."""
+        if self._outputs.place(piece.tensor.name) is None and not measure:
+            return []
+        with self._room.of(piece.count):
+            return self._merge_tensor(piece, measure)
+
+    def _merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
         assert isinstance(self._rule, TensorRule)
         name = piece.tensor.name
         place = self._outputs.place(name)
-        if place is None and not measure:
-            return []
         loaded = self._reader.load(piece)
         sums = []
         if measure:
@@ -111,7 +139,9 @@ class Work:
             shape = self._plan.vlm.tensors[name].shape
             shape = shape if piece.count == math.prod(shape) else (piece.count // piece.stretch.row, piece.stretch.row)
             values = self._rule.merge(f"{canonical_name(name)}@{piece.start}", shape, base, vlm, reason)
-            self._write(name, piece.start, self._encoded(name, values, place.code))
+            for first in range(0, piece.count, PIECE):
+                part = self._encoded(name, values[first : first + PIECE], place.code)
+                self._write(name, piece.start + first, part)
         else:
             self._reader.release(loaded)
         return sums

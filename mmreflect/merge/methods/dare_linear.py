@@ -1,7 +1,7 @@
 """DARE (arXiv 2311.03099), then the weighted sum: base + scale * sum_t w_t D'_t, D'_t a thinned task vector."""
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array
+from mmreflect.merge.arrays import Array, by_blocks
 from mmreflect.merge.methods._dare import DareSettings, drop
 from mmreflect.merge.rule import Maker, Rule, TensorRule
 
@@ -18,7 +18,11 @@ def create(options: Config) -> Maker:
         assert base is not None
         one = drop(vlm - base, options.density, options.rescale, options.seed, "vlm", name)
         two = drop(reason - base, options.density, options.rescale, options.seed, "reason", name)
-        return base + (one * options.vlm_weight + two * options.reason_weight) * options.scale
+
+        def add(base: Array, one: Array, two: Array) -> Array:
+            return base + (one * options.vlm_weight + two * options.reason_weight) * options.scale
+
+        return by_blocks(add, base, one, two)
 
     def make(depth: int) -> Rule:
         text = f"base + {options.scale:g} weighted sum of the task vectors, a random {options.density:.0%} of each kept"

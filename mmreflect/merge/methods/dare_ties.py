@@ -1,7 +1,7 @@
 """DARE (arXiv 2311.03099) in the place of TIES' trimming, then its election of signs and disjoint mean."""
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array
+from mmreflect.merge.arrays import Array, by_blocks
 from mmreflect.merge.methods._dare import DareSettings, drop
 from mmreflect.merge.methods.ties import elect
 from mmreflect.merge.rule import Maker, Rule, TensorRule
@@ -19,7 +19,11 @@ def create(options: Config) -> Maker:
         assert base is not None
         one = drop(vlm - base, options.density, options.rescale, options.seed, "vlm", name)
         two = drop(reason - base, options.density, options.rescale, options.seed, "reason", name)
-        return base + (elect(one, two, options.vlm_weight, options.reason_weight)) * options.scale
+
+        def add(base: Array, one: Array, two: Array) -> Array:
+            return base + (elect(one, two, options.vlm_weight, options.reason_weight)) * options.scale
+
+        return by_blocks(add, base, one, two)
 
     def make(depth: int) -> Rule:
         text = (

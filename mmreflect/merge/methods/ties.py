@@ -8,7 +8,7 @@ default (density 1). Here every entry as large as the k-th largest stays, k = de
 from pydantic import Field
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array, as_float, kth_largest
+from mmreflect.merge.arrays import Array, as_float, by_blocks, kth_largest
 from mmreflect.merge.rule import Maker, Rule, TensorRule
 from mmreflect.merge.settings import BasedSettings
 
@@ -59,7 +59,11 @@ def create(options: Config) -> Maker:
     def merge(name: str, shape: tuple[int, ...], base: Array | None, vlm: Array, reason: Array) -> Array:
         assert base is not None
         change_v, change_r = trim(vlm - base, options.density), trim(reason - base, options.density)
-        return base + elect(change_v, change_r, options.vlm_weight, options.reason_weight) * options.scale
+
+        def add(base: Array, one: Array, two: Array) -> Array:
+            return base + elect(one, two, options.vlm_weight, options.reason_weight) * options.scale
+
+        return by_blocks(add, base, change_v, change_r)
 
     def make(depth: int) -> Rule:
         text = f"base + {options.scale:g} disjoint mean of the largest {options.density:.0%} of each task vector"
