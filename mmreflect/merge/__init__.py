@@ -13,10 +13,31 @@
 Nothing here imports torch but the GPU's arithmetic and the reload of `verify`.
 """
 
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from mmreflect.merge.checkpoint import Checkpoint, Entry, open_checkpoint
 from mmreflect.merge.gate import CHECKS
 from mmreflect.merge.names import canonical_name
 from mmreflect.merge.plan import MergePlan, PlannedTensor, plan_merge
+
+if TYPE_CHECKING:
+    from mmreflect import Source
+    from mmreflect.runs import Run
+
+
+class _CallablePackage(ModuleType):
+    """Importing a package sets its name in the parent, and so would hide the function `mmreflect.merge`."""
+
+    def __call__(self, config: "Source", *overrides: str) -> "Run":
+        """Merge the weights of a reasoning LLM into a VLM."""
+        from mmreflect import _start
+
+        return _start("merge", config, overrides)
+
+
+sys.modules[__name__].__class__ = _CallablePackage
 
 __all__ = [
     "CHECKS",
