@@ -6,7 +6,7 @@ from typing import Any
 
 from mmreflect.errors import unknown_name
 from mmreflect.merge.checkpoint import Checkpoint
-from mmreflect.merge.names import Scope, expert_of, in_scope, is_bias
+from mmreflect.merge.names import EMBEDDINGS, Scope, expert_of, in_scope, is_bias
 from mmreflect.merge.sources import Source
 from mmreflect.merge.vocabulary import clashing_ids, moved_tokens
 
@@ -129,7 +129,16 @@ def find_differences(vlm: Checkpoint, other: Checkpoint, find: Find, scope: Scop
 def not_compared(vlm: Checkpoint, other: Checkpoint) -> list[str]:
     """Say what of two models could not be compared."""
     mute = [model for model in (vlm, other) if model.vocabulary is None]
-    return [f"{TITLES[model.role]} has no readable tokenizer: vocabularies were not compared" for model in mute]
+    notes = [f"{TITLES[model.role]} has no readable tokenizer: vocabularies were not compared" for model in mute]
+    rows = [
+        model.tensors[model.canonical[EMBEDDINGS]].shape[0] for model in (vlm, other) if EMBEDDINGS in model.canonical
+    ]
+    if len(set(rows)) > 1:
+        notes.append(
+            f"the embeddings have {rows[0]:,} rows in the VLM and {rows[1]:,} in {TITLES[other.role]} (padding); rows "
+            "are never merged by their number"
+        )
+    return notes
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ waits for the disk: a shard that was noted before the machine itself went down i
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
@@ -23,6 +24,7 @@ from mmreflect.merge.notes import Notes
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _READ = 1 << 22
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -116,8 +118,7 @@ class Outputs:
         partial = self._model / f".{shard.file}.partial"
         with _disk(self._model):
             handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            with contextlib.suppress(NotImplementedError):
-                _reserve(handle, shard.size)
+            _reserve(handle, shard.size)
             _write_all(handle, memoryview(shard.header), 0)
         opened = _Open(shard, handle, shard.size - len(shard.header))
         self._open[shard.file] = opened
@@ -160,13 +161,18 @@ def file_checksums(path: Path, tensors: Mapping[str, Place]) -> dict[str, int]:
 
 
 def _reserve(handle: int, size: int) -> None:
-    """Ask for all of a file's room at once; a file system that cannot is not asked again."""
-    try:
-        os.posix_fallocate(handle, 0, size)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        os.ftruncate(handle, size)
+    """Ask for all of a file's room at once, so that a full disk is known early.
+
+    The system call itself, not `os.posix_fallocate`: where a file system cannot, that one writes every block.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        fallocate = ctypes.CDLL("libc.so.6", use_errno=True).fallocate64
+        fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        if fallocate(handle, 0, 0, size) == 0:
+            return
+    if ctypes.get_errno() in _FULL:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.ftruncate(handle, size)
 
 
 def _write_all(handle: int, data: memoryview, position: int) -> None:
@@ -181,7 +187,7 @@ def _disk(model: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             raise _full(model, None, shutil.disk_usage(model).free) from None
         raise
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.errors import UserError
+from mmreflect.files import content_mark
 from mmreflect.merge import report
 from mmreflect.merge.checkpoint import open_checkpoint
 from mmreflect.merge.costs import estimate
@@ -28,6 +29,15 @@ class MergeRecipe:
         self.name = module.__name__.rpartition(".")[2]
         self.Config: type[MergeSettings] = module.Config
         self._create = module.create
+        self._opened: tuple[MergeSettings, tuple[MergePlan, Layout, Rule]] | None = None
+
+    def inputs(self, settings: MergeSettings) -> dict[str, str]:
+        """Return marks of the files that decide the weights; the models themselves are watched by the executor."""
+        files = {
+            "measured attention": getattr(getattr(settings, "prior", None), "measured", None),
+            "curvature": getattr(settings, "curvature", None),
+        }
+        return {name: content_mark(file) for name, file in files.items() if file}
 
     def open(self, settings: MergeSettings) -> tuple[MergePlan, Layout, Rule]:
         """Read headers, check that the models fit, and make the rule.
@@ -35,6 +45,8 @@ class MergeRecipe:
         Raises:
             UserError: the checkpoints cannot be read or do not fit, or the prior does not fit their depth.
         """
+        if self._opened is not None and self._opened[0] is settings:
+            return self._opened[1]  # a run shows its plan first
         _check_output(settings)
         plan = plan_merge(
             open_checkpoint("base", settings.base) if settings.base is not None else None,
@@ -44,7 +56,9 @@ class MergeRecipe:
             settings.scope,
             settings.embeddings,
         )
-        return plan, lay_out(plan.vlm, settings.dtype, settings.shard_bytes), self._create(settings)(plan.depth)
+        layout = lay_out(plan.vlm, settings.dtype, settings.shard_bytes)
+        self._opened = (settings, (plan, layout, self._create(settings)(plan.depth)))
+        return self._opened[1]
 
     def plan(self, settings: MergeSettings) -> dict[str, str]:
         """Say what the merge will do and what it will cost; reads configurations and headers only.

@@ -228,6 +228,23 @@ def test_a_control_token_under_another_name_is_refused_and_forced_by_itself(mode
     assert "warning 1" in shown and not (models / "out").exists()
 
 
+def test_another_number_of_rows_is_noted_and_changes_nothing(models, merge):
+    shutil.rmtree(models / "base")
+    write(models / "base", 0, 0.0, extra={"model.embed_tokens.weight": torch.ones(12, 8)})
+    shown = merge("--plan", code=0)
+    assert "the embeddings have 10 rows in the VLM and 12 in the base (padding); rows are" in shown
+
+
+def test_a_measured_prior_that_changes_is_another_run(models, merge):
+    file = models / "attention.json"
+    file.write_text('{"attention": [0.5, 0.25]}')
+    prior = {"name": "attention", "measured": str(file)}
+    merge(code=0, prior=prior)
+    (models / "out" / "result.json").unlink()
+    file.write_text('{"attention": [0.5, 0.3]}')
+    assert "holds a run on another measured attention: it has changed since" in merge(prior=prior)
+
+
 def test_a_plan_tells_bytes_memory_and_time_and_touches_nothing(models, merge):
     before = {path: path.stat().st_mtime_ns for path in models.rglob("*")}
     shown = merge("--plan", code=0)
