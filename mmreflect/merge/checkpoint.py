@@ -106,13 +106,15 @@ class Checkpoint:
     def fill(self, name: str, first: int, buffer: memoryview) -> None:
         """Read a tensor's bytes from the value `first` on, until the buffer is full.
 
+        Values of a dtype that we do not know count as bytes.
+
         Raises:
             UserError: the file became shorter since it was opened.
         """
         entry = self.tensors[name]
         path = self.folder / entry.file
         with open(path, "rb", buffering=0) as file:
-            file.seek(entry.start + first * ITEM_BYTES[entry.dtype])
+            file.seek(entry.start + first * ITEM_BYTES.get(entry.dtype, 1))
             while buffer.nbytes:
                 read = file.readinto(buffer)
                 if not read:

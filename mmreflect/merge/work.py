@@ -67,7 +67,8 @@ class Work:
             if place is None:
                 continue
             step = COPY_BYTES // ITEM_BYTES.get(entry.dtype, 1)
-            for first, count in gaps(tensor, entry.count):
+            size = entry.count if entry.dtype in ITEM_BYTES else entry.stop - entry.start
+            for first, count in gaps(tensor, size):
                 for start in range(first, first + count, step):
                     yield tensor.name, start, min(step, first + count - start)
 

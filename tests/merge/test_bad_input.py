@@ -129,6 +129,22 @@ def test_extra_tensors_of_the_vlm_are_kept_and_those_of_others_are_named(models,
     }
 
 
+def test_a_dtype_that_nobody_here_knows_is_copied_byte_by_byte(models, merge):
+    file = models / "vlm" / "model-00001-of-00002.safetensors"
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header, values = json.loads(data[8 : 8 + length]), data[8 + length :]
+    header["packed"] = {"dtype": "F6_E3M2", "shape": [8], "data_offsets": [len(values), len(values) + 6]}
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + values + b"packed")
+    index = models / "vlm" / "model.safetensors.index.json"
+    tree = json.loads(index.read_text())
+    tree["weight_map"]["packed"] = file.name
+    index.write_text(json.dumps(tree))
+    merge(code=0)
+    assert (models / "out" / "model" / file.name).read_bytes().endswith(b"packed")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(("role", "method"), [("base", "frank"), ("vlm", "linear"), ("reason", "ties")])
 def test_not_a_number_is_named_with_its_model(models, merge, role, method, value):

@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
-import yaml
 
-from mmreflect.cli import main
 from mmreflect.config import parse, to_tree
 from mmreflect.errors import UserError
 from mmreflect.launch import prepare
@@ -143,72 +140,3 @@ def test_mixing_is_exact_at_the_ends_where_plain_arithmetic_is_not():
     assert base + (vlm - base) != vlm
     assert mix(base, vlm, reason, 1.0, 0.0) == vlm
     assert np.signbit(mix(base, vlm, reason, 0.0, 1.0)).all()
-
-
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
-def test_a_merged_model_of_a_real_architecture_loads_and_answers(tmp_path, family):
-    vlm, llm = _architectures(family)
-    models = {"base": llm(), "reason": llm(), "vlm": vlm()}
-    with torch.no_grad():
-        for own, base in zip(models["vlm"].model.language_model.layers, models["base"].model.layers, strict=True):
-            for target, source in zip(own.parameters(), base.parameters(), strict=True):
-                target.copy_(source + 0.01 * torch.randn_like(source))
-    for role, model in models.items():
-        model.save_pretrained(tmp_path / role)
-    folders = {role: str(tmp_path / role) for role in models}
-    (tmp_path / "merge.yaml").write_text(
-        yaml.safe_dump({"method": "frank", **folders, "output": str(tmp_path / "out")})
-    )
-    assert main(["merge", str(tmp_path / "merge.yaml"), "importance=uniform"]) == 0
-    merged, notes = type(models["vlm"]).from_pretrained(tmp_path / "out" / "model", output_loading_info=True)
-    assert not notes["missing_keys"] and not notes["unexpected_keys"]
-    expected = (models["vlm"].model.language_model.layers[1], models["reason"].model.layers[1])
-    for mine, theirs, other in zip(
-        merged.model.language_model.layers[1].parameters(), *(m.parameters() for m in expected), strict=True
-    ):
-        assert torch.allclose(mine, (theirs + other) / 2, atol=1e-6)
-    assert torch.isfinite(merged(input_ids=torch.tensor([[1, 2, 3]])).logits).all()
-
-
-def _architectures(family):
-    """Return makers of a tiny VLM and of the text model with the same decoder; imported late, transformers is slow."""
-    import transformers as hf
-
-    rope = {"rope_type": "default", "rope_theta": 1000000.0}
-    text = {
-        "vocab_size": 32,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
-    text |= {
-        "num_key_value_heads": 1,
-        "tie_word_embeddings": False,
-        "bos_token_id": None,
-        "eos_token_id": 1,
-        "pad_token_id": 0,
-    }
-    vision = {
-        "depth": 1,
-        "hidden_size": 16,
-        "num_heads": 2,
-        "patch_size": 14,
-        "intermediate_size": 16,
-        "out_hidden_size": 16,
-    }
-    ids = {"image_token_id": 28, "video_token_id": 29, "vision_start_token_id": 30, "vision_end_token_id": 31}
-    if family == "qwen2_5_vl":
-        llm, llm_config = hf.Qwen2ForCausalLM, hf.Qwen2Config
-        vlm, vlm_config = hf.Qwen2_5_VLForConditionalGeneration, hf.Qwen2_5_VLConfig
-        vision |= {"window_size": 112, "fullatt_block_indexes": [0]}
-    else:
-        llm, llm_config = hf.Qwen3ForCausalLM, hf.Qwen3Config
-        vlm, vlm_config = hf.Qwen3VLForConditionalGeneration, hf.Qwen3VLConfig
-        text["head_dim"] = 8
-        vision |= {"num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
-    rope_vlm = {**rope, "mrope_section": [2, 1, 1]}
-    config = vlm_config(
-        text_config={**text, "rope_parameters": rope_vlm}, vision_config=vision, tie_word_embeddings=False, **ids
-    )
-    return (lambda: vlm(config)), (lambda: llm(llm_config(**text, rope_parameters=rope)))

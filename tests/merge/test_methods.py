@@ -13,8 +13,9 @@ from mmreflect.cli import main
 from mmreflect.components import names
 from mmreflect.config import parse
 from mmreflect.errors import UserError
-from mmreflect.merge.methods import dare_linear, layer_swap, linear, metagpt, slerp, task_arithmetic, ties, wudi
+from mmreflect.merge.methods import dare_linear, frank, layer_swap, linear, metagpt, slerp, task_arithmetic, ties, wudi
 from mmreflect.merge.methods._dare import drop
+from mmreflect.merge.statistics import LayerStats
 
 LAYERS, WIDTH, INNER = 3, 24, 40
 SHAPES = {
@@ -205,22 +206,24 @@ def test_every_method_has_its_case_above():
 
 @pytest.mark.parametrize("importance", ["norm2", "uniform", "inv_norm2", "curvature"])
 @pytest.mark.parametrize("prior", ["none", "attention", "exponential", "fixed"])
-def test_every_importance_goes_with_every_prior(models, tmp_path, importance, prior):
+def test_every_importance_goes_with_every_prior(tmp_path, importance, prior):
     (tmp_path / "a.json").write_text(json.dumps({"attention": [0.6, 0.3, 0.15]}))
     (tmp_path / "c.json").write_text(json.dumps({"vlm": [3, 2, 1], "reason": [1, 1, 1]}))
     tree = {"name": prior, "floor": 0.0}
     tree |= {"measured": str(tmp_path / "a.json")} if prior in ("attention", "exponential") else {}
     tree |= {"alpha": math.log(2)} if prior == "fixed" else {}
     options = {"curvature": str(tmp_path / "c.json")} if importance == "curvature" else {}
-    merge(models, tmp_path / "out", "frank", importance=importance, prior=tree, **options)
-    rows = json.loads((tmp_path / "out" / "merge_report.json").read_text())["layers"]
-    for layer, row in enumerate(rows):
+    folders = {"base": "b", "vlm": "v", "reason": "r", "output": "o"}
+    settings = parse(frank.Config, {**folders, "importance": importance, "prior": tree, **options}, "merge.yaml")
+    rule = frank.create(settings)(LAYERS)
+    for layer in range(LAYERS):
         w_v = 0.5 if prior == "none" else 0.5**layer  # 0.6, 0.3, 0.15 halves with each layer, and so does e^(-ln 2 l)
-        v, r = norms(models, [layer])
+        v, r = 9.0 + layer, 4.0
         a = {"norm2": (v, r), "uniform": (1, 1), "inv_norm2": (1 / v, 1 / r), "curvature": (3 - layer, 1)}[importance]
-        assert row["w_v"] == pytest.approx(w_v)
-        assert row["lam_v"] == pytest.approx(w_v * a[0] / (w_v * a[0] + (1 - w_v) * a[1]), rel=1e-9)
-        assert row["lam_v"] + row["lam_r"] == pytest.approx(1.0)
+        lam_v, lam_r = rule.weights(layer, LayerStats(layer, v, r, 0.0, 100.0))
+        assert rule.prior.at(layer) == pytest.approx(w_v)
+        assert lam_v == pytest.approx(w_v * a[0] / (w_v * a[0] + (1 - w_v) * a[1]), rel=1e-9)
+        assert lam_v + lam_r == pytest.approx(1.0)
 
 
 def test_ties_trims_elects_and_averages():
