@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -362,7 +363,7 @@ def test_the_example_script_merges(tmp_path, monkeypatch, capsys):
     for role in ("base", "vlm", "reason"):
         model(tmp_path / role)
     monkeypatch.setattr("sys.argv", ["merge.py", *(str(tmp_path / name) for name in ("base", "vlm", "reason", "out"))])
-    runpy.run_path("examples/merge.py", run_name="__main__")
+    runpy.run_path(str(Path(__file__).parents[2] / "examples/merge.py"), run_name="__main__")
     again = mmreflect.merge(
         {"method": "linear", **{role: str(tmp_path / role) for role in ("vlm", "reason")}}, f"output={tmp_path / 'b'}"
     )
