@@ -18,7 +18,8 @@ VERBS = {
     "build": "build a dataset: mmreflect build configs/build/grid.yaml; or put parts together (shard=1/4): "
     "mmreflect build merge OUT PART PART ...",
     "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
-    "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml",
+    "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml; or check an "
+    "old output again: mmreflect merge --verify OUTPUT [reload=no]",
     "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH; or score recorded responses: "
     "mmreflect eval rescore BENCHMARK responses=FILE.jsonl output=OUT.jsonl [rule=official]; or compare two results: "
     "mmreflect eval compare OUTPUT OUTPUT; or put shards together: mmreflect eval merge OUT SHARD SHARD ...",
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("config", help="a YAML file")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
         command.add_argument("--plan", action="store_true", help="check everything, print the plan, and stop")
+        if verb == "merge":
+            command.add_argument("--verify", action="store_true", help="check the output of an old merge, and stop")
+            command.add_argument("--force", action="append", metavar="CHECK", help="skip this check; once per check")
     for verb in ("check", "score"):
         command = verbs.add_parser(verb, help=VERBS[verb], description=VERBS[verb])
         command.add_argument("config", help="a YAML file of a training run")
@@ -130,9 +134,15 @@ def _run(arguments: argparse.Namespace) -> None:
         _merge(arguments.overrides)
     elif verb == "build" and arguments.config == "merge":
         _merge_parts(arguments.overrides, arguments.plan)
+    elif verb == "merge" and arguments.verify:
+        from mmreflect.merge.verify import verify_output
+
+        verify_output(arguments.config, arguments.overrides)
     elif verb in ("build", "train", "merge", "eval"):
         from mmreflect.launch import prepare_call
 
+        if verb == "merge" and arguments.force:
+            arguments.overrides.append(f"force=[{', '.join(arguments.force)}]")
         job = prepare_call(verb, arguments.config, arguments.overrides)
         if arguments.plan:
             console.show_plan(job.plan())

@@ -136,7 +136,9 @@ def _prepared(verb: str, tree: Tree, where: str) -> Job:
 def _recipe(spec: _Verb, name: str) -> Any:
     """Return what works on a configuration: a leaf, a method of merging, or the runner around a leaf's benchmark."""
     if spec.kind is None:
-        return components.load("merge", name)
+        from mmreflect.merge.recipe import MergeRecipe
+
+        return MergeRecipe(components.load("merge", name))
     leaf = recipes.load(spec.kind, name)
     if hasattr(leaf, "Config"):
         return leaf

@@ -12,7 +12,7 @@ from mmreflect.suites import Suite
 Cli = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.name != "demo.yaml")
-VERB_OF = {"builder": "build", "benchmark": "eval", "importance": "merge"}
+VERB_OF = {"builder": "build", "benchmark": "eval", "reason": "merge"}
 
 
 def verb_of(path: Path) -> str:

@@ -1,16 +1,43 @@
 """Merging the weights of a reasoning LLM into a VLM: plan, stream, verify, report.
 
     checkpoint.py  what a model folder holds, read from headers only
-    plan.py        which tensor comes from where; refuses models that do not fit
-    executor.py    streams the merged shards to disk, a few megabytes at a time
-    report.py      merge_report.json, the model card, and the check of the written model
+    names.py       which tensor of one family is which of another; sources.py where its values lie
+    gate.py        refuses models that do not fit, check by check; vocabulary.py compares their tokens
+    plan.py        which tensor comes from where; layout.py into which file it goes; costs.py what that takes
+    rule.py        what a method is to the executor; prior.py how much the VLM counts per layer
     methods/       one file per method; its stem is `method:` in YAML
+    executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
+    report.py      merge_report.json and the model card; verify.py checks the written model, at once or years later
+    recipe.py      all of it, from a configuration to a finished folder
 
-Importing this package does not import torch; `mmreflect.merge.executor` does.
+Nothing here imports torch but the GPU's arithmetic and the reload of `verify`.
 """
 
-from mmreflect.merge.checkpoint import Checkpoint, Entry, canonical_name, open_checkpoint
-from mmreflect.merge.plan import CHECKS, MergePlan, PlannedTensor, plan_merge
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from mmreflect.merge.checkpoint import Checkpoint, Entry, open_checkpoint
+from mmreflect.merge.gate import CHECKS
+from mmreflect.merge.names import canonical_name
+from mmreflect.merge.plan import MergePlan, PlannedTensor, plan_merge
+
+if TYPE_CHECKING:
+    from mmreflect import Source
+    from mmreflect.runs import Run
+
+
+class _CallablePackage(ModuleType):
+    """Importing a package sets its name in the parent, and so would hide the function `mmreflect.merge`."""
+
+    def __call__(self, config: "Source", *overrides: str) -> "Run":
+        """Merge the weights of a reasoning LLM into a VLM."""
+        from mmreflect import _start
+
+        return _start("merge", config, overrides)
+
+
+sys.modules[__name__].__class__ = _CallablePackage
 
 __all__ = [
     "CHECKS",

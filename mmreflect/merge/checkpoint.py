@@ -1,21 +1,20 @@
 """A checkpoint folder seen through its headers: which tensors it holds, where each lies, and its configuration.
 
-Only safetensors are read. Nothing but headers is loaded here; values come piece by piece through `Checkpoint.read`.
-torch is imported only when values are read.
+Only safetensors are read. Nothing but headers is loaded here; bytes come piece by piece through `Checkpoint.fill`.
+Files are read, not mapped: mapped pages would count as this process's memory.
 """
 
 import json
 import math
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mmreflect.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
+from mmreflect.merge.names import canonical_name
+from mmreflect.merge.vocabulary import Vocabulary, read_vocabulary
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -24,7 +23,7 @@ ITEM_BYTES = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
 }
-Role = Literal["base", "vlm", "reason"]
+Role = Literal["base", "vlm", "reason", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Checkpoint:
     """A model folder, opened.
 
     Attributes:
-        role: what the user calls it (`base`, `vlm`, `reason`); used in messages.
+        role: what the user calls it (`base`, `vlm`, `reason`, or `merged` for an output); used in messages.
         config: the parsed config.json.
         tensors: tensor name on disk to its place; file by file, within a file in the order of the bytes.
         headers: file name to its raw header (length field included), in the order of the index.
@@ -87,49 +86,53 @@ class Checkpoint:
         nested = self.config.get("text_config") or self.config.get("llm_config") or {}
         return {**self.config, **nested}
 
-    def read(self, name: str, first: int = 0, count: int | None = None) -> "torch.Tensor":
-        """Read `count` values from the `first` on, flat and in the dtype on disk.
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokenizer's tokens, or None where its files do not tell."""
+        return read_vocabulary(self.folder)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head is the embedding matrix; then no file should hold it."""
+        tied = self.config.get("tie_word_embeddings", self.text_config.get("tie_word_embeddings", False))
+        return bool(tied)
+
+    @property
+    def hidden_size(self) -> int | None:
+        """Width of the decoder, if the configuration states it."""
+        width = self.text_config.get("hidden_size")
+        return width if isinstance(width, int) else None
+
+    def fill(self, name: str, first: int, buffer: memoryview) -> None:
+        """Read a tensor's bytes from the value `first` on, until the buffer is full.
+
+        Values of a dtype that we do not know count as bytes.
 
         Raises:
             UserError: the file became shorter since it was opened.
         """
-        import torch
-
         entry = self.tensors[name]
-        values = torch.empty(entry.count - first if count is None else count, dtype=getattr(torch, FLOATS[entry.dtype]))
-        buffer = memoryview(values.view(torch.uint8).numpy())  # type: ignore[arg-type]
-        with open(self.folder / entry.file, "rb") as file:
-            file.seek(entry.start + first * ITEM_BYTES[entry.dtype])
-            if file.readinto(buffer) != len(buffer):
-                raise _truncated(self.role, self.folder / entry.file)
-        return values
+        path = self.folder / entry.file
+        with open(path, "rb", buffering=0) as file:
+            file.seek(entry.start + first * ITEM_BYTES.get(entry.dtype, 1))
+            while buffer.nbytes:
+                read = file.readinto(buffer)
+                if not read:
+                    raise _truncated(self.role, path)
+                buffer = buffer[read:]
 
-    def read_bytes(self, name: str, piece: int) -> Iterator[bytes]:
-        """Yield a tensor's bytes as they are, `piece` at a time.
-
-        Raises:
-            UserError: the file became shorter since it was opened.
-        """
+    def announce(self, name: str, first: int, count: int) -> None:
+        """Ask the system to read values ahead into its cache, which is not this process's memory."""
         entry = self.tensors[name]
-        with open(self.folder / entry.file, "rb") as file:
-            file.seek(entry.start)
-            left = entry.stop - entry.start
-            while left:
-                block = file.read(min(piece, left))
-                if not block:
-                    raise _truncated(self.role, self.folder / entry.file)
-                left -= len(block)
-                yield block
+        item = ITEM_BYTES[entry.dtype]
+        if hasattr(os, "posix_fadvise"):
+            with open(self.folder / entry.file, "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), entry.start + first * item, count * item, os.POSIX_FADV_WILLNEED)
 
-
-def canonical_name(name: str) -> str:
-    """Return a tensor's name without the prefixes in which families differ.
-
-    `model.layers.0.x` (LLMs, Qwen2.5-VL), `model.language_model.layers.0.x` (Qwen3-VL) and
-    `language_model.model.layers.0.x` (InternVL) all become `layers.0.x`; `model.visual.x` becomes `visual.x`.
-    """
-    stripped = name.removeprefix("model.").removeprefix("language_model.")
-    return stripped if stripped == name else canonical_name(stripped)
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return sum(entry.stop - entry.start for entry in self.tensors.values())
 
 
 def open_checkpoint(role: Role, folder: str | Path) -> Checkpoint:

@@ -1,194 +1,238 @@
-"""Streaming a merge: per-layer statistics, then the output shard by shard, in pieces of a few megabytes.
+"""Streaming a merge: each layer is read once, measured, weighed, combined and written, by a few threads.
 
-Shards are written as a stream instead of through `safetensors.torch.save_file`, which wants a whole shard in memory.
-A shard appears under its name only when it is complete and on disk; after a kill, complete shards are kept and the
-others are written again to the same bytes. For that the statistics are stored (`layers.jsonl`) before a layer is used.
+Order and memory: the pool works first in, first out. The pieces of the next layer are asked for only behind those
+that finish this one, so that reading goes on while values are combined, and yet little more than one layer is ever
+held. A rule that must know all layers reads twice. After a kill complete shards are kept and the others are written
+again to the same bytes; for that the statistics are stored (`layers.jsonl`) before a layer is used.
 """
 
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from mmreflect import console
 from mmreflect.errors import UserError
-from mmreflect.files import append_jsonl, read_json, read_jsonl, sync_folder, write_atomic, write_json
-from mmreflect.merge.checkpoint import FLOATS, INDEX, Checkpoint
-from mmreflect.merge.plan import Layout, MergePlan, PlannedTensor, Shard
+from mmreflect.files import read_json, write_atomic, write_json
+from mmreflect.merge.arithmetic import choose
+from mmreflect.merge.checkpoint import INDEX, Checkpoint
+from mmreflect.merge.layout import Layout
+from mmreflect.merge.notes import Notes
+from mmreflect.merge.outputs import Outputs
+from mmreflect.merge.pieces import SLICE, Loaded, Piece, cut, keep_small_memory
+from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.rule import Rule, TensorRule, WeightRule
+from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
+from mmreflect.merge.work import Work
 
-CHUNK = 1 << 18  # values in memory at once, per model
-COPY_BYTES = 1 << 22
-_BLOCK = 1 << 16  # values of a chunk that are summed at a time: they stay in the processor's cache
-_ROW = 4096  # values summed in one go; see _sum
-_TORCH = {code: getattr(torch, name) for code, name in FLOATS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class LayerStats:
-    """How far the two models moved from the base in one decoder block, all its tensors flattened together.
-
-    Attributes:
-        layer: index of the block, from 0.
-        norm2_v: ||tau_V||^2, the squared L2 norm of VLM - base.
-        norm2_r: ||tau_R||^2, the same for the reasoning model.
-        dot: <tau_V, tau_R>.
-    """
-
-    layer: int
-    norm2_v: float
-    norm2_r: float
-    dot: float
-
-    @property
-    def cosine(self) -> float | None:
-        """Cosine between the two task vectors; None when one of them is zero."""
-        scale = math.sqrt(self.norm2_v) * math.sqrt(self.norm2_r)
-        return self.dot / scale if scale else None
+HOLD_BYTES = 4_000_000_000
+"""A layer whose inputs are larger is read a second time instead of being held."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergedLayer:
-    """A layer's statistics and the weights that the rule gave it."""
+    """A layer's statistics, and the weights that the rule gave it (None for a rule of whole tensors)."""
 
     stats: LayerStats
-    lam_v: float
-    lam_r: float
+    lam_v: float | None
+    lam_r: float | None
 
 
-Rule = Callable[[LayerStats], tuple[float, float]]
-
-
-def mix(base: torch.Tensor, vlm: torch.Tensor, reason: torch.Tensor, lam_v: float, lam_r: float) -> torch.Tensor:
-    """Return base + (lam_v * (vlm - base) + lam_r * (reason - base)) in float32 (FRANK, Eq. 4).
-
-    The bracket makes the result independent of the order of the two models, to the last bit. Weights (1, 0) and
-    (0, 1) return that model's own values: base + (vlm - base) need not round back to vlm.
-    """
-    if (lam_v, lam_r) == (1.0, 0.0):
-        return vlm.float()
-    if (lam_v, lam_r) == (0.0, 1.0):
-        return reason.float()
-    origin = base.float()
-    change = (vlm.float() - origin).mul_(lam_v)
-    return origin + change.add_((reason.float() - origin).mul_(lam_r))
-
-
-def layer_stats(plan: MergePlan, layer: int) -> LayerStats:
-    """Compute one layer's statistics: differences in float32, sums in float64, the same for any number of threads.
-
-    Raises:
-        UserError: a tensor holds NaN or infinity; it is named.
-    """
-    sums: tuple[list[float], list[float], list[float]] = ([], [], [])
-    for tensor in plan.by_layer[layer]:
-        for chunk in _chunks(plan, tensor):
-            for base, vlm, reason in zip(*(torch.split(values, _BLOCK) for values in chunk), strict=True):
-                origin = base.float()
-                tau_v, tau_r = (vlm.float() - origin).double(), (reason.float() - origin).double()
-                norms = _sum(tau_v * tau_v), _sum(tau_r * tau_r)
-                if not math.isfinite(sum(norms)):
-                    raise _not_finite(plan, tensor)
-                for total, value in zip(sums, (*norms, _sum(tau_v * tau_r)), strict=True):
-                    total.append(value)
-    return LayerStats(layer, *(math.fsum(total) for total in sums))
-
-
-def _sum(values: torch.Tensor) -> float:
-    """Sum float64 values. torch splits one long sum among threads, which moves its last bit; short rows it does not."""
-    full = values.numel() - values.numel() % _ROW
-    rows: list[float] = values[:full].view(-1, _ROW).sum(dim=1).tolist()
-    return math.fsum([*rows, values[full:].sum().item()])
-
-
-def _chunks(plan: MergePlan, tensor: PlannedTensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    assert tensor.base is not None and tensor.reason is not None
-    size = plan.vlm.tensors[tensor.name].count
-    for first in range(0, size, CHUNK):
-        count = min(CHUNK, size - first)
-        yield (
-            plan.base.read(tensor.base, first, count),
-            plan.vlm.read(tensor.name, first, count),
-            plan.reason.read(tensor.reason, first, count),
-        )
-
-
-def _not_finite(plan: MergePlan, tensor: PlannedTensor) -> UserError:
-    names = ((plan.base, tensor.base), (plan.vlm, tensor.name), (plan.reason, tensor.reason))
-    found = [model for model, name in names if name and not torch.isfinite(model.read(name)).all()]
-    where = found[0] if found else plan.vlm
-    what = "holds NaN or infinity" if found else "differs from the base by more than float32 can hold"
-    return UserError(
-        f"{where.role}: {tensor.name!r} {what} ('{where.folder}')",
-        "finite weights",
-        "download this model again, or take another checkpoint",
-    )
-
-
-def execute(plan: MergePlan, layout: Layout, rule: Rule, folder: Path) -> list[MergedLayer]:
+def execute(
+    plan: MergePlan, layout: Layout, rule: Rule, folder: Path, device: str = "auto", hold: int = HOLD_BYTES
+) -> tuple[list[MergedLayer], dict[str, str]]:
     """Write the merged weights to `folder / "model"`, or finish writing them after a kill.
 
     Args:
         plan: what comes from where.
         layout: the files to write.
-        rule: from a layer's statistics to (lam_v, lam_r); must be a pure function.
-        folder: the run's folder; `layers.jsonl` and `inputs.json` are kept there for resuming.
+        rule: what is done with the values; must be pure.
+        folder: the run's folder; `layers.jsonl`, `shards.jsonl` and `inputs.json` are kept there for resuming.
+        device: `cpu`, `cuda`, or `auto`.
+        hold: largest layer, in bytes of its inputs, that is kept in memory between measuring and combining.
 
     Returns:
-        One entry per merged layer, in ascending order.
+        One entry per merged layer, in ascending order; and the CRC-32 of every tensor written.
 
     Raises:
-        UserError: the inputs changed since the run was started, values are not finite, or a value is too large for
-            the output's dtype.
+        UserError: the inputs changed since the run was started, values are not finite, a value is too large for
+            the output's dtype, or the disk is full.
     """
     model = folder / "model"
     model.mkdir(parents=True, exist_ok=True)
     _check_inputs(plan, folder / "inputs.json")
-    layers = _Layers(plan, rule, folder / "layers.jsonl")
+    keep_small_memory()
     with console.progress_bar("merging", len(plan.tensors)) as bar:
-        for shard in layout.shards:
-            path = model / shard.file
-            if path.is_file() and path.stat().st_size == shard.size:
-                bar.advance(len(shard.tensors))
-            else:
-                _write_shard(plan, shard, layers, path, bar.advance)
+        outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance)
+        stats = _Stats(folder / "layers.jsonl")
+        work = Work(plan, rule, outputs, choose(device))
+        pool = ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2)))
+        try:
+            outputs.touch()
+            _Stream(plan, layout, rule, work, stats, pool, hold).run()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            outputs.close()
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
-    return [layers[layer] for layer in plan.by_layer]
+    merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]
+    return merged, outputs.checksums()
 
 
-class _Layers:
-    """The weights of each layer, computed when first asked for and remembered on disk."""
+def _weights(rule: Rule, layer: int, stats: "_Stats", plan: MergePlan) -> tuple[float | None, float | None]:
+    if isinstance(rule, TensorRule):
+        return (None, None)
+    if rule.needs == "nothing":
+        return rule.weights(layer, None)
+    measured = stats[layer] if rule.needs == "layer" else total([stats[other] for other in plan.by_layer])
+    return rule.weights(layer, measured)
 
-    def __init__(self, plan: MergePlan, rule: Rule, path: Path) -> None:
-        self._plan, self._rule, self._path = plan, rule, path
-        rows = read_jsonl(path) if path.is_file() else ()
-        self._stats = {row["layer"]: LayerStats(**row) for row in rows}
 
-    def __getitem__(self, layer: int) -> MergedLayer:
-        if layer not in self._stats:
-            self._stats[layer] = layer_stats(self._plan, layer)
-            append_jsonl(self._path, [asdict(self._stats[layer])])
-        stats = self._stats[layer]
-        return MergedLayer(stats, *self._rule(stats))
+class _Stats:
+    """What was measured, remembered on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._notes = Notes(path)
+        self._known = {row["layer"]: LayerStats(**row) for row in self._notes.rows}
+
+    def __contains__(self, layer: int) -> bool:
+        return layer in self._known
+
+    def __getitem__(self, layer: int) -> LayerStats:
+        return self._known[layer]
+
+    def add(self, layer: int, parts: Sequence[Sums]) -> None:
+        self._known[layer] = add_up(layer, parts)
+        self._notes.add(asdict(self._known[layer]))
+
+
+class _Stream:
+    """The order of the work: which tasks are handed to the pool, and when."""
+
+    def __init__(
+        self,
+        plan: MergePlan,
+        layout: Layout,
+        rule: Rule,
+        work: Work,
+        stats: _Stats,
+        pool: ThreadPoolExecutor,
+        hold: int,
+    ) -> None:
+        self._plan, self._rule, self._work, self._stats, self._pool, self._hold = plan, rule, work, stats, pool, hold
+        self._order = _order(plan, layout)
+
+    def run(self) -> None:
+        """Merge everything that is not complete yet."""
+        if isinstance(self._rule, WeightRule) and self._rule.needs == "model":
+            for layer in self._plan.by_layer:
+                if layer not in self._stats:
+                    self._stats.add(layer, _results([self._submit_measure(p, False) for p in self._pieces(layer)]))
+        copies = list(self._work.copies())
+        share = -(-len(copies) // len(self._order))
+        running: list[Future[Any]] = []
+        ahead = self._begin(self._order[0])
+        for place, layer in enumerate(self._order):
+            following = self._order[place + 1] if place + 1 < len(self._order) else None
+            parts = copies[place * share : (place + 1) * share]
+            copying = [self._pool.submit(self._work.copy, *part) for part in parts]
+            if following is not None and following not in self._stats:
+                self._work.announce(following)
+            # what holds nothing in memory is asked for early, the rest only behind what frees memory
+            early = self._begin(following) if following is not None and self._streams else None
+            finishing = self._finish(layer, ahead)
+            if following is not None:
+                ahead = early if early is not None else self._begin(following)
+            for future in running:
+                future.result()
+            running = [*finishing, *copying]
+        for future in running:
+            future.result()
+
+    @property
+    def _streams(self) -> bool:
+        return isinstance(self._rule, TensorRule) or self._rule.needs == "nothing"
+
+    def _pieces(self, layer: int) -> list[Piece]:
+        return [piece for tensor in self._plan.by_layer[layer] for piece in cut(tensor)]
+
+    def _submit_measure(self, piece: Piece, keep: bool) -> "Future[tuple[Sums, Loaded | None]]":
+        return self._pool.submit(self._work.measure, piece, keep)
+
+    def _begin(self, layer: int) -> "_Ahead":
+        """Hand in what can be done before the layer's weights are known."""
+        known = layer in self._stats
+        if isinstance(self._rule, TensorRule):
+            return [self._pool.submit(self._work.merge_tensor, part, not known) for part in self._slices(layer)]
+        pieces = self._pieces(layer)
+        if self._rule.needs == "nothing":
+            pair = self._rule.weights(layer, None)
+            return [self._pool.submit(self._work.merge, piece, pair, not known) for piece in pieces]
+        if known:
+            return []
+        keep = sum(self._work.input_bytes(piece) for piece in pieces) <= self._hold
+        return [self._submit_measure(piece, keep) for piece in pieces]
+
+    def _finish(self, layer: int, ahead: "_Ahead") -> list[Future[Any]]:
+        """Wait for the measurements, then hand in the rest of the layer's work."""
+        known = layer in self._stats
+        done = [future.result() for future in ahead]
+        if not known:
+            self._stats.add(layer, [sums for part in done for sums in _sums_of(part)])
+        if self._streams:
+            return []
+        pair = _weights(self._rule, layer, self._stats, self._plan)
+        assert pair[0] is not None and pair[1] is not None
+        pieces = self._pieces(layer)
+        held = [None] * len(pieces) if known else [part[1] for part in done]
+        return [
+            self._pool.submit(self._work.finish, piece, loaded, (pair[0], pair[1]))
+            for piece, loaded in zip(pieces, held, strict=True)
+        ]
+
+    def _slices(self, layer: int) -> Iterator[Piece]:
+        for tensor in self._plan.by_layer[layer]:
+            yield from cut(tensor, SLICE) if not 0 <= layer < self._plan.depth else cut(tensor, 1 << 62)
+
+
+_Ahead = list[Future[Any]]
+
+
+def _results(futures: Sequence["Future[tuple[Sums, Loaded | None]]"]) -> list[Sums]:
+    return [future.result()[0] for future in futures]
+
+
+def _sums_of(part: Any) -> list[Sums]:
+    """Return the sums that a task found: one piece's, or those of all pieces of a tensor."""
+    return part if isinstance(part, list) else [part[0]]
+
+
+def _order(plan: MergePlan, layout: Layout) -> list[int]:
+    """Return the layers in the order in which the files need them."""
+    number = {name: place for place, shard in enumerate(layout.shards) for name in shard.tensors}
+    first = {layer: min(number[tensor.name] for tensor in tensors) for layer, tensors in plan.by_layer.items()}
+    return sorted(plan.by_layer, key=lambda layer: (first[layer], layer))
 
 
 def _check_inputs(plan: MergePlan, path: Path) -> None:
     """Refuse to mix shards of two different sets of inputs."""
-    inputs = {model.role: _files(model) for model in (plan.base, plan.vlm, plan.reason)}
+    inputs = {model.role: _files(model) for model in plan.models}
     if not path.is_file():
         write_json(path, inputs)
         return
     before = read_json(path)
     changed = [
-        f"{role}: {file}" for role in inputs for file in inputs[role] if before[role].get(file) != inputs[role][file]
+        f"{role}: {file}"
+        for role in inputs
+        for file in inputs[role]
+        if before.get(role, {}).get(file) != inputs[role][file]
     ]
-    if changed or any(before[role].keys() != inputs[role].keys() for role in inputs):
+    if changed or any(before.get(role, {}).keys() != inputs[role].keys() for role in inputs):
         raise UserError(
             f"weights changed since this merge was started ({', '.join(changed[:3]) or 'other files'})",
-            "the same three models, to go on",
+            "the same models, to go on",
             f"delete '{path.parent}' to start again, or choose another output",
         )
 
@@ -196,56 +240,3 @@ def _check_inputs(plan: MergePlan, path: Path) -> None:
 def _files(model: Checkpoint) -> dict[str, list[int]]:
     stats = {file: (model.folder / file).stat() for file in model.headers}
     return {file: [stat.st_size, stat.st_mtime_ns] for file, stat in stats.items()}
-
-
-def _write_shard(plan: MergePlan, shard: Shard, layers: _Layers, path: Path, advance: Callable[[], None]) -> None:
-    planned = {tensor.name: tensor for tensor in plan.tensors}
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(shard.header)
-        for name, code in shard.tensors.items():
-            for piece in _pieces(plan, planned[name], code, layers):
-                file.write(piece)
-            advance()
-        file.flush()
-        os.fsync(file.fileno())
-    if partial.stat().st_size != shard.size:
-        raise RuntimeError(f"{partial} has {partial.stat().st_size} bytes, planned were {shard.size}")
-    os.replace(partial, path)
-    sync_folder(path.parent)
-
-
-def _pieces(plan: MergePlan, tensor: PlannedTensor, code: str, layers: _Layers) -> Iterator[bytes | memoryview]:
-    """Yield the bytes of one output tensor."""
-    if tensor.layer is None:
-        yield from _converted(plan.vlm, tensor.name, code)
-        return
-    merged = layers[tensor.layer]
-    if (merged.lam_v, merged.lam_r) == (1.0, 0.0):
-        yield from _converted(plan.vlm, tensor.name, code)
-    elif (merged.lam_v, merged.lam_r) == (0.0, 1.0) and tensor.reason is not None:
-        yield from _converted(plan.reason, tensor.reason, code)
-    else:
-        for base, vlm, reason in _chunks(plan, tensor):
-            yield _encode(mix(base, vlm, reason, merged.lam_v, merged.lam_r), code, tensor.name)
-
-
-def _converted(model: Checkpoint, name: str, code: str) -> Iterator[bytes | memoryview]:
-    """Yield one model's own tensor, bit for bit where the dtype stays."""
-    entry = model.tensors[name]
-    if entry.dtype == code:
-        yield from model.read_bytes(name, COPY_BYTES)
-        return
-    for first in range(0, entry.count, CHUNK):
-        yield _encode(model.read(name, first, min(CHUNK, entry.count - first)), code, name)
-
-
-def _encode(values: torch.Tensor, code: str, name: str) -> memoryview:
-    encoded = values.to(_TORCH[code])
-    if code == "F16" and not torch.isfinite(encoded).all():
-        raise UserError(
-            f"{name!r} holds values that {FLOATS[code]} cannot represent (up to {values.abs().max().item():.3g})",
-            "finite weights",
-            "choose dtype: bfloat16 or float32",
-        )
-    return memoryview(encoded.view(torch.uint8).numpy())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a merge leaves beside its weights: the copied side files, the model card, the report, and the final check."""
+"""What a merge leaves beside its weights: the copied side files, the model card, and the report."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,43 +10,47 @@ from typing import TYPE_CHECKING, Any
 from mmreflect import __version__, console
 from mmreflect.config import to_yaml
 from mmreflect.files import read_json, write_atomic, write_json
-from mmreflect.merge.checkpoint import open_checkpoint
-from mmreflect.merge.plan import Layout, MergePlan, OutputDtype
+from mmreflect.merge.layout import OutputDtype
+from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.rule import Prior, Rule, WeightRule
+from mmreflect.merge.statistics import total
 
 if TYPE_CHECKING:
     from mmreflect.merge.executor import MergedLayer
 
 _SIDE_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "LICENSE*", "LICENCE*", "NOTICE*")
 _OWN_OR_WEIGHTS = ("*.index.json", "*.safetensors", "adapter_config.json", "README.md", ".*")
-HIGH_COSINE = 0.4  # two models measured from a base that is unrelated to them, norms equal, show 1/2
 
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One line of the report's table; layers count from 0. `attention` and `w_v` are the prior's, if there is one."""
+    """One line of the report's table; layers count from 0.
+
+    `attention` and `w_v` are the prior's, if there is one; `lam_v` and `lam_r` are None for a rule of whole tensors.
+    """
 
     layer: int
     norm2_v: float
     norm2_r: float
+    norm2_base: float | None
     cosine: float | None
     attention: float | None
-    w_v: float
-    lam_v: float
-    lam_r: float
+    w_v: float | None
+    lam_v: float | None
+    lam_r: float | None
 
 
-def layer_rows(
-    layers: "Sequence[MergedLayer]", w_v_L: Sequence[float], attention_L: Sequence[float] | None
-) -> list[LayerRow]:
-    """Join the statistics with the prior; both lists have one entry per decoder block of the VLM."""
+def layer_rows(layers: "Sequence[MergedLayer]", prior: Prior | None) -> list[LayerRow]:
+    """Join the statistics with the prior, which has one entry per decoder block of the VLM."""
     return [
         LayerRow(
             item.stats.layer,
             item.stats.norm2_v,
             item.stats.norm2_r,
+            item.stats.norm2_base,
             item.stats.cosine,
-            attention_L[item.stats.layer] if attention_L else None,
-            w_v_L[item.stats.layer],
+            prior.attention[item.stats.layer] if prior and prior.attention else None,
+            prior.at(item.stats.layer) if prior else None,
             item.lam_v,
             item.lam_r,
         )
@@ -54,43 +58,22 @@ def layer_rows(
     ]
 
 
-def layer_warnings(rows: Sequence[LayerRow]) -> list[str]:
-    """Say what looks wrong in the numbers: layers that nobody changed, task vectors that point the same way."""
-    still = [row.layer for row in rows if row.norm2_v == 0 and row.norm2_r == 0]
-    one_still = [row.layer for row in rows if (row.norm2_v == 0) != (row.norm2_r == 0)]
-    aligned = [row for row in rows if row.cosine is not None and row.cosine > HIGH_COSINE]
-    warnings = []
-    if still:
-        warnings.append(
-            f"all three models are equal in {console.count(len(still), 'layer')} ({_listed(still)}); "
-            "the weights mean nothing there, the VLM's tensors are kept (1, 0)"
-        )
-    if one_still:
-        warnings.append(
-            f"one of the two models equals the base in {console.count(len(one_still), 'layer')} ({_listed(one_still)})"
-        )
-    if aligned:
-        highest, where = max(row.cosine or 0.0 for row in aligned), _listed([row.layer for row in aligned])
-        warnings.append(
-            f"the task vectors point the same way in {console.count(len(aligned), 'layer')} (cosine up to "
-            f"{highest:.2f}: {where}); the base is probably not the ancestor of both models"
-        )
-    mean = sum(row.lam_v for row in rows) / len(rows)
-    if mean < 0.1:
-        warnings.append(
-            f"the VLM's weight is {mean:.3f} on average: this is nearly the reasoning model's decoder, "
-            "perception is likely to suffer"
-        )
-    return warnings
-
-
-def _listed(layers: Sequence[int]) -> str:
-    return ", ".join(str(layer) for layer in layers[:8]) + (", ..." if len(layers) > 8 else "")
+def weight_warnings(rows: Sequence[LayerRow]) -> list[str]:
+    """Say what looks wrong in the weights: a result that is hardly the VLM any more."""
+    known = [row.lam_v for row in rows if row.lam_v is not None]
+    mean = sum(known) / len(known) if known else 1.0
+    if mean >= 0.1:
+        return []
+    return [
+        f"the VLM's weight is {mean:.3f} on average: this is nearly the reasoning model's decoder, "
+        "perception is likely to suffer"
+    ]
 
 
 def show_layers(rows: Sequence[LayerRow]) -> None:
     """Print the table of per-layer weights."""
-    header = ("layer", "norm2_v", "norm2_r", "cosine", "attention", "w_v", "lam_v", "lam_r")
+    names = ("layer", "norm2_v", "norm2_r", "cosine", "attention", "w_v", "lam_v", "lam_r")
+    header = [name for name in names if any(getattr(row, name) is not None for row in rows)]
     console.show_table("weights per layer", header, [[_cell(getattr(row, name)) for name in header] for row in rows])
 
 
@@ -146,20 +129,26 @@ def _restated(tree: dict[str, Any], dtype: str) -> dict[str, Any]:
     }
 
 
-def write_card(plan: MergePlan, model: Path, method: str, recipe: Mapping[str, Any], lam_v: Sequence[float]) -> None:
+def write_card(
+    plan: MergePlan, model: Path, method: str, rule: str, recipe: Mapping[str, Any], rows: Sequence[LayerRow]
+) -> None:
     """Write the model card: what was merged, how, and what that does not tell.
 
     Args:
         plan: what came from where.
         model: folder of the written model.
         method: name of the merge method.
+        rule: its formula in a line.
         recipe: the configuration; folders are shortened to their last part, since the card travels with the model.
-        lam_v: the VLM's weight per merged layer.
+        rows: one per merged layer.
     """
-    shown = {"method": method, **recipe}
-    shown |= {item.role: item.folder.resolve().name for item in (plan.base, plan.vlm, plan.reason)}
+    shown = {"method": method, **_without_folders(recipe)}
+    shown |= {item.role: item.folder.resolve().name for item in plan.models}
     shown.pop("output", None)
-    merged = f"{console.count(len(plan.merged), 'tensor')} of {console.count(len(plan.by_layer), 'decoder block')}"
+    merged = f"{console.count(len(plan.merged), 'tensor')} of {console.count(len(plan.blocks), 'decoder block')}"
+    weights = [row.lam_v for row in rows if row.lam_v is not None]
+    share = f", weight of the VLM {min(weights):.3f} to {max(weights):.3f}" if weights else ""
+    base = f" relative to their base `{shown['base']}`" if plan.base else ""
     text = f"""---
 library_name: transformers
 tags:
@@ -170,14 +159,15 @@ tags:
 # Merged model
 
 The decoder blocks of `{shown["vlm"]}` (a vision-language model) and `{shown["reason"]}` (a reasoning
-language model) were merged relative to their base `{shown["base"]}` with mmreflect {__version__}, without training.
+language model) were merged{base} with mmreflect {__version__}, without training.
 
-- {merged} merged, weight of the VLM {min(lam_v):.3f} to {max(lam_v):.3f}
+- {method}: {rule}
+- {merged} merged{share}
 - {console.count(len(plan.copied), "tensor")} copied from the VLM: vision tower, embeddings, final norm, all the rest
 - tokenizer, processor and chat template: the VLM's, so `<think>` may be plain text to it, not a token
 
 The merge itself measures nothing. Evaluate perception and reasoning before use, next to the VLM.
-The licences of all three models apply.
+The licences of all {len(plan.models)} models apply.
 
 ## Recipe
 
@@ -188,38 +178,51 @@ The licences of all three models apply.
     write_atomic(model / "README.md", text)
 
 
-def verify(plan: MergePlan, layout: Layout, model: Path) -> None:
-    """Read the written model's headers back and compare them with the VLM's names, shapes, dtypes and count.
-
-    Raises:
-        RuntimeError: they differ, which is a bug.
-    """
-    written = open_checkpoint("vlm", model)
-    expected = {
-        name: (plan.vlm.tensors[name].shape, code) for shard in layout.shards for name, code in shard.tensors.items()
+def _without_folders(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Shorten the files that a recipe names to their last part."""
+    return {
+        key: _without_folders(value)
+        if isinstance(value, Mapping)
+        else Path(value).name
+        if key in ("measured", "curvature") and value
+        else value
+        for key, value in tree.items()
     }
-    found = {name: (entry.shape, entry.dtype) for name, entry in written.tensors.items()}
-    if found != expected or expected.keys() != plan.vlm.tensors.keys():
-        wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-        raise RuntimeError(f"the written model differs from the VLM in {wrong[:5]}")
 
 
 def write_report(
     folder: Path,
     plan: MergePlan,
+    layers: "Sequence[MergedLayer]",
     rows: Sequence[LayerRow],
-    prior: str,
+    rule: Rule,
     files: Mapping[str, list[str]],
     warnings: Sequence[str],
+    checksums: Mapping[str, str],
 ) -> None:
-    """Write merge_report.json: per layer the norms, the cosine and the weights; then what was copied, and warnings."""
+    """Write merge_report.json: per layer the norms, the cosine and the weights; what became of every tensor; warnings.
+
+    `embeddings` are the same numbers for embeddings (layer -1) and head, where rows of them were merged. `total` adds
+    up the layers. `crc32` is of each tensor as it was written.
+    """
+    prior = rule.prior if isinstance(rule, WeightRule) else None
+    others = [item for item in layers if not 0 <= item.stats.layer < plan.depth]
+    sums = total([item.stats for item in layers])
     content = {
         "layers": [asdict(row) for row in rows],
-        "prior": prior,
+        "embeddings": [{**asdict(item.stats), "lam_v": item.lam_v, "lam_r": item.lam_r} for item in others],
+        "total": {**{key: value for key, value in asdict(sums).items() if key != "layer"}, "cosine": sums.cosine},
+        "measured_from": "base" if plan.base else "zero",
+        "rule": rule.text,
+        "prior": prior.text if prior else "",
         "rope_theta": plan.rope_theta,
         "tensors": {"merged": len(plan.merged), "copied": len(plan.copied)},
+        "merged_names": plan.merged,
         "copied_names": plan.copied,
+        "skipped_names": plan.skipped,
         "files": dict(files),
+        "notes": list(plan.notes),
         "warnings": list(warnings),
+        "crc32": dict(checksums),
     }
     write_json(folder / "merge_report.json", content)

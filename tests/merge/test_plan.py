@@ -2,16 +2,21 @@
 
 import json
 import os
+import runpy
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+import mmreflect
 from mmreflect.cli import main
 from mmreflect.errors import UserError
 from mmreflect.merge import canonical_name, open_checkpoint, plan_merge
-from mmreflect.merge.plan import lay_out, rope_theta
+from mmreflect.merge.gate import rope_theta
+from mmreflect.merge.layout import lay_out
 
 TEXT = {
     "num_hidden_layers": 2,
@@ -75,8 +80,9 @@ def test_headers_tell_names_shapes_and_dtypes(tmp_path):
     assert opened.tensors["model.embed_tokens.weight"].shape == (10, 8)
     assert opened.tensors["model.embed_tokens.weight"].dtype == "F32"
     name = "model.layers.1.self_attn.q_proj.weight"
-    assert opened.read(name, 3, 4).tolist() == [1.0] * 4
-    assert b"".join(opened.read_bytes(name, 7)) == opened.read(name).numpy().tobytes()
+    four = bytearray(16)
+    opened.fill(name, 3, memoryview(four))
+    assert np.frombuffer(four, np.float32).tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize("prefix", ["model.", "model.language_model."])
@@ -131,22 +137,20 @@ def test_all_problems_are_told_at_once_and_force_skips_only_what_it_names(tmp_pa
     base = model(tmp_path / "base", config={**TEXT, "rope_theta": 10000.0})
     with pytest.raises(UserError) as error:
         planned(base, vlm, base, ["rope_theta"])
-    missing = (
-        "block_tensors: the VLM has 'layers.0.self_attn.q_proj.bias', which {} lacks: the blocks are built differently"
-    )
-    assert error.value.given.startswith("these checkpoints cannot be merged: 2 problems\n  - block_tensors")
+    missing = "biases: the VLM has 'layers.0.self_attn.q_proj.bias', {} has no such bias: one was trained with the bias"
+    assert error.value.given.startswith("these checkpoints cannot be merged: 2 problems\n  - biases")
     assert missing.format("the base") in error.value.given
     assert missing.format("the reasoning model") in error.value.given
     assert "rope_theta" not in error.value.given
-    assert "force: [block_tensors]" in error.value.do
-    plan = planned(base, vlm, base, ["rope_theta", "block_tensors"])
+    assert "force: [biases]" in error.value.do
+    plan = planned(base, vlm, base, ["rope_theta", "biases"])
     assert "model.layers.0.self_attn.q_proj.bias" in plan.copied
     assert len(plan.warnings) == 4
 
 
 def test_a_bias_that_only_the_base_has_is_refused_too(tmp_path):
     vlm, base = model(tmp_path / "vlm"), model(tmp_path / "base", extra=["model.layers.1.self_attn.q_proj.bias"])
-    with pytest.raises(UserError, match=r"the base has 'layers.1.self_attn.q_proj.bias', which the VLM lacks"):
+    with pytest.raises(UserError, match=r"the base has 'layers.1.self_attn.q_proj.bias', the VLM has no such bias"):
         planned(base, vlm, vlm)
 
 
@@ -302,9 +306,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path):
     name = "model.layers.1.self_attn.q_proj.weight"
     os.truncate(tmp_path / "m" / "model.safetensors", opened.tensors[name].start + 4)
     with pytest.raises(UserError, match="is cut short or damaged"):
-        opened.read(name)
-    with pytest.raises(UserError, match="is cut short or damaged"):
-        list(opened.read_bytes(name, 100))
+        opened.fill(name, 0, memoryview(bytearray(64)))
 
 
 def at_the_door(root, *words):
@@ -335,3 +337,56 @@ def test_a_difference_is_refused_at_the_front_door(tmp_path, capsys):
     report = json.loads((tmp_path / "out" / "merge_report.json").read_text())
     assert report["rope_theta"]["reason"] == 10000.0
     assert report["warnings"][0].startswith("forced rope_theta: the VLM has")
+
+
+def test_the_recipe_that_is_an_example_of_a_refusal_is_refused(tmp_path, capsys):
+    """Configurations as they are published: Qwen2.5-Math and its distillation rotate with 10,000."""
+    published = {
+        "num_hidden_layers": 28, "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "intermediate_size": 18944, "hidden_act": "silu",
+    }  # fmt: skip
+    model(tmp_path / "vlm", config={**published, "rope_theta": 1000000.0, "vision_config": {}})
+    for role in ("base", "reason"):
+        model(tmp_path / role, config={**published, "rope_theta": 10000 if role == "base" else 10000.0})
+    words = [f"{role}={tmp_path / role}" for role in ("base", "vlm", "reason")]
+    assert main(["merge", "configs/merge/refused_r1_distill_qwen_7b.yaml", *words, f"output={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert "these checkpoints cannot be merged: 2 problems" in error
+    for title in ("the base", "the reasoning model"):
+        assert (
+            f"rope_theta: the VLM has 1,000,000, {title} has 10,000: attention was trained for other rotations" in error
+        )
+    assert "1.5B and 7B from Qwen2.5-Math" in error and not (tmp_path / "out").exists()
+
+
+def test_the_example_script_merges(tmp_path, monkeypatch, capsys):
+    for role in ("base", "vlm", "reason"):
+        model(tmp_path / role)
+    monkeypatch.setattr("sys.argv", ["merge.py", *(str(tmp_path / name) for name in ("base", "vlm", "reason", "out"))])
+    runpy.run_path(str(Path(__file__).parents[2] / "examples/merge.py"), run_name="__main__")
+    again = mmreflect.merge(
+        {"method": "linear", **{role: str(tmp_path / role) for role in ("vlm", "reason")}}, f"output={tmp_path / 'b'}"
+    )
+    assert again.result["merged_tensors"] == 4
+    assert "[1.0, 1.0]" in capsys.readouterr().out  # all three are equal, so the VLM is kept
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "text"),
+    [
+        ("hidden_act", ("silu", "gelu"), "hidden_act: the VLM has silu, the base has gelu: the MLPs compute"),
+        ("layer_types", (["full_attention"], ["linear_attention"]), "the same block is full attention here and linear there"),
+        ("num_experts", (4, 8), "num_experts: the VLM has 4, the base has 8: the experts cannot be paired"),
+        ("num_experts_per_tok", (2, 8), "num_experts_per_tok: the VLM has 2, the base has 8"),
+        ("moe_intermediate_size", (8, 16), "moe_intermediate_size: the VLM has 8, the base has 16"),
+        ("partial_rotary_factor", (0.25, 0.5), "partial_rotary_factor: the VLM has 0.25, the base has 0.5"),
+    ],
+)  # fmt: skip
+def test_what_only_some_families_state_must_agree_where_both_state_it(tmp_path, key, values, text):
+    vlm, base = (
+        model(tmp_path / name, config={**TEXT, key: value}) for name, value in zip(("v", "b"), values, strict=True)
+    )
+    with pytest.raises(UserError) as error:
+        planned(base, vlm, vlm)
+    assert text in error.value.given and f"force: [{key}]" in error.value.do
+    assert planned(model(tmp_path / "silent"), vlm, vlm).warnings == ()

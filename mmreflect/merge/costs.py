@@ -1,0 +1,102 @@
+"""What a merge will cost, told before it starts: bytes, memory, time."""
+
+import os
+import time
+from dataclasses import dataclass
+
+from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
+from mmreflect.merge.layout import Layout
+from mmreflect.merge.pieces import SLICE
+from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.rule import Rule, TensorRule
+
+PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the hands of the threads
+SECONDS_PER_VALUE = 7e-9  # of one core, for reading, measuring, combining and rounding a value of three bfloat16 models
+TENSOR_SECONDS_PER_VALUE = 6e-8  # the same for rules of whole tensors, which sort or draw random numbers
+WORKING_COPIES = 8  # float32 arrays of a tensor's size that such a rule holds at a time
+SAMPLE = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Texts for the plan."""
+
+    reads: str
+    memory: str
+    time: str
+
+
+def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int) -> Costs:
+    """Estimate what a merge costs on this machine. A sample of each input is read to see how fast it comes.
+
+    Args:
+        hold: largest layer, in bytes of its inputs, that is kept in memory.
+    """
+    layers = {layer: _layer_bytes(plan, layer) for layer in plan.by_layer}
+    values = sum(tensor.merged for tensor in plan.tensors)
+    copied = sum(entry.stop - entry.start for entry in plan.vlm.tensors.values()) - _own_bytes(plan)
+    once = sum(layers.values()) + copied
+    passes = ""
+    whole = isinstance(rule, TensorRule)
+    if not isinstance(rule, TensorRule) and rule.needs == "model":
+        once, passes = once + sum(layers.values()), ", the merged tensors twice"
+    elif not isinstance(rule, TensorRule) and rule.needs == "layer" and max(layers.values()) > hold:
+        once, passes = once + sum(size for size in layers.values() if size > hold), ", large layers twice"
+    if whole:
+        biggest = max(min(tensor.merged, _slice(plan, tensor.layer)) for tensor in plan.tensors)
+        memory = PROCESS_BYTES + WORKING_COPIES * 4 * biggest
+    else:
+        memory = PROCESS_BYTES + (
+            max(size for size in layers.values() if size <= hold) if _holds(rule, layers, hold) else 0
+        )
+    cores = max(1, os.cpu_count() or 1)
+    work = values * (TENSOR_SECONDS_PER_VALUE if whole else SECONDS_PER_VALUE) / (1 if whole else cores)
+    speed = min(_speed(model) for model in plan.models)
+    seconds = max(work, once / speed) + layout.size / speed / cores
+    return Costs(
+        f"{once / 1e9:.2f} GB{passes}",
+        f"about {memory / 1e9:.2f} GB at most",
+        f"about {_time(seconds)}, at the {speed / 1e6:,.0f} MB/s at which a sample of the inputs was read just now"
+        + ("; this method optimises every matrix: far longer without a GPU" if "Adam" in rule.text else ""),
+    )
+
+
+def _holds(rule: Rule, layers: dict[int, int], hold: int) -> bool:
+    held = not isinstance(rule, TensorRule) and rule.needs == "layer"
+    return held and any(size <= hold for size in layers.values())
+
+
+def _slice(plan: MergePlan, layer: int | None) -> int:
+    return SLICE if layer is None or not 0 <= layer < plan.depth else 1 << 62
+
+
+def _layer_bytes(plan: MergePlan, layer: int) -> int:
+    size = 0
+    for tensor in plan.by_layer[layer]:
+        item = ITEM_BYTES[plan.vlm.tensors[tensor.name].dtype]
+        for stretch in tensor.stretches:
+            sources = [stretch.reason, *([stretch.base] if stretch.base else [])]
+            size += stretch.count * (item + sum(ITEM_BYTES[source.code] for source in sources))
+    return size
+
+
+def _own_bytes(plan: MergePlan) -> int:
+    return sum(tensor.merged * ITEM_BYTES.get(plan.vlm.tensors[tensor.name].dtype, 1) for tensor in plan.tensors)
+
+
+def _speed(model: Checkpoint) -> float:
+    """Read some of a model and return bytes per second."""
+    file = next(iter(model.headers))
+    path = model.folder / file
+    start, size = time.perf_counter(), 0
+    with open(path, "rb", buffering=0) as opened:
+        opened.seek(max(0, path.stat().st_size // 2 - SAMPLE // 2))
+        while size < SAMPLE and (data := opened.read(1 << 22)):
+            size += len(data)
+    return max(size, 1) / max(time.perf_counter() - start, 1e-6) if size > 1_000_000 else 1e9
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,201 @@
+"""The files of the output: written at any place in any order, each under its name only when it is complete.
+
+A shard is kept in a hidden file until all its bytes are written, then renamed and noted in `shards.jsonl` with the
+CRC-32 of every tensor. After a kill, noted shards stay and the others are written again, to the same bytes. Nothing
+waits for the disk: a shard that was noted before the machine itself went down is checked before it is believed.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmreflect.errors import UserError
+from mmreflect.merge.checksums import checksum, joined
+from mmreflect.merge.layout import Layout, Place, Shard
+from mmreflect.merge.notes import Notes
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_READ = 1 << 22
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass
+class _Open:
+    """A shard in progress; `pieces` is tensor to offset to (CRC-32, length), `left` counts bytes."""
+
+    shard: Shard
+    handle: int
+    left: int
+    pieces: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
+
+
+class Outputs:
+    """The shards of a merge; safe for many threads."""
+
+    def __init__(self, layout: Layout, model: Path, notes: Path, advance: Callable[[int], None]) -> None:
+        self._model, self._notes, self._advance = model, Notes(notes), advance
+        self._lock = threading.Lock()
+        self._open: dict[str, _Open] = {}
+        self._where = {name: shard for shard in layout.shards for name in shard.tensors}
+        rows = {row["file"]: row for row in self._notes.rows}
+        self._done = {shard.file: rows[shard.file] for shard in layout.shards if self._is_done(shard, rows)}
+        need = sum(shard.size for shard in layout.shards if shard.file not in self._done)
+        free = shutil.disk_usage(model).free + sum(path.stat().st_blocks * 512 for path in model.glob(".*.partial"))
+        if need > free:
+            raise _full(model, need, free)
+        for shard in layout.shards:
+            if shard.file in self._done:
+                advance(len(shard.tensors))
+
+    def place(self, name: str) -> Place | None:
+        """Return where a tensor is to be written, or None when its shard is complete."""
+        shard = self._where[name]
+        return None if shard.file in self._done else shard.tensors[name]
+
+    def write(self, name: str, offset: int, data: memoryview) -> None:
+        """Write bytes of a tensor, `offset` bytes from its start; completes the shard with its last bytes.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        shard = self._where[name]
+        with self._lock:
+            opened = self._open.get(shard.file) or self._begin(shard)
+        crc = checksum(data)
+        with _disk(self._model):
+            _write_all(opened.handle, data, shard.tensors[name].start + offset)
+        with self._lock:
+            pieces = opened.pieces.setdefault(name, {})
+            pieces[offset] = (crc, len(data))
+            opened.left -= len(data)
+            place = shard.tensors[name]
+            if sum(length for _, length in pieces.values()) == place.stop - place.start:
+                self._advance(1)
+            complete = opened.left == 0
+        if complete:
+            self._finish(opened)
+
+    def touch(self) -> None:
+        """Begin, and so finish, the shards without any bytes to write."""
+        with self._lock:
+            empty = [
+                shard
+                for shard in {item.file: item for item in self._where.values()}.values()
+                if shard.file not in self._done
+                and not any(place.stop > place.start for place in shard.tensors.values())
+            ]
+            opened = [self._begin(shard) for shard in empty]
+        for item in opened:
+            self._finish(item)
+
+    def checksums(self) -> dict[str, str]:
+        """Return the CRC-32 of every tensor that is written, as eight hexadecimal digits."""
+        found = {name: f"{crc:08x}" for row in self._done.values() for name, crc in row["crc32"].items()}
+        return {name: found[name] for name in self._where if name in found}
+
+    def close(self) -> None:
+        """Close what is unfinished; its hidden files stay and are written over by the next attempt."""
+        with self._lock:
+            for opened in self._open.values():
+                os.close(opened.handle)
+            self._open.clear()
+
+    def _is_done(self, shard: Shard, rows: dict[str, Any]) -> bool:
+        path, row = self._model / shard.file, rows.get(shard.file)
+        if row is None or not path.is_file() or path.stat().st_size != shard.size:
+            return False
+        return bool(row["boot"] == boot_id() or file_checksums(path, shard.tensors) == row["crc32"])
+
+    def _begin(self, shard: Shard) -> _Open:
+        partial = self._model / f".{shard.file}.partial"
+        with _disk(self._model):
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            _reserve(handle, shard.size)
+            _write_all(handle, memoryview(shard.header), 0)
+        opened = _Open(shard, handle, shard.size - len(shard.header))
+        self._open[shard.file] = opened
+        return opened
+
+    def _finish(self, opened: _Open) -> None:
+        file = opened.shard.file
+        size = os.fstat(opened.handle).st_size
+        os.close(opened.handle)
+        if size != opened.shard.size:
+            raise RuntimeError(f"{file} has {size} bytes, planned were {opened.shard.size}")
+        os.replace(self._model / f".{file}.partial", self._model / file)
+        crcs = {name: joined(opened.pieces.get(name, {})) for name in opened.shard.tensors}
+        row = {"file": file, "size": size, "boot": boot_id(), "crc32": crcs}
+        with self._lock:
+            self._notes.add(row)
+            del self._open[file]
+            self._done[file] = row
+
+
+def boot_id() -> str:
+    """Return what names the time since the machine was started; empty where the system does not tell."""
+    return _BOOT.read_text().strip() if _BOOT.is_file() else ""
+
+
+def file_checksums(path: Path, tensors: Mapping[str, Place]) -> dict[str, int]:
+    """Read a safetensors file and return the CRC-32 of each of its tensors."""
+    found = {}
+    with open(path, "rb", buffering=0) as file:
+        for name, place in tensors.items():
+            file.seek(place.start)
+            crc, left = 0, place.stop - place.start
+            while left:
+                data = file.read(min(_READ, left))
+                if not data:
+                    break
+                crc, left = checksum(data, crc), left - len(data)
+            found[name] = crc
+    return found
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Ask for all of a file's room at once, so that a full disk is known early.
+
+    The system call itself, not `os.posix_fallocate`: where a file system cannot, that one writes every block.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        fallocate = ctypes.CDLL("libc.so.6", use_errno=True).fallocate64
+        fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        if fallocate(handle, 0, 0, size) == 0:
+            return
+    if ctypes.get_errno() in _FULL:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.ftruncate(handle, size)
+
+
+def _write_all(handle: int, data: memoryview, position: int) -> None:
+    while data.nbytes:
+        written = os.pwrite(handle, data, position)
+        data, position = data[written:], position + written
+
+
+@contextmanager
+def _disk(model: Path) -> Iterator[None]:
+    """Turn a full disk into a message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _full(model, None, shutil.disk_usage(model).free) from None
+        raise
+
+
+def _full(model: Path, need: int | None, free: int) -> UserError:
+    wanted = f"{need / 1e9:,.2f} GB are still to be written, and " if need else ""
+    return UserError(
+        f"no room for the merged model: {wanted}{free / 1e9:,.2f} GB are free in '{model}'",
+        "room for the whole output",
+        "free some room and start the same command again (finished shards are kept), or choose another output",
+    )

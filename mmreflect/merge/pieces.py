@@ -1,0 +1,160 @@
+"""Cutting tensors into pieces and reading them: what one worker holds at a time."""
+
+import contextlib
+import ctypes
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
+from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
+from mmreflect.merge.sources import Source, whole
+
+PIECE = 1 << 20
+"""Values per piece; the cuts, and with them every sum, do not depend on the machine."""
+SLICE = 1 << 22
+"""Values per slice of an embedding matrix that a rule sees as one tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Values `first` to `first + count` of a stretch of a tensor."""
+
+    tensor: PlannedTensor
+    stretch: Stretch
+    first: int
+    count: int
+
+    @property
+    def start(self) -> int:
+        """The first value's place in the VLM's tensor."""
+        return self.stretch.first + self.first
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The bytes of a piece in each model, and their safetensors dtypes."""
+
+    base: np.ndarray | None
+    vlm: np.ndarray
+    reason: np.ndarray
+    base_code: str
+    vlm_code: str
+    reason_code: str
+
+
+def cut(tensor: PlannedTensor, size: int = PIECE) -> Iterator[Piece]:
+    """Cut the merged values of a tensor into pieces of at most `size` values, or of one row where that is longer."""
+    for stretch in tensor.stretches:
+        step = max(1, size // stretch.row) * stretch.row
+        for first in range(0, stretch.count, step):
+            yield Piece(tensor, stretch, first, min(step, stretch.count - first))
+
+
+def gaps(tensor: PlannedTensor, count: int) -> Iterator[tuple[int, int]]:
+    """Yield the values of a tensor of `count` values that are not merged: first, how many."""
+    position = 0
+    for stretch in sorted(tensor.stretches, key=lambda item: item.first):
+        if stretch.first > position:
+            yield position, stretch.first - position
+        position = stretch.first + stretch.count
+    if position < count:
+        yield position, count - position
+
+
+class Buffers:
+    """Memory that is used again and again: fresh pages cost more than the arithmetic on them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: dict[int, list[np.ndarray]] = {}
+
+    def take(self, size: int) -> np.ndarray:
+        """Return an array of `size` bytes; what it holds is left over."""
+        with self._lock:
+            free = self._free.get(size)
+            if free:
+                return free.pop()
+        return np.empty(size, np.uint8)
+
+    def give_back(self, *arrays: np.ndarray | None) -> None:
+        """Take arrays back."""
+        with self._lock:
+            for array in arrays:
+                if array is not None:
+                    self._free.setdefault(array.size, []).append(array)
+
+
+def keep_small_memory() -> None:
+    """Ask the C library to keep freed blocks of a few megabytes instead of handing them back to the system each time.
+
+    numpy's temporaries would otherwise be fresh pages every time, which takes a third of a merge. Where the C library
+    is not glibc nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(_MMAP_THRESHOLD, 4 << 20)
+        library.mallopt(_TRIM_THRESHOLD, 64 << 20)
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of malloc.h
+
+
+class Reader:
+    """Reads pieces from all models of a plan; safe for many threads."""
+
+    def __init__(self, plan: MergePlan, buffers: Buffers) -> None:
+        self._plan, self._buffers = plan, buffers
+
+    def load(self, piece: Piece) -> Loaded:
+        """Read a piece from every model."""
+        plan, stretch, name = self._plan, piece.stretch, piece.tensor.name
+        own = whole(plan.vlm, name)
+        base = None
+        if plan.base is not None and stretch.base is not None:
+            base = self._read(plan.base, stretch.base, piece.first, piece.count)
+        return Loaded(
+            base,
+            self._read(plan.vlm, own, piece.start, piece.count),
+            self._read(plan.reason, stretch.reason, piece.first, piece.count),
+            stretch.base.code if stretch.base else "",
+            own.code,
+            stretch.reason.code,
+        )
+
+    def announce(self, tensors: Sequence[PlannedTensor]) -> None:
+        """Have the merged values of tensors read ahead from every model."""
+        plan = self._plan
+        for tensor in tensors:
+            for stretch in tensor.stretches:
+                plan.vlm.announce(tensor.name, stretch.first, stretch.count)
+                for model, source in ((plan.base, stretch.base), (plan.reason, stretch.reason)):
+                    for segment in source.segments if model is not None and source is not None else ():
+                        assert model is not None
+                        model.announce(segment.name, segment.first, segment.count)
+
+    def release(self, loaded: Loaded) -> None:
+        """Take a piece's memory back."""
+        self._buffers.give_back(loaded.base, loaded.vlm, loaded.reason)
+
+    def own(self, name: str, first: int, count: int) -> np.ndarray:
+        """Read the VLM's own values, as bytes."""
+        return self._read(self._plan.vlm, whole(self._plan.vlm, name), first, count)
+
+    def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray:
+        item = ITEM_BYTES[source.code]
+        array = self._buffers.take(count * item)
+        view, position = array.data, 0
+        for segment in source.cut(first, count):
+            size = segment.count * item
+            model.fill(segment.name, segment.first, view[position : position + size])
+            position += size
+        if source.matrix is None:
+            return array
+        turned = self._buffers.take(count * item)
+        matrices = array.view(f"u{item}").reshape(-1, *source.matrix)
+        turned.view(f"u{item}").reshape(-1, source.matrix[1], source.matrix[0])[...] = matrices.transpose(0, 2, 1)
+        self._buffers.give_back(array)
+        return turned

@@ -1,0 +1,154 @@
+"""A merge from its configuration to the finished folder: the same for every method."""
+
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.markup import escape
+
+from mmreflect import console
+from mmreflect.config import to_tree
+from mmreflect.errors import UserError
+from mmreflect.files import content_mark
+from mmreflect.merge import report
+from mmreflect.merge.checkpoint import open_checkpoint
+from mmreflect.merge.costs import estimate
+from mmreflect.merge.layout import Layout, lay_out
+from mmreflect.merge.plan import MergePlan, plan_merge
+from mmreflect.merge.rule import Rule, WeightRule
+from mmreflect.merge.settings import MergeSettings
+from mmreflect.merge.statistics import ancestor_warnings
+from mmreflect.runs import Run
+
+
+class MergeRecipe:
+    """A method of merging as a recipe: `Config`, `plan` and `run`."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.name = module.__name__.rpartition(".")[2]
+        self.Config: type[MergeSettings] = module.Config
+        self._create = module.create
+        self._opened: tuple[MergeSettings, tuple[MergePlan, Layout, Rule]] | None = None
+
+    def inputs(self, settings: MergeSettings) -> dict[str, str]:
+        """Return marks of the files that decide the weights; the models themselves are watched by the executor."""
+        files = {
+            "measured attention": getattr(getattr(settings, "prior", None), "measured", None),
+            "curvature": getattr(settings, "curvature", None),
+        }
+        return {name: content_mark(file) for name, file in files.items() if file}
+
+    def open(self, settings: MergeSettings) -> tuple[MergePlan, Layout, Rule]:
+        """Read headers, check that the models fit, and make the rule.
+
+        Raises:
+            UserError: the checkpoints cannot be read or do not fit, or the prior does not fit their depth.
+        """
+        if self._opened is not None and self._opened[0] is settings:
+            return self._opened[1]  # a run shows its plan first
+        _check_output(settings)
+        plan = plan_merge(
+            open_checkpoint("base", settings.base) if settings.base is not None else None,
+            open_checkpoint("vlm", settings.vlm),
+            open_checkpoint("reason", settings.reason),
+            settings.force,
+            settings.scope,
+            settings.embeddings,
+        )
+        layout = lay_out(plan.vlm, settings.dtype, settings.shard_bytes)
+        self._opened = (settings, (plan, layout, self._create(settings)(plan.depth)))
+        return self._opened[1]
+
+    def plan(self, settings: MergeSettings) -> dict[str, str]:
+        """Say what the merge will do and what it will cost; reads configurations and headers only.
+
+        Raises:
+            UserError: as `open`.
+        """
+        plan, layout, rule = self.open(settings)
+        costs = estimate(plan, layout, rule, hold=int(settings.hold_gb * 1e9))
+        blocks = console.count(len(plan.blocks), "decoder block")
+        rows: dict[str, str] = {model.role: str(model.folder) for model in plan.models}
+        rows["checks"] = "passed" + (f", except forced: {', '.join(settings.force)}" if plan.warnings else "")
+        rows |= {f"warning {number}": escape(text) for number, text in enumerate(plan.warnings, 1)}
+        rows |= {f"note {number}": escape(text) for number, text in enumerate(plan.notes, 1)}
+        rows["rule"] = rule.text
+        rows["merged"] = f"{len(plan.merged):,} tensors of {blocks}" + (
+            ", embeddings by token" if settings.embeddings != "vlm" else ""
+        )
+        rows["copied"] = f"{console.count(len(plan.copied), 'tensor')} from the VLM"
+        rows["skipped"] = "; ".join(
+            f"{console.count(len(names), 'tensor')} of {role}" for role, names in plan.skipped.items()
+        )
+        if isinstance(rule, WeightRule) and rule.prior is not None:
+            rows["prior"] = rule.prior.text
+            rows["w_v"] = ", ".join(
+                f"{rule.prior.at(layer):.3f} (layer {layer})" for layer in sorted({0, plan.depth // 2, plan.depth - 1})
+            )
+        rows["reads"] = costs.reads
+        rows["writes"] = (
+            f"{layout.size / 1e9:.2f} GB in {console.count(len(layout.shards), 'file')}, dtype {settings.dtype}"
+        )
+        rows["memory"] = costs.memory
+        rows["time"] = costs.time
+        return rows
+
+    def run(self, settings: MergeSettings, run: Run) -> dict[str, Any]:
+        """Merge, copy the VLM's other files, verify, and report; resumes shard by shard.
+
+        Returns:
+            The summary that becomes result.json.
+
+        Raises:
+            UserError: as `open`, and when the inputs changed since the run was started, hold NaN, or the disk is full.
+        """
+        from mmreflect.merge.executor import execute
+        from mmreflect.merge.verify import check_written
+
+        plan, layout, rule = self.open(settings)
+        layers, checksums = execute(plan, layout, rule, run.path, settings.device, int(settings.hold_gb * 1e9))
+        model = run.path / "model"
+        prior = rule.prior if isinstance(rule, WeightRule) else None
+        blocks = [item for item in layers if 0 <= item.stats.layer < plan.depth]
+        rows = report.layer_rows(blocks, prior)
+        files = report.copy_side_files(plan, model, settings.dtype)
+        report.write_card(plan, model, self.name, rule.text, to_tree(settings), rows)
+        check_written(plan, layout, model)
+        warnings = [*plan.warnings, *(prior.warnings if prior else ())]
+        warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
+        warnings += report.weight_warnings(rows)
+        report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums)
+        report.show_layers(rows)
+        for warning in warnings:
+            console.say(f"[yellow]warning:[/] {escape(warning)}")
+        return {
+            "model": str(model),
+            "layers": len(rows),
+            "merged_tensors": len(plan.merged),
+            "copied_tensors": len(plan.copied),
+            "lam_v_mean": _mean([row.lam_v for row in rows]),
+            "lam_r_mean": _mean([row.lam_r for row in rows]),
+            "warnings": len(warnings),
+        }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _check_output(settings: MergeSettings) -> None:
+    """Refuse to write into one of the models that are read."""
+    output = Path(settings.output).resolve()
+    for role in ("base", "vlm", "reason"):
+        folder = getattr(settings, role)
+        if folder is None:
+            continue
+        given = Path(folder).resolve()
+        if given == output or given == output / "model" or output.is_relative_to(given):
+            raise UserError(
+                f"output '{settings.output}' is, or lies in, the folder of {role}: '{folder}'",
+                "a folder of its own",
+                "choose another output; the models that are merged are never written to",
+            )

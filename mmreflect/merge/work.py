@@ -1,0 +1,219 @@
+"""The tasks of a merge: what one thread does with one piece. None of them knows of the others."""
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from mmreflect.errors import UserError
+from mmreflect.merge.arithmetic import Arithmetic, decode, encode, lost
+from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
+from mmreflect.merge.names import canonical_name
+from mmreflect.merge.outputs import Outputs
+from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
+from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.rule import Array, Pair, Rule, TensorRule, WeightRule
+from mmreflect.merge.statistics import Sums, add_up
+
+COPY_BYTES = 1 << 22
+TENSOR_VALUES = 24_000_000
+"""Values that whole tensors in work may have together; a larger tensor waits until it is alone."""
+
+
+class _Room:
+    """Lets tasks in while what they need fits; one that never fits is let in alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._used, self._changed = size, 0, threading.Condition()
+
+    @contextmanager
+    def of(self, count: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._used == 0 or self._used + count <= self._size)
+            self._used += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= count
+                self._changed.notify_all()
+
+
+class Work:
+    """The tasks that the threads do."""
+
+    def __init__(self, plan: MergePlan, rule: Rule, outputs: Outputs, arithmetic: Arithmetic) -> None:
+        self._plan, self._rule, self._outputs, self._arithmetic = plan, rule, outputs, arithmetic
+        self._buffers = Buffers()
+        self._reader = Reader(plan, self._buffers)
+        self._room = _Room(TENSOR_VALUES)
+
+    def announce(self, layer: int) -> None:
+        """Have a layer read ahead."""
+        self._reader.announce(self._plan.by_layer[layer])
+
+    def input_bytes(self, piece: Piece) -> int:
+        """Bytes of a piece in all models."""
+        codes = [self._plan.vlm.tensors[piece.tensor.name].dtype, piece.stretch.reason.code]
+        codes += [piece.stretch.base.code] if piece.stretch.base else []
+        return sum(ITEM_BYTES[code] for code in codes) * piece.count
+
+    def copies(self) -> Iterator[tuple[str, int, int]]:
+        """Yield what is taken from the VLM as it is: tensor, first value or byte, how many."""
+        for tensor in self._plan.tensors:
+            place, entry = self._outputs.place(tensor.name), self._plan.vlm.tensors[tensor.name]
+            if place is None:
+                continue
+            step = COPY_BYTES // ITEM_BYTES.get(entry.dtype, 1)
+            size = entry.count if entry.dtype in ITEM_BYTES else entry.stop - entry.start
+            for first, count in gaps(tensor, size):
+                for start in range(first, first + count, step):
+                    yield tensor.name, start, min(step, first + count - start)
+
+    def copy(self, name: str, first: int, count: int) -> None:
+        """Copy values of the VLM, bit for bit where the dtype stays."""
+        entry, place = self._plan.vlm.tensors[name], self._outputs.place(name)
+        assert place is not None
+        item = ITEM_BYTES.get(entry.dtype, 1)
+        data = self._buffers.take(count * item)
+        self._plan.vlm.fill(name, first, data.data)
+        if place.code == entry.dtype:
+            self._outputs.write(name, first * item, data.data)
+        else:
+            self._write(name, first, self._encoded(name, decode(data, entry.dtype), place.code))
+        self._buffers.give_back(data)
+
+    def measure(self, piece: Piece, keep: bool) -> tuple[Sums, Loaded | None]:
+        """Read a piece and return its sums, and its bytes if they are to be kept."""
+        loaded = self._reader.load(piece)
+        parts = [self._arithmetic.measure(*block) for block in self._blocks(loaded, piece.count)]
+        sums = self._checked(piece, parts)
+        if keep and self._outputs.place(piece.tensor.name) is not None:
+            return sums, loaded
+        self._reader.release(loaded)
+        return sums, None
+
+    def finish(self, piece: Piece, loaded: Loaded | None, pair: Pair) -> None:
+        """Combine a piece and write it, unless its file is complete."""
+        if self._outputs.place(piece.tensor.name) is None:
+            return
+        loaded = loaded or self._reader.load(piece)
+        self._combine(piece, loaded, pair)
+        self._reader.release(loaded)
+
+    def merge(self, piece: Piece, pair: Pair, measure: bool) -> tuple[Sums, None] | None:
+        """Read, measure, combine and write a piece whose weights are known beforehand."""
+        place = self._outputs.place(piece.tensor.name)
+        if place is None and not measure:
+            return None
+        loaded = self._reader.load(piece)
+        sums = None
+        if measure:
+            parts = [self._arithmetic.measure(*block) for block in self._blocks(loaded, piece.count)]
+            sums = self._checked(piece, parts)
+        if place is not None:
+            self._combine(piece, loaded, pair)
+        self._reader.release(loaded)
+        return None if sums is None else (sums, None)
+
+    def merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
+        """Read a whole tensor, or a slice of embeddings, merge and write it."""
+        if self._outputs.place(piece.tensor.name) is None and not measure:
+            return []
+        with self._room.of(piece.count):
+            return self._merge_tensor(piece, measure)
+
+    def _merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
+        assert isinstance(self._rule, TensorRule)
+        name = piece.tensor.name
+        place = self._outputs.place(name)
+        loaded = self._reader.load(piece)
+        sums = []
+        if measure:
+            for block in self._blocks(loaded, piece.count):
+                sums.append(self._checked(piece, [self._arithmetic.measure(*block)]))
+        if place is not None:
+            base, vlm, reason = next(self._blocks(loaded, piece.count, piece.count))
+            self._reader.release(loaded)
+            shape = self._plan.vlm.tensors[name].shape
+            shape = shape if piece.count == math.prod(shape) else (piece.count // piece.stretch.row, piece.stretch.row)
+            values = self._rule.merge(f"{canonical_name(name)}@{piece.start}", shape, base, vlm, reason)
+            for first in range(0, piece.count, PIECE):
+                part = self._encoded(name, values[first : first + PIECE], place.code)
+                self._write(name, piece.start + first, part)
+        else:
+            self._reader.release(loaded)
+        return sums
+
+    def _blocks(
+        self, loaded: Loaded, count: int, size: int | None = None
+    ) -> Iterator[tuple[Array | None, Array, Array]]:
+        size = size or self._arithmetic.block
+        for first in range(0, count, size):
+
+            def block(raw: np.ndarray, code: str, first: int = first) -> Array:
+                item = ITEM_BYTES[code]
+                return self._arithmetic.decode(raw[first * item : min(first + size, count) * item], code)
+
+            base = None if loaded.base is None else block(loaded.base, loaded.base_code)
+            yield base, block(loaded.vlm, loaded.vlm_code), block(loaded.reason, loaded.reason_code)
+
+    def _combine(self, piece: Piece, loaded: Loaded, pair: Pair) -> None:
+        """Combine a piece block by block; a weight of 1 alone takes the model's own bytes."""
+        assert isinstance(self._rule, WeightRule)
+        name, place = piece.tensor.name, self._outputs.place(piece.tensor.name)
+        assert place is not None
+        item = ITEM_BYTES[place.code]
+        for sure, raw, code in (
+            ((1.0, 0.0), loaded.vlm, loaded.vlm_code),
+            ((0.0, 1.0), loaded.reason, loaded.reason_code),
+        ):
+            if pair == sure and code == place.code:
+                self._outputs.write(name, piece.start * item, raw.data)
+                return
+        written, position = self._buffers.take(piece.count * item), 0
+        for base, vlm, reason in self._blocks(loaded, piece.count):
+            data = self._encoded(name, self._rule.combine(base, vlm, reason, *pair), place.code)
+            written[position : position + data.size] = data
+            position += data.size
+        self._write(name, piece.start, written)
+        self._buffers.give_back(written)
+
+    def _write(self, name: str, first: int, data: np.ndarray) -> None:
+        place = self._outputs.place(name)
+        assert place is not None
+        self._outputs.write(name, first * ITEM_BYTES[place.code], data.data)
+
+    def _encoded(self, name: str, values: Array, code: str) -> np.ndarray:
+        data = encode(values, code) if isinstance(values, np.ndarray) else self._arithmetic.encode(values, code)
+        if code == "F16" and lost(data, code):
+            raise UserError(
+                f"{name!r} holds values that {FLOATS[code]} cannot represent (up to {float(abs(values).max()):.3g})",
+                "finite weights",
+                "choose dtype: bfloat16 or float32",
+            )
+        return data
+
+    def _checked(self, piece: Piece, parts: Sequence[Sums]) -> Sums:
+        sums = add_up(0, parts)
+        if not math.isfinite(sums.norm2_v + sums.norm2_r):
+            raise _not_finite(self._plan, piece, self._reader)
+        return (sums.norm2_v, sums.norm2_r, sums.dot, sums.norm2_base)
+
+
+def _not_finite(plan: MergePlan, piece: Piece, reader: Reader) -> UserError:
+    loaded, stretch = reader.load(piece), piece.stretch
+    sides = [(plan.vlm, loaded.vlm, loaded.vlm_code, piece.tensor.name)]
+    sides.append((plan.reason, loaded.reason, loaded.reason_code, stretch.reason.cut(piece.first, 1)[0].name))
+    if plan.base is not None and stretch.base is not None and loaded.base is not None:
+        sides.insert(0, (plan.base, loaded.base, loaded.base_code, stretch.base.cut(piece.first, 1)[0].name))
+    found = [(model, name) for model, raw, code, name in sides if not np.isfinite(decode(raw, code)).all()]
+    model, name = found[0] if found else (plan.vlm, piece.tensor.name)
+    what = "holds NaN or infinity" if found else "differs from the base by more than float32 can hold"
+    return UserError(
+        f"{model.role}: {name!r} {what} ('{model.folder}')",
+        "finite weights",
+        "download this model again, or take another checkpoint",
+    )
