@@ -17,7 +17,7 @@ A row made from another has its id with `/rephrase-0` or `/permute-0` behind, th
 
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,19 +25,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from mmreflect.answers.spec import spec_of
-from mmreflect.building import Example, Made, Maker, Rejected
+from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
 from mmreflect.data.options import block_of, options_of, orders, permuted
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
-from mmreflect.evaluation.asking import Source, carried, rows_of
+from mmreflect.evaluation.asking import Source, carried
 from mmreflect.quality import CHECKS
 from mmreflect.records import Count, Message, content_parts
 from mmreflect.seeds import python_rng
 from mmreflect.teaching import maker
 from mmreflect.teaching.attempts import Asked, asked_of
 from mmreflect.teaching.filters import says
-from mmreflect.teaching.maker import TeachingMaker, describe, inputs
+from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, checked
@@ -73,6 +73,7 @@ class Config:
         solves: how often the solver is asked, and `min_solved` how often at least it must be right.
         max_growth: words of a rephrased question over those of the question, at most, and ten more.
         media: copy the videos, or link to the source's.
+        shard_rows: rounded up, so that the rows of a question stand in one shard.
     """
 
     output: str
@@ -115,6 +116,7 @@ class Config:
             raise ValueError(f"solves={self.solves} at temperature=0 would all be the same; set a temperature")
         if self.min_solved > self.solves:
             raise ValueError(f"min_solved={self.min_solved} is above solves={self.solves}; lower it")
+        hold_together(self, len(self.slots))
 
     @property
     def speakers(self) -> Speakers:
@@ -140,60 +142,19 @@ def splits(config: Config) -> dict[str, int]:
     return {split: size * len(config.slots) for split, size in maker.splits(config).items()}
 
 
-def open_maker(config: Config) -> Maker:
-    """Return what makes the rows; where nobody is asked it needs no speaker."""
-    sheet, slots = config.sheet, config.slots
-
-    def make(split: str, index: int, counted: Counter[str]) -> Steps:
-        row = rows_of(config.source, split)[index // len(slots)]
-        return _Making(config, sheet, row, slots[index % len(slots)], counted).steps()
-
-    def name(split: str, index: int) -> str:
-        return str(rows_of(config.source, split)[index // len(slots)]["id"])
-
-    return TeachingMaker(config, make, name) if config.speakers else _Alone(make, name)
-
-
-class _Alone:
-    """Makes rows whose steps ask nobody."""
-
-    def __init__(self, make: maker.Make, name: maker.Name) -> None:
-        self._make, self._name = make, name
-
-    def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
-        for place in places:
-            took = Counter[str]()
-            try:
-                next(self._make(split, place, took))
-                raise AssertionError("it asks somebody")
-            except StopIteration as end:
-                made: Example | UserError = end.value
-            except UserError as error:
-                made = error
-                if isinstance(error, Rejected):
-                    error.facts = {"id": self._name(split, place), **error.facts}
-            yield Made(made, took)
-
-    def account(self, took: Counter[str]) -> dict[str, Any]:
-        return {"counted": dict(sorted(took.items()))}
-
-    def spent(self) -> dict[str, Any]:
-        return {}
-
-    def status(self) -> str:
-        return ""
-
-    def close(self) -> None:
-        pass
+def open_maker(config: Config) -> TeachingMaker:
+    """Return what makes the rows; those of one question share its rephrasings."""
+    sheet = config.sheet
+    return TeachingMaker(config, lambda wanted: _Making(config, sheet, wanted).steps(), len(config.slots))
 
 
 class _Making:
     """One row in the making."""
 
-    def __init__(self, config: Config, sheet: Prompts, row: Row, slot: tuple[str, int], counted: Counter[str]) -> None:
-        self.config, self.sheet, self.row, self.counted = config, sheet, row, counted
-        self.kind, self.place = slot
-        self.name = str(row["id"])
+    def __init__(self, config: Config, sheet: Prompts, wanted: Wanted) -> None:
+        self.config, self.sheet = config, sheet
+        self.row, self.name, self.counted = wanted.row, wanted.name, wanted.counted
+        self.kind, self.place = config.slots[wanted.slot]
 
     def steps(self) -> Steps:
         """Leave the row as it is, move its options, or let it be rephrased."""

@@ -68,7 +68,7 @@ class Runner:
         slots = sum(
             {id(voice.client): voice.client.server.concurrency for voice in voices.values() if voice.client}.values()
         )
-        self._remote = all(voice.client is not None for voice in voices.values())
+        self._remote = bool(voices) and all(voice.client is not None for voice in voices.values())
         self._slots, self._most = slots, _HELD * slots + 2 * max(self._sizes.values(), default=0)
 
     def run(self) -> Iterator[Made]:

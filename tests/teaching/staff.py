@@ -166,6 +166,8 @@ class Erring:
         self.spoiled = defaultdict[str, set[str]](set)
 
     def __call__(self, text: str, body: Body) -> str:
+        if not self.post.slips:
+            return self.post.say(text, body)
         topic = Topic.findall(text)[-1]
         place = int(chance(topic, "slip") / self.share)
         kind = next(iter(list(self.post.slips)[place:]), None)
