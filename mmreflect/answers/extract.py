@@ -13,6 +13,7 @@ from mmreflect.answers.statements import has_words
 from mmreflect.answers.words import first_word
 
 _TAG = re.compile(r"<\s*+(/?)\s*+answer\s*+>", re.IGNORECASE)
+_CONCLUSION = re.compile(r"<\s*+(/?)\s*+conclusion\s*+>", re.IGNORECASE)
 _REASONING = re.compile(r"<\s*+(/?)\s*+(think(?:ing)?|reflection)\s*+>", re.IGNORECASE)
 _BOX = re.compile(r"\\boxed\s*\{")
 _BETWEEN_BOXES = re.compile(r"[\s$]*(?:,|;|,?\s*\b(?:and|or)\b)[\s$]*", re.IGNORECASE)
@@ -62,11 +63,11 @@ def candidates(text: str) -> list[Candidate]:
     return [Candidate(_inside(block.text), block.start, block.end) for block in found] or boxes(text)
 
 
-def blocks(text: str) -> list[Candidate]:
+def blocks(text: str, tags: re.Pattern[str] = _TAG) -> list[Candidate]:
     """Return every `<answer>` block as it stands; a tag that is opened twice counts from its last opening."""
     found: list[Candidate] = []
     opened: re.Match[str] | None = None
-    for tag in _TAG.finditer(text):
+    for tag in tags.finditer(text):
         if not tag.group(1):
             opened = tag
         elif opened is not None:
@@ -140,7 +141,8 @@ def final_answer(text: str, spec: AnswerSpec | None = None) -> str | None:
     The last `<answer>` block (and the last box inside it), else the last box outside thinking and reflection, else
     what follows the last answer phrase, else, when the type is known, the last plausible candidate of that type.
     Reasoning is never searched once a final block exists, and a block inside it counts only where nothing is said
-    outside. A block that is never closed is searched like a text of its own.
+    outside. A block that is never closed is searched like a text of its own, and so is LLaVA-CoT's last `<CONCLUSION>`
+    where there is no `<answer>`.
     """
     closed, outside = blocks(text), outside_reasoning(text)
     if closed and outside != text:
@@ -149,6 +151,8 @@ def final_answer(text: str, spec: AnswerSpec | None = None) -> str | None:
         return _inside(closed[-1].text) or None
     if opened := [tag for tag in _TAG.finditer(outside) if not tag.group(1)]:
         outside = outside[opened[-1].end() :]
+    elif concluded := blocks(outside, _CONCLUSION):
+        outside = concluded[-1].text
     boxed = boxes(outside)
     if boxed:
         return _inside(_last_box(boxed, outside)) or None

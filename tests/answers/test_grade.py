@@ -56,6 +56,9 @@ def test_an_empty_reference_cannot_be_graded(gold: str | None) -> None:
         ("The answer is 12.", "12"),
         ("<answer></answer>", None),
         ("nothing here", None),
+        (r"<REASONING> So it is 3. </REASONING> <CONCLUSION> It is \boxed{4} </CONCLUSION>", "4"),  # LLaVA-CoT
+        ("<CONCLUSION> The answer is B. </CONCLUSION>", "B"),
+        ("<answer>5</answer> <CONCLUSION> The answer is 4 </CONCLUSION>", "5"),
     ],
 )
 def test_final_answer(text: str, answer: str | None) -> None:

@@ -211,7 +211,7 @@ def test_what_cannot_be_exported(grid: Path, tmp_path: Path, capsys: pytest.Capt
     open_run.mkdir()
     (open_run / "samples.jsonl").write_text("")
     for folder, said in (
-        (grid, "holds no answers"),
+        (grid, "expected: one of: card, llama_factory, ms_swift, trl"),
         (open_run, "is not finished"),
         (tmp_path / "gone", "holds no answers"),
     ):

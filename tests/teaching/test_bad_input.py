@@ -148,7 +148,7 @@ def test_a_disk_that_fills_up_leaves_no_half_shard(
     """The disk is full in the middle of the second shard's picture, rows and account by turns; then there is room."""
     import errno
 
-    from mmreflect import building
+    from mmreflect.building import shards
 
     post = POSTS["super_correct"]
     source, writes = sums(12), {"sync_folder": "media", "write_jsonl": "rows", "write_json": "account"}
@@ -160,7 +160,7 @@ def test_a_disk_that_fills_up_leaves_no_half_shard(
         for name in writes:
             tree: dict[str, Any] = post.tree(server, source, tmp_path / "out", tmp_path / "cache", shard_rows=6)
             with monkeypatch.context() as patch:
-                patch.setattr(building, name, full)
+                patch.setattr(shards, name, full)
                 code, text = run_cli("build", tree)
             assert code == 2 and f"the disk of {tmp_path / 'out'} is full" in text and "Traceback" not in text, text
             assert not list((tmp_path / "out/train").glob("*")) if (tmp_path / "out/train").exists() else True
