@@ -7,10 +7,10 @@ from typing import Any
 
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import datasets, evaluations, gallery, measures, segments, suite, verdicts
+from mmreflect.report import datasets, evaluations, gallery, measures, merging, segments, suite, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
-from mmreflect.report.data import Folder, merge_of, read_folder
+from mmreflect.report.data import Folder, read_folder
 from mmreflect.report.layout import Page, Parts, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
 from mmreflect.report.render import render
@@ -48,7 +48,7 @@ def _page(run: Folder, pictures: int) -> Page:
     album = Album(run.path.resolve())
     small = partial(evaluations.parts, thumbnails=thumbnails(run.path.resolve(), pictures, album))
     parts: dict[str, Callable[[Folder, Album], Parts]] = {
-        "demo": _demo, "train": _train, "eval": small, "merge": _merge, "build": datasets.parts,
+        "demo": _demo, "train": _train, "eval": small, "merge": merging.parts, "build": datasets.parts,
     }  # fmt: skip
     return _finish(run, parts.get(run.verb, _plain)(run, album))
 
@@ -87,7 +87,7 @@ def _demo(run: Folder, album: Album) -> Parts:
         ),
         gallery.samples(stages, album),
         *(gallery.rounds(step, album) for step in trained),
-        plots_section("merge", "Merge", [measures.merging(step) for step in run.steps if step.verb == "merge"]),
+        plots_section("merge", "Merge", [merging.layers(step) for step in run.steps if step.verb == "merge"]),
     ]
     subject = (
         "The whole pipeline on held-out questions: what each stage answers at first, and what after looking again."
@@ -153,37 +153,6 @@ def _train_figures(run: Folder, last: dict[str, Any]) -> list[tuple[str, Figure]
             figures.append((f"last {key}", Figure(quantity(logged[key]))))
             break
     return figures
-
-
-def _merge(run: Folder, album: Album) -> Parts:
-    report = merge_of(run)
-    figures: list[tuple[str, Figure]] = []
-    if report:
-        weights = [row["lam_v"] for row in report.layers if isinstance(row.get("lam_v"), int | float)]
-        figures = [
-            ("layers", Figure(f"{len(report.layers):,}")),
-            ("tensors merged", Figure(f"{report.merged:,}")),
-            ("tensors copied", Figure(f"{report.copied:,}")),
-        ]
-        figures += (
-            [
-                (
-                    "weight of the vision-language model",
-                    Figure(percent(sum(weights) / len(weights)), remark="mean over layers"),
-                )
-            ]
-            if weights
-            else []
-        )
-        figures.append(("warnings", Figure(f"{len(report.warnings):,}")))
-    lead = ["A merge measures nothing by itself: evaluate the merged model next to the one that it started from."]
-    return (
-        "A merge of weights",
-        f"Merging by {run.name.upper()}.",
-        lead,
-        figures,
-        [plots_section("merge", "Layer by layer", [measures.merging(run)])],
-    )
 
 
 def _plain(run: Folder, album: Album) -> Parts:
