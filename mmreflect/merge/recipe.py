@@ -154,7 +154,8 @@ class MergeRecipe:
             measure(asked, settings.vlm, cache_folder(), folder)
         instead: dict[str, Any] = dict.fromkeys(("pictures", *HOW)) | {"measured": str(folder)}
         measured = replace(prior, **instead)
-        changed: Any = replace(settings, **{"prior": measured})
+        given: dict[str, Any] = {"prior": measured}
+        changed: Any = replace(settings, **given)
         made: Rule = self._create(changed)(depth)
         return made
 

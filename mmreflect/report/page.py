@@ -7,7 +7,7 @@ from typing import Any
 
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import datasets, evaluations, gallery, measures, merging, segments, suite, verdicts
+from mmreflect.report import datasets, evaluations, gallery, measures, merging, segments, suite, sweep, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
 from mmreflect.report.data import Folder, read_folder
@@ -21,7 +21,8 @@ PAGE = "index.html"
 def write_page(run_folder: str, output: Path | None = None, pictures: int | None = None) -> Path:
     """Write the page of a run and return its path; the same files give the same bytes.
 
-    A run of several benchmarks gets an overview, and each of them a page in its own folder.
+    A run of several benchmarks gets an overview, and each of them a page in its own folder; a sweep an overview that
+    leads to the pages which it wrote as it went on.
 
     Args:
         output: the file; None: `index.html` in the run's folder.
@@ -39,6 +40,8 @@ def write_page(run_folder: str, output: Path | None = None, pictures: int | None
         for member in members:
             write_page(str(member.path), pictures=pictures)
         write_atomic(file, render(_finish(run, suite.parts(run, members, PAGE, file.parent))))
+    elif (run.verb, run.name) == ("merge", sweep.NAME):
+        write_atomic(file, render(_finish(run, sweep.parts(run, PAGE, file.parent))))
     else:
         write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures)))
     return file
@@ -173,7 +176,8 @@ def _settings(run: Folder) -> Section:
     runs = run.steps if run.verb == "demo" else [run]
     everything = [run, *run.steps]
     files = [(f"{_inside(item, run)}config.yaml", item.config_text) for item in everything if item.config_text]
-    command = f"mmreflect demo scale={run.name}" if run.verb == "demo" else f"mmreflect {run.verb} config.yaml"
+    flag = "--sweep " if (run.verb, run.name) == ("merge", sweep.NAME) else ""
+    command = f"mmreflect demo scale={run.name}" if run.verb == "demo" else f"mmreflect {run.verb} {flag}config.yaml"
     took = sum(float(item.result.get("seconds") or 0) for item in runs if item.result)
     total = f" {counted(len(runs), 'step')}, {duration(took)} altogether." if run.verb == "demo" and took else ""
     notes = [f"Run again with: {command}.{total} Each config.yaml below is complete and gives its run again."]
