@@ -180,8 +180,8 @@ def forget() -> None:
     if "torch" in sys.modules:
         import torch
 
-        gc.collect()
         if torch.cuda.is_available():
+            gc.collect()
             torch.cuda.empty_cache()
 
 
