@@ -152,7 +152,8 @@ class Sweep:
         """
         inputs = self.inputs()
         known = finished_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
-        if known is not None and (known.result or {}).get("settings", {}).keys() == self.settings.keys():
+        done = [label for label, setting in self.settings.items() if setting.finished() is not None]
+        if known is not None and list((known.result or {}).get("settings", {})) == done == list(self.settings):
             self._delete(known.result or {})
             console.say(f"[green]{self.output}[/] is finished already; nothing to do")
             return known
@@ -261,7 +262,7 @@ class Sweep:
 
 
 def drop_weights(merge: Path) -> None:
-    """Delete the weights of a finished merge, which is unfinished then: its report stays, its command makes it again."""
+    """Delete the weights of a finished merge, which is unfinished then: its report stays; its command makes it anew."""
     (merge / "result.json").unlink(missing_ok=True)
     (merge / "shards.jsonl").unlink(missing_ok=True)
     shutil.rmtree(merge / "model", ignore_errors=True)

@@ -25,8 +25,8 @@ Cli = Callable[..., tuple[int, str]]
 LINEAR = {"label": "mostly vlm", "method": "linear", "vlm_weight": 0.9, "reason_weight": 0.1}
 
 
-def tree(triple: Path, grid: Path, output: Path, **sweep: Any) -> dict[str, Any]:
-    data = {"benchmark": "dataset", "data": {"path": str(grid), "split": "validation"}, "max_new_tokens": 6}
+def tree(triple: Path, dataset: Path, output: Path, **sweep: Any) -> dict[str, Any]:
+    data = {"benchmark": "dataset", "data": {"path": str(dataset), "split": "validation"}, "max_new_tokens": 6}
     return {
         **{role: str(triple / role) for role in ("base", "vlm", "reason")},
         "output": str(output),
@@ -44,6 +44,7 @@ def swept(triple: Path, grid: Path, tmp_path_factory: pytest.TempPathFactory) ->
     root = tmp_path_factory.mktemp("sweep")
     (root / "sweep.yaml").write_text(json.dumps(tree(triple, grid, root / "out")))
     assert main(["merge", "--sweep", str(root / "sweep.yaml")]) == 0
+    shutil.copytree(root / "out", root / "kept")  # the sweep grows in one of the tests
     return root
 
 
@@ -102,7 +103,6 @@ def test_a_finished_sweep_returns_at_once_and_takes_further_settings(
     swept: Path, triple: Path, grid: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = read_json(swept / "out/result.json")
-    shutil.copytree(swept / "out", swept / "kept")
     given = tree(triple, grid, swept / "out")
     code, text = run_cli("merge", given, "--sweep")
     assert code == 0 and "is finished already; nothing to do" in text
@@ -266,9 +266,9 @@ def test_the_best_has_the_highest_number_and_nothing_is_best_without_one() -> No
 def test_the_shipped_sweep_runs_from_python_on_other_models(
     triple: Path, grid: Path, tmp_path: Path, run_cli: Cli, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = {"benchmark": "dataset", "data": {"path": str(grid), "split": "validation"}, "max_new_tokens": 4}
+    data = {"benchmark": "dataset", "data": {"path": str(grid), "split": "validation"}}
     words = [f"{role}={triple / role}" for role in ("base", "vlm", "reason")]
-    words += [f"sweep.eval=[{json.dumps(data)}]", f"output={tmp_path / 'out'}"]
+    words += [f"sweep.eval=[{json.dumps(data)}]", "sweep.overrides=[max_new_tokens=4]", f"output={tmp_path / 'out'}"]
     assert main(["merge", "--sweep", "--plan", "configs/merge/sweep.yaml", *words]) == 0
     text = capsys.readouterr().out
     assert "frank" in text and "ties" in text
