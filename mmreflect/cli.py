@@ -143,17 +143,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
         verify_output(arguments.config, arguments.overrides)
     elif verb in ("build", "train", "merge", "eval"):
-        from mmreflect.launch import prepare_call
-
-        if verb == "merge" and arguments.force:
-            arguments.overrides.append(f"force=[{', '.join(arguments.force)}]")
-        job = prepare_call(verb, arguments.config, arguments.overrides)
-        if verb == "merge":
-            _check_sweep(arguments.config, arguments.sweep, job.name == "sweep")
-        if arguments.plan:
-            console.show_plan(job.plan())
-        else:
-            job.run()
+        _start(arguments)
     elif verb == "check":
         from mmreflect.inspection import check
 
@@ -194,6 +184,21 @@ def _run(arguments: argparse.Namespace) -> None:
         doctor()
     else:
         _list_recipes()
+
+
+def _start(arguments: argparse.Namespace) -> None:
+    """Start a verb that has a YAML, or show its plan."""
+    from mmreflect.launch import prepare_call
+
+    if arguments.verb == "merge" and arguments.force:
+        arguments.overrides.append(f"force=[{', '.join(arguments.force)}]")
+    job = prepare_call(arguments.verb, arguments.config, arguments.overrides)
+    if arguments.verb == "merge":
+        _check_sweep(arguments.config, arguments.sweep, job.name == "sweep")
+    if arguments.plan:
+        console.show_plan(job.plan())
+    else:
+        job.run()
 
 
 def _check_sweep(config: str, asked: bool, given: bool) -> None:

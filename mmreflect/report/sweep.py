@@ -1,6 +1,6 @@
 """The page of a sweep of merges: what every setting gained or lost against the VLM alone, evaluation by evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def parts(run: Folder, page: str, output: Path) -> Parts:
     for place, name in enumerate(names):
         block = _evaluation(entries, name, page, output)
         sections.append(plots_section(f"evaluation-{place}", name, [block]))
-    sections.append(plots_section("merges", "The merges", [_merges(run, entries, page, output)]))
+    sections.append(plots_section("merges", "The merges", [_merges(entries, page, output)]))
     settings = [entry for entry in entries if not entry.alone]
     figures = [
         ("settings", Figure(f"{len(settings):,}")),
@@ -141,10 +141,12 @@ def _numbers(known: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
-def _merges(run: Folder, entries: list[Entry], page: str, output: Path) -> PlotBlock:
+def _merges(entries: list[Entry], page: str, output: Path) -> PlotBlock:
     """Return a row for every setting: what it is, and whether its weights are there."""
     block = PlotBlock()
     rows: list[list[Cell]] = []
+    merges = {entry.label: entry.path / "merge" for entry in entries if not entry.alone}
+    trees = [read_folder(merge).config for merge in merges.values() if (merge / "run.json").is_file()]
     for entry in entries:
         merge = entry.path / "merge"
         if entry.error:
@@ -155,7 +157,7 @@ def _merges(run: Folder, entries: list[Entry], page: str, output: Path) -> PlotB
         there = (
             "kept" if (merge / "model").is_dir() else "deleted; mmreflect merge with its config.yaml makes them again"
         )
-        told = _told(run.config, known.config)
+        told = _told(trees, known.config)
         rows.append([Link(entry.label, way(output, merge / page)), known.name, told, there])
     block.tables.append(Table(("setting", "method", "keys of its own", "weights"), rows, prose=True, whole=True))
     finished = sum(bool(entry.evaluations) for entry in entries if not entry.alone)
@@ -163,11 +165,13 @@ def _merges(run: Folder, entries: list[Entry], page: str, output: Path) -> PlotB
     return block
 
 
-def _told(shared: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Say what sets a merge apart from what all share: every key that is neither shared nor empty."""
+def _told(trees: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> str:
+    """Say what sets a merge apart: every key that is not the same in all of them, nor empty."""
     hidden = {"output", "method", "base", "vlm", "reason"}
     kept = {key: value for key, value in own.items() if key not in hidden and value not in (None, [], {})}
-    return "; ".join(f"{key}: {_short(value)}" for key, value in kept.items() if shared.get(key) != value)
+    return "; ".join(
+        f"{key}: {_short(value)}" for key, value in kept.items() if any(tree.get(key) != value for tree in trees)
+    )
 
 
 def _short(value: Any) -> str:

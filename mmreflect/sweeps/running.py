@@ -16,7 +16,6 @@ from mmreflect.config import Keys, Tree, differences
 from mmreflect.errors import Interrupted, UserError
 from mmreflect.files import model_mark, read_json, write_json
 from mmreflect.runs import Run, finished_run, open_run
-from mmreflect.sweeps import results
 
 if TYPE_CHECKING:
     from mmreflect.launch import Job
@@ -150,6 +149,8 @@ class Sweep:
             UserError: the plan is refused; or some could not be finished: each is named with its reason, the others are
                 finished by then, and the page shows them.
         """
+        from mmreflect.sweeps.results import best_of, show
+
         inputs = self.inputs()
         known = finished_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
         done = [label for label, setting in self.settings.items() if setting.finished() is not None]
@@ -162,29 +163,31 @@ class Sweep:
         run = open_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
         (run.path / "result.json").unlink(missing_ok=True)  # of fewer settings
         start = time.monotonic()
-        self.found.clear()
-        self.failed.clear()
-        references = {label: self._reference(label, jobs) for label, jobs in self.references.items()}
-        alone = {label: item for label, item in references.items() if item is not None}
-        for label, setting in self.settings.items():
-            console.say(f"\n[bold cyan]{escape(label)}[/]")
-            if label in refused:
-                self._fail(label, refused[label], setting.folder)
-                continue
-            one = self._one(setting)
-            if one is not None:
-                self.found[label] = one
-                self._delete({"settings": self.found})
-        best = results.best_of(self.found)
-        results.show(alone, self.found, best, list(self.failed))
+        references = self._all(refused)
+        best = best_of(self.found)
+        show(references, self.found, best, list(self.failed))
         if not self.failed:
             found = {label: self._told(label, item) for label, item in self.found.items()}
             seconds = round(time.monotonic() - start, 1)
-            run.finish({"settings": found, "references": alone, "best": best, "seconds": seconds})
+            run.finish({"settings": found, "references": references, "best": best, "seconds": seconds})
         console.say(f"page: {_page(run.path)}")
         if self.failed:
             raise _unfinished(self.failed, len(self.settings) + len(self.references))
         return run
+
+    def _all(self, refused: Mapping[str, UserError]) -> dict[str, Any]:
+        """Evaluate the models alone, then merge and evaluate every setting; return what was found of the former."""
+        self.found.clear()
+        self.failed.clear()
+        references = {label: self._reference(label, jobs) for label, jobs in self.references.items()}
+        for label, setting in self.settings.items():
+            console.say(f"\n[bold cyan]{escape(label)}[/]")
+            if label in refused:
+                self._fail(label, refused[label], setting.folder)
+            elif (one := self._one(setting)) is not None:
+                self.found[label] = one
+                self._delete({"settings": self.found})
+        return {label: item for label, item in references.items() if item is not None}
 
     def _told(self, label: str, item: dict[str, Any]) -> dict[str, Any]:
         kept = (self.settings[label].folder / "merge" / "result.json").is_file()
@@ -227,13 +230,14 @@ class Sweep:
 
     def _evaluate(self, jobs: Mapping[str, "Job"], alone: bool) -> dict[str, Any]:
         from mmreflect.report import write_page
+        from mmreflect.sweeps.results import measured
 
         found = {}
         for name, job in jobs.items():
             run = job.run()
             reference = Path(self.references["vlm"][name].config.output)
             against = None if alone or not (reference / "result.json").is_file() else reference
-            found[name] = results.measured(run.path, run.result or {}, job.config.seed, against)
+            found[name] = measured(run.path, run.result or {}, job.config.seed, against)
             write_page(str(run.path))
         return found
 
@@ -251,8 +255,10 @@ class Sweep:
 
     def _delete(self, known: dict[str, Any]) -> None:
         """Delete the weights that are not to be kept; merging the setting again makes them again."""
+        from mmreflect.sweeps.results import best_of
+
         finished = known.get("settings", {})
-        best = results.best_of(finished)
+        best = best_of(finished)
         if self.keep == "all" or (self.keep == "best" and best is None):  # without numbers there is none to prefer
             return
         kept = {best} if self.keep == "best" else set()
