@@ -18,8 +18,9 @@ VERBS = {
     "build": "build a dataset: mmreflect build configs/build/grid.yaml; or put parts together (shard=1/4): "
     "mmreflect build merge OUT PART PART ...",
     "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
-    "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml; or check an "
-    "old output again: mmreflect merge --verify OUTPUT [reload=no]",
+    "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml; or merge "
+    "and evaluate several settings: mmreflect merge --sweep configs/merge/sweep.yaml; or check an old output again: "
+    "mmreflect merge --verify OUTPUT [reload=no]",
     "eval": "evaluate a model: mmreflect eval configs/eval/dataset.yaml model=PATH; or score recorded responses: "
     "mmreflect eval rescore BENCHMARK responses=FILE.jsonl output=OUT.jsonl [rule=official]; or compare two results: "
     "mmreflect eval compare OUTPUT OUTPUT; or put shards together: mmreflect eval merge OUT SHARD SHARD ...",
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
         command.add_argument("--plan", action="store_true", help="check everything, print the plan, and stop")
         if verb == "merge":
+            command.add_argument(
+                "--sweep", action="store_true", help="merge and evaluate the settings of its sweep block"
+            )
             command.add_argument("--verify", action="store_true", help="check the output of an old merge, and stop")
             command.add_argument("--force", action="append", metavar="CHECK", help="skip this check; once per check")
     for verb in ("check", "score"):
@@ -139,15 +143,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
         verify_output(arguments.config, arguments.overrides)
     elif verb in ("build", "train", "merge", "eval"):
-        from mmreflect.launch import prepare_call
-
-        if verb == "merge" and arguments.force:
-            arguments.overrides.append(f"force=[{', '.join(arguments.force)}]")
-        job = prepare_call(verb, arguments.config, arguments.overrides)
-        if arguments.plan:
-            console.show_plan(job.plan())
-        else:
-            job.run()
+        _start(arguments)
     elif verb == "check":
         from mmreflect.inspection import check
 
@@ -188,6 +184,31 @@ def _run(arguments: argparse.Namespace) -> None:
         doctor()
     else:
         _list_recipes()
+
+
+def _start(arguments: argparse.Namespace) -> None:
+    """Start a verb that has a YAML, or show its plan."""
+    from mmreflect.launch import prepare_call
+
+    if arguments.verb == "merge" and arguments.force:
+        arguments.overrides.append(f"force=[{', '.join(arguments.force)}]")
+    job = prepare_call(arguments.verb, arguments.config, arguments.overrides)
+    if arguments.verb == "merge":
+        _check_sweep(arguments.config, arguments.sweep, job.name == "sweep")
+    if arguments.plan:
+        console.show_plan(job.plan())
+    else:
+        job.run()
+
+
+def _check_sweep(config: str, asked: bool, given: bool) -> None:
+    """A sweep takes as long as all of its merges and evaluations: it is not started by mistake."""
+    if asked != given:
+        raise UserError(
+            f"{config} holds a sweep of several settings" if given else f"{config} holds no sweep",
+            "mmreflect merge --sweep for one" if given else "a configuration with a block 'sweep'",
+            f"start it with: mmreflect merge --sweep {config}" if given else "see configs/merge/sweep.yaml",
+        )
 
 
 def _rescore(words: Sequence[str]) -> None:

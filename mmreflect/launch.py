@@ -11,6 +11,7 @@ from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, 
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
 from mmreflect.suites import Suite, prepare_suite
+from mmreflect.sweeps import Sweep, prepare_sweep
 
 if TYPE_CHECKING:
     from mmreflect.building import BuildOptions
@@ -88,16 +89,21 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
     """Read and check a configuration of one run.
 
     Raises:
-        UserError: anything that can be known to be wrong before the run starts; or it names several benchmarks.
+        UserError: anything that can be known to be wrong before the run starts; or it names several benchmarks, or
+            settings of a sweep.
     """
     made = prepare_call(verb, source, overrides)
     if isinstance(made, Suite):
         raise UserError(f"{len(made.jobs)} benchmarks are named", "one", "name one of them")
+    if isinstance(made, Sweep):
+        raise UserError(f"{len(made.settings)} settings of a sweep are named", "one merge", "remove the block sweep")
     return made
 
 
-def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job | Suite:
-    """Read and check a configuration without importing anything heavy; one of several benchmarks is a suite.
+def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job | Suite | Sweep:
+    """Read and check a configuration without importing anything heavy.
+
+    One of several benchmarks is a suite, a merge with a block `sweep` a sweep.
 
     Raises:
         UserError: anything that can be known to be wrong before the run starts.
@@ -107,6 +113,8 @@ def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Jo
     where = source if isinstance(source, str) else "the configuration"
     tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else _plain(source)
     tree = apply_overrides(tree, overrides)
+    if verb == "merge" and "sweep" in tree:
+        return prepare_sweep(tree, where, prepare_call)
     spec = VERBS[verb]
     name = tree.pop(spec.key, None)
     if verb == "eval" and isinstance(name, str) and "," in name:

@@ -30,6 +30,7 @@ class Suite:
     output: str
     tree: Tree
     jobs: dict[str, "Job"]
+    name: str = NAME
 
     @property
     def free(self) -> list[Keys]:
@@ -112,18 +113,18 @@ def prepare_suite(verb: str, entries: Sequence[Any], tree: Tree, where: str, pre
             raise UserError(
                 f"{where}: {label!r} stands twice", "a label for each", f"add 'label: {label}-2' to one of them"
             )
-        jobs[label] = prepare(_merged(tree, {**own, "benchmark": name, "output": f"{output}/{label}"}))
+        jobs[label] = prepare(merged(tree, {**own, "benchmark": name, "output": f"{output}/{label}"}))
     if not jobs:
         raise UserError(f"{where}: benchmark is an empty list", "at least one benchmark", "name one")
     return Suite(verb, output, {"benchmark": list(entries), **tree}, jobs)
 
 
-def _merged(shared: Tree, own: Mapping[str, Any]) -> Tree:
+def merged(shared: Tree, own: Mapping[str, Any]) -> Tree:
     """Return the shared keys with an entry's own in their places; mappings are merged key by key."""
     made = copy.deepcopy(shared)
     for key, value in own.items():
         below = made.get(key)
-        made[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+        made[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
     return made
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"environments", "rewards", "stages", "layouts", "exporting"},
     {"rl", "evaluation", "building", "training", "teaching", "mixing"},
     {"report", "publishing"},
-    {"recipes", "launch", "suites", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
+    {"recipes", "launch", "suites", "sweeps", "cli", "chat", "doctor", "demo", "inspection", "__main__"},
 ]
 """Each may use its own layer and those before it."""
 

@@ -1,5 +1,7 @@
 """The engine that an evaluation asks through, with its model loaded where the engine needs one."""
 
+import gc
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -170,6 +172,17 @@ def _processor_sizes(loaded: "Loaded") -> dict[str, Any]:
 
 
 _kept: dict[str, "Loaded"] = {}
+
+
+def forget() -> None:
+    """Let go of the model that was loaded last: what follows needs its memory."""
+    _kept.clear()
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def _loaded(model: ModelConfig, corpus: Iterable[str], seed: int) -> "Loaded":

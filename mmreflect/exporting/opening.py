@@ -75,7 +75,7 @@ class Opened:
             UserError: logits differ.
             RuntimeError: names, shapes or dtypes differ: a bug.
         """
-        written = of_checkpoint(open_checkpoint("model", folder))  # type: ignore[arg-type]
+        written = of_checkpoint(open_checkpoint("model", folder))
         if dict(written.tensors) != dict(self.weights.tensors):
             raise RuntimeError(f"{folder} holds other tensors than were planned")
         sees = self.architecture.is_vlm
@@ -158,7 +158,7 @@ def _architecture(files: side_files.SideFiles) -> Architecture:
 def _open_model(
     found: Found, architecture: Architecture, files: side_files.SideFiles, base: str | None, dtype: str
 ) -> Opened:
-    own = of_checkpoint(open_checkpoint("model", found.weights))  # type: ignore[arg-type]
+    own = of_checkpoint(open_checkpoint("model", found.weights))
     weights = cast(architecture.without_copies(own, str(found.weights)), dtype)
     opened = Opened(found, architecture, files, weights, base, "", lambda _: None)
     opened.reference = lambda _: checking.load(found.weights, architecture.is_vlm, opened.dtype)

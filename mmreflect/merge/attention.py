@@ -14,23 +14,23 @@ one that was made is not made again.
 
 import hashlib
 import math
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from rich.markup import escape
 
 from mmreflect import console
 from mmreflect.config import config, to_tree
-from mmreflect.data.store import MANIFEST, open_dataset
 from mmreflect.errors import UserError
 from mmreflect.files import append_jsonl, read_json, read_jsonl, to_json, write_json
-from mmreflect.media.cache import file_mark
-from mmreflect.records import Media
-from mmreflect.seeds import numpy_rng
+
+if TYPE_CHECKING:  # a merge without pictures shall not wait for what reads datasets
+    from mmreflect.records import Media
 
 SMALLEST_ATTENTION = 1e-4
 PRIOR = "prior.json"
@@ -90,15 +90,25 @@ class Attention:
 
     def warnings(self) -> list[str]:
         """Say what makes this prior doubtful."""
-        found = []
-        if self.alpha <= 0:
-            found.append(f"the fitted alpha is {self.alpha:.4g}: attention to the image does not fall with depth")
-        if self.r2 < 0.5:
-            found.append(f"the exponential fits the measured attention badly (R2 {self.r2:.2f})")
-        if self.clipped:
-            where = console.count(len(self.clipped), "layer")
-            found.append(f"a_l is below {SMALLEST_ATTENTION:g} in {where}; the fit takes it as that")
-        return found
+        return doubts(self.alpha, self.r2, self.clipped)
+
+
+def doubts(alpha: float, r2: float, clipped: Sequence[int] = ()) -> list[str]:
+    """Say what speaks against a fitted decay."""
+    found = []
+    if alpha <= 0:
+        found.append(f"the fitted alpha is {alpha:.4g}: attention to the image does not fall with depth")
+    if r2 < 0.5:
+        found.append(f"the exponential fits the measured attention badly (R2 {r2:.2f}); see prior: {{name: attention}}")
+    if clipped:
+        where = console.count(len(clipped), "layer")
+        found.append(f"a_l is below {SMALLEST_ATTENTION:g} in {where}; the fit takes it as that")
+    return found
+
+
+def too_small(attention_L: Sequence[float]) -> list[int]:
+    """Return the layers whose share is raised to 1e-4 for the fit, counted from 0."""
+    return [layer for layer, share in enumerate(attention_L) if share < SMALLEST_ATTENTION]
 
 
 def fit_decay(attention_L: Sequence[float]) -> tuple[float, float, float]:
@@ -117,7 +127,7 @@ def fit_decay(attention_L: Sequence[float]) -> tuple[float, float, float]:
         raise UserError(
             f"cannot fit a decay to {console.count(depth, 'layer')}",
             "at least 2 layers",
-            "use a prior that is not measured",
+            "use prior: {name: fixed, alpha: ...} or none",
         )
     logs = [math.log(max(share, SMALLEST_ATTENTION)) for share in attention_L]
     mean_l, mean_log = (depth + 1) / 2, math.fsum(logs) / depth
@@ -129,13 +139,28 @@ def fit_decay(attention_L: Sequence[float]) -> tuple[float, float, float]:
     return -slope, math.exp(intercept), 1 - rest / total if total > 1e-24 else 1.0
 
 
-def measure(options: Pictures, vlm: str, cache: str | Path) -> Attention:
-    """Measure the prior of a VLM, or read what was measured before; write `prior.json` into the cache folder.
+def cache_folder() -> Path:
+    """Return where merges keep what each picture gave, whatever they are called."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "attention"
+
+
+def count_pictures(options: Pictures) -> int:
+    """Return how many pictures would be measured; no picture and no model is opened.
+
+    Raises:
+        UserError: the folder is missing, or holds no picture.
+    """
+    return len(_chosen(options))
+
+
+def measure(options: Pictures, vlm: str, cache: str | Path, output: str | Path | None = None) -> Attention:
+    """Measure the prior of a VLM, or read what was measured before; write `prior.json`.
 
     Args:
         vlm: the model's folder.
-        cache: made where it is missing; also holds what each picture gave (`attention-MARK.jsonl`), so that a killed
+        cache: made where it is missing; holds what each picture gave (`attention-MARK.jsonl`), so that a killed
             measurement goes on with the next picture, and other pictures cost only themselves.
+        output: folder of `prior.json`; None: the cache.
 
     Raises:
         UserError: the model has no attention maps in some layer or is no VLM, there are no pictures, or none is sound.
@@ -170,7 +195,7 @@ def measure(options: Pictures, vlm: str, cache: str | Path) -> Attention:
         )
     pictures = {"folder": options.pictures, "measured": len(rows), "left_out": left_out, "mark": _mark(*dict(marks))}
     found = _summed(vlm, pictures, settings, rows)
-    write_json(Path(cache) / PRIOR, found.tree())
+    write_json(Path(output or cache) / PRIOR, found.tree())
     show(found)
     return found
 
@@ -179,8 +204,12 @@ def _summed(vlm: str, pictures: dict[str, Any], settings: dict[str, Any], rows: 
     layers = list(zip(*rows, strict=True))
     a = [math.fsum(values) / len(values) for values in layers]
     spread = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in layers]
-    clipped = [layer for layer, share in enumerate(a) if share < SMALLEST_ATTENTION]
-    return Attention(vlm, pictures, settings, a, spread, *fit_decay(a), clipped)
+    return Attention(vlm, pictures, settings, a, spread, *fit_decay(a), too_small(a))
+
+
+def prior_file(given: str | Path) -> Path:
+    """Return the file of a measured prior, which may be named by its folder."""
+    return Path(given) / PRIOR if Path(given).is_dir() else Path(given)
 
 
 def read_prior(file: str | Path) -> Attention:
@@ -189,9 +218,7 @@ def read_prior(file: str | Path) -> Attention:
     Raises:
         UserError: the file is missing, no such file, or its numbers are no shares.
     """
-    path = Path(file)
-    if path.is_dir():
-        path = path / PRIOR
+    path = prior_file(file)
     try:
         tree = read_json(path)
         found = Attention(
@@ -200,7 +227,9 @@ def read_prior(file: str | Path) -> Attention:
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is no measured prior: {type(error).__name__}: {error}", "a prior.json that a measurement wrote"
+            f"{path} is no measured prior: {type(error).__name__}: {error}",
+            "a prior.json that a measurement wrote",
+            "measure it: prior: {name: attention, pictures: FOLDER}",
         ) from None
     if not found.a or not all(0 <= share <= 1 for share in found.a):
         raise UserError(f"{path}: a holds {found.a}", "one share from 0 to 1 per decoder block", "measure it again")
@@ -230,6 +259,8 @@ def weights_mark(folder: str) -> str:
     Raises:
         UserError: there are no safetensors in it.
     """
+    from mmreflect.media.cache import file_mark
+
     files = sorted([*Path(folder).glob("*.safetensors"), *Path(folder).glob("*.json")])
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder} holds no safetensors", "a local model folder", "download the model first")
@@ -248,8 +279,11 @@ def _dtype(options: Pictures) -> Dtype:
     return "bfloat16" if torch.cuda.is_available() else "float32"
 
 
-def _chosen(options: Pictures) -> list[Media]:
+def _chosen(options: Pictures) -> "list[Media]":
     """Return the pictures to measure, in a fixed order; above the limit a seeded draw of them."""
+    from mmreflect.data.store import MANIFEST
+    from mmreflect.seeds import numpy_rng
+
     folder = Path(options.pictures)
     if not folder.is_dir():
         raise UserError(
@@ -268,21 +302,27 @@ def _chosen(options: Pictures) -> list[Media]:
     return found
 
 
-def _of_folder(folder: Path) -> Iterator[Media]:
+def _of_folder(folder: Path) -> "Iterator[Media]":
+    from mmreflect.records import Media
+
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _SUFFIXES and path.is_file():
             yield Media("image", str(path))
 
 
-def _of_dataset(folder: Path) -> Iterator[Media]:
+def _of_dataset(folder: Path) -> "Iterator[Media]":
+    from mmreflect.data.store import open_dataset
+
     dataset = open_dataset(str(folder))
     for split in dataset.splits():
         for sample in dataset.samples(split):
             yield from (item for item in sample.media if item.kind == "image")
 
 
-def _marked(chosen: Sequence[Media]) -> tuple[list[tuple[str, Media]], dict[str, str]]:
+def _marked(chosen: "Sequence[Media]") -> "tuple[list[tuple[str, Media]], dict[str, str]]":
     """Return each picture with a mark of its content, equal ones once, and those that cannot be read."""
+    from mmreflect.media.cache import file_mark
+
     marks: dict[str, Media] = {}
     left_out: dict[str, str] = {}
     for item in chosen:

@@ -23,7 +23,7 @@ ITEM_BYTES = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
 }
-Role = Literal["base", "vlm", "reason", "merged"]
+Role = Literal["base", "vlm", "reason", "merged", "model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Checkpoint:
     """A model folder, opened.
 
     Attributes:
-        role: what the user calls it (`base`, `vlm`, `reason`, or `merged` for an output); used in messages.
+        role: what the user calls it (`base`, `vlm`, `reason`; `merged` for an output, `model` for any other); used in
+            messages.
         config: the parsed config.json.
         tensors: tensor name on disk to its place; file by file, within a file in the order of the bytes.
         headers: file name to its raw header (length field included), in the order of the index.
@@ -173,7 +174,7 @@ def _weight_files(role: Role, path: Path) -> list[str]:
         raise UserError(
             f"{role}: '{path}' holds a LoRA adapter (adapter_config.json), not a model",
             "a folder with the whole model",
-            "merge the adapter into its model first: peft's merge_and_unload(), then save_pretrained()",
+            f"merge the adapter into its base first: mmreflect export '{path}' output=FOLDER",
         )
     if not (path / "config.json").is_file():
         raise UserError(

@@ -1,9 +1,7 @@
 """How much the VLM counts in each layer before the norms: w_V of FRANK (arXiv 2505.16151, Eq. 15, 16 and 39-45)."""
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -11,11 +9,22 @@ from pydantic import BeforeValidator, Field
 from mmreflect import console
 from mmreflect.config import config
 from mmreflect.errors import UserError
+from mmreflect.merge.attention import (
+    Attention,
+    Dtype,
+    Pictures,
+    count_pictures,
+    doubts,
+    fit_decay,
+    read_prior,
+    too_small,
+)
 from mmreflect.merge.rule import Prior
 
 Name = Literal["none", "attention", "exponential", "fixed"]
 Normalise = Literal["sum", "max", "attention"]
-SMALLEST_ATTENTION = 1e-4
+SOURCES = ("pictures", "measured", "attention")
+HOW = ("limit", "max_tokens", "prompt", "dtype", "seed")
 DEFAULT_FLOOR = 0.1
 
 
@@ -26,9 +35,11 @@ class PriorConfig:
     Attributes:
         name: `none` (1/2 everywhere), `attention` (a_l as measured), `exponential` (C exp(-alpha l) fitted to the
             measured a_l, the paper), or `fixed` (a given `alpha`, or a given `w_v` everywhere).
-        measured: JSON file with the key `attention`: a_l, one number in [0, 1] per decoder block, the share of a text
-            token's attention that goes to image tokens (Eq. 39).
-        attention: the same numbers, in place of a file.
+        pictures: folder of image files, or a dataset: a_l, the share of a text token's attention that goes to image
+            tokens (Eq. 39), is measured on them before the merge; `limit`, `max_tokens`, `prompt`, `dtype` and `seed`
+            are those of `mmreflect.merge.attention.Pictures`, and so are their defaults.
+        measured: what an earlier measurement wrote, `prior.json` or its folder, in place of pictures.
+        attention: a_l itself, one number in [0, 1] per decoder block, in place of both.
         alpha: decay per layer of `fixed`.
         w_v: the VLM's prior in every layer, of `fixed`.
         normalise: what becomes of the curve: `sum`, divided by its sum (Eq. 16, the paper); `max`, divided by its
@@ -37,6 +48,12 @@ class PriorConfig:
     """
 
     name: Name = "none"
+    pictures: str | None = None
+    limit: int | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, ge=4)
+    prompt: str | None = Field(default=None, min_length=1)
+    dtype: Literal["auto"] | Dtype | None = None
+    seed: int | None = None
     measured: str | None = None
     attention: list[float] | None = None
     alpha: float | None = None
@@ -47,11 +64,17 @@ class PriorConfig:
     def __post_init__(self) -> None:
         """Check that the keys belong to the name."""
         measuring = self.name in ("attention", "exponential")
-        for key in ("measured", "attention"):
-            if getattr(self, key) is not None and not measuring:
-                raise ValueError(f"{self.name!r} takes no {key}; remove it, or choose attention or exponential")
-        if measuring and (self.measured is None) == (self.attention is None):
-            raise ValueError(f"{self.name!r} needs either measured, a JSON file, or attention, a number per block")
+        sources = [key for key in SOURCES if getattr(self, key) is not None]
+        if sources and not measuring:
+            raise ValueError(f"{self.name!r} takes no {sources[0]}; remove it, or choose attention or exponential")
+        if measuring and len(sources) != 1:
+            raise ValueError(
+                f"{self.name!r} needs either pictures, a folder to measure on, or measured, a prior.json, or "
+                f"attention, a number per block (given: {' and '.join(sources) or 'none'})"
+            )
+        how = [key for key in HOW if getattr(self, key) is not None]
+        if how and self.pictures is None:
+            raise ValueError(f"{how[0]} says how pictures are measured, and none are named; remove it, or add pictures")
         if self.attention is not None:
             check_shares(self.attention)
         for key in ("alpha", "w_v"):
@@ -63,6 +86,15 @@ class PriorConfig:
             raise ValueError(f"alpha must be a finite number of at least 0 (given: {self.alpha})")
         if self.normalise == "attention" and not measuring:
             raise ValueError(f"normalise 'attention' needs measured attention, and {self.name!r} has none: sum or max")
+
+    @property
+    def measurement(self) -> Pictures | None:
+        """What is to be measured before the merge; None where nothing is."""
+        if self.pictures is None:
+            return None
+        return Pictures(
+            pictures=self.pictures, **{key: value for key in HOW if (value := getattr(self, key)) is not None}
+        )
 
 
 PriorOption = Annotated[
@@ -83,59 +115,6 @@ def check_shares(attention_L: Sequence[Any]) -> None:
         raise ValueError(f"attention holds shares from 0 to 1 (given: {min(numbers)} to {max(numbers)})")
 
 
-def read_measured(file: str) -> tuple[float, ...]:
-    """Read measured attention: a JSON object with the key `attention`, one share per decoder block.
-
-    Raises:
-        UserError: the file is missing or holds something else.
-    """
-    path = Path(file)
-    if not path.is_file():
-        raise UserError(
-            f"prior.measured: no such file: '{file}'",
-            'a JSON file with {"attention": [a_1, ..., a_L]}',
-            "measure it on the VLM, or choose prior: {name: fixed, alpha: 0.05}",
-        )
-    try:
-        shares = json.loads(path.read_text(encoding="utf-8"))["attention"]
-        check_shares(shares)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"prior.measured: '{file}' cannot be used: {error}",
-            'a JSON file with {"attention": [a_1, ..., a_L]}, shares from 0 to 1',
-            "measure it again",
-        ) from None
-    return tuple(float(share) for share in shares)
-
-
-def fit_decay(attention_L: Sequence[float]) -> tuple[float, float, float]:
-    """Fit a_l = C exp(-alpha l), l = 1..L, by least squares on ln a_l (Eq. 40-44).
-
-    Shares below 1e-4 are raised to it before the logarithm.
-
-    Returns:
-        alpha, C, and R^2 of the straight line in ln a_l (1 when all a_l are equal).
-
-    Raises:
-        UserError: fewer than two layers.
-    """
-    depth = len(attention_L)
-    if depth < 2:
-        raise UserError(
-            f"cannot fit a decay to {console.count(depth, 'layer')}",
-            "at least 2 layers",
-            "use prior: {name: fixed, alpha: ...} or none",
-        )
-    logs = [math.log(max(share, SMALLEST_ATTENTION)) for share in attention_L]
-    mean_l, mean_log = (depth + 1) / 2, math.fsum(logs) / depth
-    spread = math.fsum((layer - mean_l) ** 2 for layer in range(1, depth + 1))
-    slope = math.fsum((layer - mean_l) * (value - mean_log) for layer, value in enumerate(logs, start=1)) / spread
-    intercept = mean_log - slope * mean_l
-    total = math.fsum((value - mean_log) ** 2 for value in logs)
-    rest = math.fsum((value - intercept - slope * layer) ** 2 for layer, value in enumerate(logs, start=1))
-    return -slope, math.exp(intercept), 1 - rest / total if total > 1e-24 else 1.0
-
-
 def decay(depth: int, alpha: float) -> list[float]:
     """Return exp(-alpha l), l = 1..depth, scaled to a largest value of 1."""
     top = -alpha if alpha >= 0 else -alpha * depth  # the largest exponent, taken out against overflow
@@ -153,10 +132,11 @@ def normalised(curve_L: Sequence[float], normalise: Normalise, floor: float = 0.
 
 
 def resolve_prior(prior: PriorConfig, depth: int) -> Prior:
-    """Turn the configured prior into w_V per layer.
+    """Turn the configured prior into w_V per layer; one whose pictures are still to be measured has none yet.
 
     Raises:
-        UserError: the measured attention cannot be read, or has another length than the decoder.
+        UserError: the measured attention cannot be read, or has another length than the decoder; or there are no
+            pictures to measure on.
     """
     if prior.name == "none":
         return Prior((0.5,) * depth, "none")
@@ -166,7 +146,11 @@ def resolve_prior(prior: PriorConfig, depth: int) -> Prior:
     if prior.alpha is not None:
         weights = normalised(decay(depth, prior.alpha), prior.normalise, prior.floor)
         return Prior(tuple(weights), f"fixed, alpha {prior.alpha}, {shape}")
-    attention = read_measured(prior.measured) if prior.measured is not None else tuple(prior.attention or ())
+    if (asked := prior.measurement) is not None:
+        on = console.count(count_pictures(asked), "picture")
+        return Prior((), f"{prior.name}, will be measured on {on} of {prior.pictures} with the VLM itself, {shape}")
+    found = read_prior(prior.measured) if prior.measured is not None else None
+    attention = tuple(found.a if found else prior.attention or ())
     if len(attention) != depth:
         raise UserError(
             f"the measured attention has {console.count(len(attention), 'number')}, the VLM has "
@@ -174,18 +158,25 @@ def resolve_prior(prior: PriorConfig, depth: int) -> Prior:
             "one number per decoder block",
             "measure it on this VLM",
         )
+    return _of_attention(prior, attention, found, shape)
+
+
+def _of_attention(prior: PriorConfig, attention: tuple[float, ...], found: Attention | None, shape: str) -> Prior:
+    """Return w_V from a_l, as it is or as its fitted decay, with everything that is known of the measurement."""
+    depth = len(attention)
+    if prior.name == "attention" and depth < 2:
+        return Prior(
+            tuple(normalised(attention, prior.normalise, prior.floor)), f"attention as measured, {shape}", attention
+        )
+    alpha, c, r2 = fit_decay(attention)
+    clipped = too_small(attention)
+    known: dict[str, Any] = found.tree() if found else {"a": list(attention)}
+    known |= {"alpha": alpha, "C": c, "r2": r2, "clipped": clipped}
     if prior.name == "attention":
         weights = normalised(attention, prior.normalise, prior.floor)
-        return Prior(tuple(weights), f"attention as measured, {shape}", attention)
-    alpha, c, r2 = fit_decay(attention)
+        return Prior(tuple(weights), f"attention as measured, {shape}", attention, (), known)
     scale = c * math.exp(-alpha * (1 if alpha >= 0 else depth))
     curve = [value * scale if prior.normalise == "attention" else value for value in decay(depth, alpha)]
-    warnings = []
-    if alpha <= 0:
-        warnings.append(f"the fitted alpha is {alpha:.4g}: attention to the image does not fall with depth")
-    if r2 < 0.5:
-        warnings.append(
-            f"the exponential fits the measured attention badly (R2 {r2:.2f}); see prior: {{name: attention}}"
-        )
+    weights = normalised(curve, prior.normalise, prior.floor)
     text = f"exponential, fitted alpha {alpha:.4g}, C {c:.4g}, R2 {r2:.3f}, {shape}"
-    return Prior(tuple(normalised(curve, prior.normalise, prior.floor)), text, attention, tuple(warnings))
+    return Prior(tuple(weights), text, attention, tuple(doubts(alpha, r2, clipped)), known)

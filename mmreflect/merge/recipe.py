@@ -1,6 +1,7 @@
 """A merge from its configuration to the finished folder: the same for every method."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,12 +11,14 @@ from rich.markup import escape
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.errors import UserError
-from mmreflect.files import content_mark
+from mmreflect.files import content_mark, folder_mark
 from mmreflect.merge import report
+from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
 from mmreflect.merge.checkpoint import open_checkpoint
 from mmreflect.merge.costs import estimate
 from mmreflect.merge.layout import Layout, lay_out
 from mmreflect.merge.plan import MergePlan, plan_merge
+from mmreflect.merge.prior import HOW, PriorConfig
 from mmreflect.merge.rule import Rule, WeightRule
 from mmreflect.merge.settings import MergeSettings
 from mmreflect.merge.statistics import ancestor_warnings
@@ -33,11 +36,13 @@ class MergeRecipe:
 
     def inputs(self, settings: MergeSettings) -> dict[str, str]:
         """Return marks of the files that decide the weights; the models themselves are watched by the executor."""
+        prior: PriorConfig = getattr(settings, "prior", None) or PriorConfig()
         files = {
-            "measured attention": getattr(getattr(settings, "prior", None), "measured", None),
+            "measured attention": str(prior_file(prior.measured)) if prior.measured else None,
             "curvature": getattr(settings, "curvature", None),
         }
-        return {name: content_mark(file) for name, file in files.items() if file}
+        pictures = {"folder of pictures": folder_mark(prior.pictures)} if prior.pictures else {}
+        return {name: content_mark(file) for name, file in files.items() if file} | pictures
 
     def open(self, settings: MergeSettings) -> tuple[MergePlan, Layout, Rule]:
         """Read headers, check that the models fit, and make the rule.
@@ -82,7 +87,8 @@ class MergeRecipe:
             f"{console.count(len(names), 'tensor')} of {role}" for role, names in plan.skipped.items()
         )
         if isinstance(rule, WeightRule) and rule.prior is not None:
-            rows["prior"] = rule.prior.text
+            rows["prior"] = escape(rule.prior.text)
+        if isinstance(rule, WeightRule) and rule.prior is not None and rule.prior.w_v:
             rows["w_v"] = ", ".join(
                 f"{rule.prior.at(layer):.3f} (layer {layer})" for layer in sorted({0, plan.depth // 2, plan.depth - 1})
             )
@@ -90,7 +96,9 @@ class MergeRecipe:
         rows["writes"] = (
             f"{layout.size / 1e9:.2f} GB in {console.count(len(layout.shards), 'file')}, dtype {settings.dtype}"
         )
-        rows["memory"] = costs.memory
+        measures = isinstance(rule, WeightRule) and rule.prior is not None and not rule.prior.w_v
+        loads = f"; before that the VLM is loaded, {plan.vlm.size / 1e9:.2f} GB on disk" if measures else ""
+        rows["memory"] = costs.memory + loads
         rows["time"] = costs.time
         return rows
 
@@ -107,6 +115,7 @@ class MergeRecipe:
         from mmreflect.merge.verify import check_written
 
         plan, layout, rule = self.open(settings)
+        rule = self._measured(settings, run.path, plan.depth) or rule
         layers, checksums = execute(plan, layout, rule, run.path, settings.device, int(settings.hold_gb * 1e9))
         model = run.path / "model"
         prior = rule.prior if isinstance(rule, WeightRule) else None
@@ -131,6 +140,24 @@ class MergeRecipe:
             "lam_r_mean": _mean([row.lam_r for row in rows]),
             "warnings": len(warnings),
         }
+
+    def _measured(self, settings: MergeSettings, folder: Path, depth: int) -> Rule | None:
+        """Measure the attention that the prior rests on, where pictures are named, and make the rule anew.
+
+        The run's own `prior.json` counts from then on: a merge that is killed goes on with the numbers that it had.
+        """
+        prior: PriorConfig | None = getattr(settings, "prior", None)
+        asked = prior.measurement if prior else None
+        if prior is None or asked is None:
+            return None
+        if not (folder / PRIOR).is_file():
+            measure(asked, settings.vlm, cache_folder(), folder)
+        instead: dict[str, Any] = dict.fromkeys(("pictures", *HOW)) | {"measured": str(folder)}
+        measured = replace(prior, **instead)
+        given: dict[str, Any] = {"prior": measured}
+        changed: Any = replace(settings, **given)
+        made: Rule = self._create(changed)(depth)
+        return made
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -184,7 +184,7 @@ def _without_folders(tree: Mapping[str, Any]) -> dict[str, Any]:
         key: _without_folders(value)
         if isinstance(value, Mapping)
         else Path(value).name
-        if key in ("measured", "curvature") and value
+        if key in ("measured", "curvature", "pictures") and value
         else value
         for key, value in tree.items()
     }
@@ -203,7 +203,8 @@ def write_report(
     """Write merge_report.json: per layer the norms, the cosine and the weights; what became of every tensor; warnings.
 
     `embeddings` are the same numbers for embeddings (layer -1) and head, where rows of them were merged. `total` adds
-    up the layers. `crc32` is of each tensor as it was written.
+    up the layers. `attention` is what the prior rests on, where it was measured: a_l, its fit (alpha, C, r2), and on
+    what. `crc32` is of each tensor as it was written.
     """
     prior = rule.prior if isinstance(rule, WeightRule) else None
     others = [item for item in layers if not 0 <= item.stats.layer < plan.depth]
@@ -215,6 +216,7 @@ def write_report(
         "measured_from": "base" if plan.base else "zero",
         "rule": rule.text,
         "prior": prior.text if prior else "",
+        "attention": prior.measurement if prior else None,
         "rope_theta": plan.rope_theta,
         "tensors": {"merged": len(plan.merged), "copied": len(plan.copied)},
         "merged_names": plan.merged,

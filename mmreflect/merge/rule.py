@@ -20,16 +20,18 @@ class Prior:
     """How much the VLM counts in each decoder block before anything is measured.
 
     Attributes:
-        w_v: one number in [0, 1] per block.
+        w_v: one number in [0, 1] per block; empty before the attention that it rests on is measured.
         text: how it came about, in a line.
         attention: the measured attention to pictures that it rests on, if any.
         warnings: what is doubtful about it.
+        measurement: what the report says of that attention: a, alpha, C, r2, and the pictures where it was measured.
     """
 
     w_v: tuple[float, ...]
     text: str
     attention: tuple[float, ...] | None = None
     warnings: tuple[str, ...] = ()
+    measurement: dict[str, Any] | None = None
 
     def at(self, layer: int) -> float:
         """Return w_V of a block; of the first and the last one for embeddings and head."""

@@ -277,28 +277,6 @@ def _rollout(row: dict[str, Any], gold: str | None, facts: dict[str, Any]) -> Ke
 
 
 @dataclass(frozen=True, slots=True)
-class MergeReport:
-    """What a merge wrote about itself; `layers` are its rows as they stand in the file."""
-
-    layers: list[dict[str, Any]]
-    prior: str
-    merged: int
-    copied: int
-    warnings: list[str]
-
-
-def merge_of(run: Folder) -> MergeReport | None:
-    """Return the report of a merge, if it is written."""
-    file = run.path / "merge_report.json"
-    if not file.is_file():
-        return None
-    with named(file):
-        data = read_json(file)
-        tensors = data["tensors"]
-        return MergeReport(data["layers"], str(data["prior"]), tensors["merged"], tensors["copied"], data["warnings"])
-
-
-@dataclass(frozen=True, slots=True)
 class DatasetView:
     """What a build wrote; complete only when its manifest is.
 

@@ -1,13 +1,13 @@
-"""What the logs say: learning curves, replay, forced rethinking; and what a merge measured per layer."""
+"""What the logs say: learning curves, replay, forced rethinking."""
 
 import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from mmreflect.report.data import Folder, merge_of
-from mmreflect.report.layout import PlotBlock, Table
-from mmreflect.report.numbers import NONE, counted, percent, quantity
+from mmreflect.report.data import Folder
+from mmreflect.report.layout import PlotBlock
+from mmreflect.report.numbers import counted, percent
 from mmreflect.report.plots import Bar, Plot, Point, Series, Unit, bars, line_plot
 
 Line = tuple[str, str, int]
@@ -163,60 +163,3 @@ def rethinking(run: Folder, title: str = "") -> PlotBlock | None:
         )
     block.plots += lines
     return block
-
-
-def merging(run: Folder, title: str = "") -> PlotBlock | None:
-    """Return a merge's weights, norms and cosines per layer, or None before its report is written."""
-    report = merge_of(run)
-    if report is None:
-        return None
-    block = PlotBlock(title, warnings=list(report.warnings))
-    prior = f" Prior over the layers: {report.prior}." if report.prior else ""
-    block.notes.append(
-        f"{counted(report.merged, 'tensor')} merged, {counted(report.copied, 'tensor')} copied from the "
-        f"vision-language model.{prior}"
-    )
-    wanted: list[tuple[str, Unit, list[Line]]] = [
-        ("Weight of each task vector", "share", [("lam_v", "vision-language", 0), ("lam_r", "reasoning", 1)]),
-        ("Norm of each task vector", "number", [("norm2_v", "vision-language", 0), ("norm2_r", "reasoning", 1)]),
-        ("Cosine between the task vectors", "number", [("cosine", "cosine", 2)]),
-    ]
-    for name, unit, lines in wanted:
-        series = [
-            Series(label, _by_layer(report.layers, key), style, dots=len(report.layers) <= 80)
-            for key, label, style in lines
-        ]
-        if unit == "share" and not all(0 <= value <= 1 for item in series for _, value in item.points):
-            unit = "number"
-        plot = line_plot(name, series, unit, "layer")
-        block.plots += [plot] if plot else []
-    header = [name for name in _COLUMNS if any(row.get(name) is not None for row in report.layers)]
-    cells = [[_layer_cell(row.get(name)) for name in header] for row in report.layers]
-    block.tables.append(
-        Table(
-            [_COLUMNS[name] for name in header],
-            cells,
-            "v: vision-language model, r: reasoning model, both against the base.",
-        )
-    )
-    return block
-
-
-_COLUMNS = {
-    "layer": "layer",
-    "norm2_v": "norm, v",
-    "norm2_r": "norm, r",
-    "cosine": "cosine",
-    "attention": "attention to pictures",
-    "w_v": "prior of v",
-    "lam_v": "weight of v",
-    "lam_r": "weight of r",
-}
-
-
-def _by_layer(layers: Sequence[dict[str, Any]], key: str) -> list[Point]:
-    return [(float(row["layer"]), float(row[key])) for row in layers if isinstance(row.get(key), int | float)]
-
-
-def _layer_cell(value: Any) -> str:
-    return quantity(value) if isinstance(value, int | float) else NONE if value is None else str(value)

@@ -7,10 +7,10 @@ from typing import Any
 
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import datasets, evaluations, gallery, measures, segments, suite, verdicts
+from mmreflect.report import datasets, evaluations, gallery, measures, merging, segments, suite, sweep, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
-from mmreflect.report.data import Folder, merge_of, read_folder
+from mmreflect.report.data import Folder, read_folder
 from mmreflect.report.layout import Page, Parts, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
 from mmreflect.report.render import render
@@ -21,7 +21,8 @@ PAGE = "index.html"
 def write_page(run_folder: str, output: Path | None = None, pictures: int | None = None) -> Path:
     """Write the page of a run and return its path; the same files give the same bytes.
 
-    A run of several benchmarks gets an overview, and each of them a page in its own folder.
+    A run of several benchmarks gets an overview, and each of them a page in its own folder; a sweep an overview that
+    leads to the pages which it wrote as it went on.
 
     Args:
         output: the file; None: `index.html` in the run's folder.
@@ -39,6 +40,8 @@ def write_page(run_folder: str, output: Path | None = None, pictures: int | None
         for member in members:
             write_page(str(member.path), pictures=pictures)
         write_atomic(file, render(_finish(run, suite.parts(run, members, PAGE, file.parent))))
+    elif (run.verb, run.name) == ("merge", sweep.NAME):
+        write_atomic(file, render(_finish(run, sweep.parts(run, PAGE, file.parent))))
     else:
         write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures)))
     return file
@@ -48,7 +51,7 @@ def _page(run: Folder, pictures: int) -> Page:
     album = Album(run.path.resolve())
     small = partial(evaluations.parts, thumbnails=thumbnails(run.path.resolve(), pictures, album))
     parts: dict[str, Callable[[Folder, Album], Parts]] = {
-        "demo": _demo, "train": _train, "eval": small, "merge": _merge, "build": datasets.parts,
+        "demo": _demo, "train": _train, "eval": small, "merge": merging.parts, "build": datasets.parts,
     }  # fmt: skip
     return _finish(run, parts.get(run.verb, _plain)(run, album))
 
@@ -87,7 +90,7 @@ def _demo(run: Folder, album: Album) -> Parts:
         ),
         gallery.samples(stages, album),
         *(gallery.rounds(step, album) for step in trained),
-        plots_section("merge", "Merge", [measures.merging(step) for step in run.steps if step.verb == "merge"]),
+        plots_section("merge", "Merge", [merging.layers(step) for step in run.steps if step.verb == "merge"]),
     ]
     subject = (
         "The whole pipeline on held-out questions: what each stage answers at first, and what after looking again."
@@ -155,37 +158,6 @@ def _train_figures(run: Folder, last: dict[str, Any]) -> list[tuple[str, Figure]
     return figures
 
 
-def _merge(run: Folder, album: Album) -> Parts:
-    report = merge_of(run)
-    figures: list[tuple[str, Figure]] = []
-    if report:
-        weights = [row["lam_v"] for row in report.layers if isinstance(row.get("lam_v"), int | float)]
-        figures = [
-            ("layers", Figure(f"{len(report.layers):,}")),
-            ("tensors merged", Figure(f"{report.merged:,}")),
-            ("tensors copied", Figure(f"{report.copied:,}")),
-        ]
-        figures += (
-            [
-                (
-                    "weight of the vision-language model",
-                    Figure(percent(sum(weights) / len(weights)), remark="mean over layers"),
-                )
-            ]
-            if weights
-            else []
-        )
-        figures.append(("warnings", Figure(f"{len(report.warnings):,}")))
-    lead = ["A merge measures nothing by itself: evaluate the merged model next to the one that it started from."]
-    return (
-        "A merge of weights",
-        f"Merging by {run.name.upper()}.",
-        lead,
-        figures,
-        [plots_section("merge", "Layer by layer", [measures.merging(run)])],
-    )
-
-
 def _plain(run: Folder, album: Album) -> Parts:
     return f"A run of {run.verb}", run.name, [], [], []
 
@@ -204,7 +176,8 @@ def _settings(run: Folder) -> Section:
     runs = run.steps if run.verb == "demo" else [run]
     everything = [run, *run.steps]
     files = [(f"{_inside(item, run)}config.yaml", item.config_text) for item in everything if item.config_text]
-    command = f"mmreflect demo scale={run.name}" if run.verb == "demo" else f"mmreflect {run.verb} config.yaml"
+    flag = "--sweep " if (run.verb, run.name) == ("merge", sweep.NAME) else ""
+    command = f"mmreflect demo scale={run.name}" if run.verb == "demo" else f"mmreflect {run.verb} {flag}config.yaml"
     took = sum(float(item.result.get("seconds") or 0) for item in runs if item.result)
     total = f" {counted(len(runs), 'step')}, {duration(took)} altogether." if run.verb == "demo" and took else ""
     notes = [f"Run again with: {command}.{total} Each config.yaml below is complete and gives its run again."]

@@ -32,9 +32,9 @@ def parts(run: Folder, members: Sequence[Folder], page: str, output: Path) -> Pa
     rows: list[list[Cell]] = []
     bars: list[Measured] = []
     for member in members:
-        found = _numbers(member)
+        found = main_numbers(member)
         counts = (member.result or {}).get("counts") or {}
-        href = _way(output, member.path / page)
+        href = way(output, member.path / page)
         for place, (name, figure, measured) in enumerate(found or [("not finished", Figure(NONE), None)]):
             told: list[Cell] = [_count(counts, key) if not place else "" for key in _COUNTS]
             rows.append([Link(member.label, href) if not place else "", name, figure, *told])
@@ -54,7 +54,7 @@ def parts(run: Folder, members: Sequence[Folder], page: str, output: Path) -> Pa
     return "Several benchmarks", f"folder {run.label}.", lead, [], sections
 
 
-def _numbers(run: Folder) -> list[tuple[str, Figure, Measured | None]]:
+def main_numbers(run: Folder) -> list[tuple[str, Figure, Measured | None]]:
     """Return the main numbers of a run: a benchmark's own, or how many final answers are right."""
     scoring = scoring_of(run)
     if scoring is None:
@@ -80,7 +80,7 @@ def _count(counts: dict[str, Any], name: str) -> str:
     return f"{counts[name]:,}" if isinstance(counts.get(name), int) else NONE
 
 
-def _way(start: Path, file: Path) -> str:
+def way(start: Path, file: Path) -> str:
     """Return the relative address of a file, or its name alone where it lies elsewhere."""
     try:
         return file.resolve().relative_to(start.resolve()).as_posix()

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from mmreflect.cli import main
 from mmreflect.merge import outputs
+from mmreflect.merge.attention import Attention
 
 LAYERS = 2
 TEXT = {
@@ -99,7 +100,7 @@ def test_an_adapter_is_no_model(models, merge):
     (models / "reason").mkdir()
     (models / "reason" / "adapter_config.json").write_text("{}")
     error = merge()
-    assert "holds a LoRA adapter (adapter_config.json), not a model" in error and "merge_and_unload()" in error
+    assert "holds a LoRA adapter (adapter_config.json), not a model" in error and "mmreflect export" in error
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
@@ -252,12 +253,12 @@ def test_another_number_of_rows_is_noted_and_changes_nothing(models, merge):
 
 
 def test_a_measured_prior_that_changes_is_another_run(models, merge):
-    file = models / "attention.json"
-    file.write_text('{"attention": [0.5, 0.25]}')
+    file, measured = models / "prior.json", Attention("m", {}, {}, [0.5, 0.25], [0.0, 0.0], 0.7, 1.0, 1.0, [])
+    file.write_text(json.dumps(measured.tree()))
     prior = {"name": "attention", "measured": str(file)}
     merge(code=0, prior=prior)
     (models / "out" / "result.json").unlink()
-    file.write_text('{"attention": [0.5, 0.3]}')
+    file.write_text(json.dumps(measured.tree() | {"a": [0.5, 0.3]}))
     assert "holds a run on another measured attention: it has changed since" in merge(prior=prior)
 
 

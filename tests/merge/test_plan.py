@@ -214,7 +214,7 @@ def test_an_adapter_is_not_a_model(tmp_path):
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text("{}")
     message = refused(folder)
-    assert "holds a LoRA adapter" in message and "merge_and_unload()" in message
+    assert "holds a LoRA adapter" in message and "mmreflect export" in message
 
 
 def test_a_file_cut_short_is_refused(tmp_path):

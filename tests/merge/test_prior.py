@@ -7,29 +7,12 @@ import pytest
 
 from mmreflect.config import parse, to_tree
 from mmreflect.errors import UserError
+from mmreflect.merge.attention import Attention
 from mmreflect.merge.methods.frank import Config
-from mmreflect.merge.prior import PriorConfig, decay, fit_decay, normalised, resolve_prior
+from mmreflect.merge.prior import PriorConfig, decay, normalised, resolve_prior
 
 FOLDERS = {"base": "b", "vlm": "v", "reason": "r", "output": "o"}
 EXACT = [0.4 * math.exp(-0.1 * layer) for layer in range(1, 5)]
-
-
-def test_the_decay_of_an_exact_exponential_is_found():
-    assert [round(share, 4) for share in EXACT] == [0.3619, 0.3275, 0.2963, 0.2681]
-    assert fit_decay(EXACT) == pytest.approx((0.1, 0.4, 1.0), abs=1e-12)
-
-
-def test_constant_attention_has_no_decay():
-    assert fit_decay([0.25] * 6) == pytest.approx((0.0, 0.25, 1.0), abs=1e-12)
-
-
-def test_shares_near_zero_are_clipped_before_the_logarithm():
-    assert fit_decay([0.1, 0.0]) == fit_decay([0.1, 1e-4])
-
-
-def test_one_layer_has_no_decay_to_fit():
-    with pytest.raises(UserError, match="cannot fit a decay to 1 layer"):
-        fit_decay([0.3])
 
 
 def test_the_papers_prior_sums_to_one():
@@ -96,25 +79,28 @@ def test_attention_of_another_depth_is_refused():
         resolve_prior(PriorConfig(name="attention", attention=[0.2, 0.1]), 4)
 
 
-def test_measured_attention_comes_from_a_file(tmp_path):
-    file = tmp_path / "attention.json"
-    file.write_text(json.dumps({"attention": EXACT, "images": 3}))
-    prior = resolve_prior(PriorConfig(name="attention", measured=str(file), normalise="attention"), 4)
-    assert prior.w_v == pytest.approx(EXACT)
+def test_measured_attention_comes_from_the_file_that_a_measurement_wrote(tmp_path):
+    measured = Attention("vlm", {"measured": 3, "left_out": {}}, {"prompt": "?"}, EXACT, [0.0] * 4, 0.1, 0.4, 1.0, [])
+    (tmp_path / "prior.json").write_text(json.dumps(measured.tree()))
+    for given in (tmp_path, tmp_path / "prior.json"):
+        prior = resolve_prior(PriorConfig(name="attention", measured=str(given), normalise="attention"), 4)
+        assert prior.w_v == pytest.approx(EXACT) and prior.warnings == ()
+        assert prior.measurement["pictures"]["measured"] == 3
+        assert [prior.measurement[key] for key in ("alpha", "C", "r2")] == pytest.approx([0.1, 0.4, 1.0])
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"attention": []}', '{"attention": ["a"]}', '{"attention": [2.0]}', "{}"])
-def test_a_file_that_holds_no_shares_is_refused(tmp_path, text):
-    file = tmp_path / "attention.json"
-    file.write_text(text)
-    with pytest.raises(UserError, match="cannot be used") as error:
-        resolve_prior(PriorConfig(name="attention", measured=str(file)), 4)
-    assert error.value.do == "measure it again"
+def test_what_is_no_measurement_is_refused_with_the_way_to_one(tmp_path):
+    (tmp_path / "prior.json").write_text(json.dumps({"attention": EXACT}))
+    with pytest.raises(UserError, match="is no measured prior: KeyError: 'model'") as error:
+        resolve_prior(PriorConfig(name="attention", measured=str(tmp_path)), 4)
+    assert error.value.do == "measure it: prior: {name: attention, pictures: FOLDER}"
 
 
-def test_a_file_that_is_missing_is_named():
-    with pytest.raises(UserError, match=r"prior.measured: no such file: 'none.json'"):
-        resolve_prior(PriorConfig(name="attention", measured="none.json"), 4)
+def test_attention_given_by_hand_is_fitted_too():
+    known = resolve_prior(PriorConfig(name="attention", attention=[0.5, 0.00001]), 2).measurement
+    # a line through ln 0.5 at 1 and ln 1e-4 at 2
+    assert known["alpha"] == pytest.approx(math.log(0.5 / 1e-4)) and known["clipped"] == [1] and "pictures" not in known
+    assert resolve_prior(PriorConfig(name="attention", attention=[0.5]), 1).measurement is None
 
 
 @pytest.mark.parametrize(
@@ -125,8 +111,18 @@ def test_a_file_that_is_missing_is_named():
         ({"name": "none", "alpha": 0.1}, "prior: 'none' takes no alpha"),
         ({"name": "none", "w_v": 0.1}, "prior: 'none' takes no w_v"),
         ({"name": "fixed", "alpha": -0.1}, "prior: alpha must be a finite number of at least 0 (given: -0.1)"),
-        ({"name": "attention"}, "prior: 'attention' needs either measured, a JSON file, or attention"),
-        ({"name": "exponential", "measured": "a", "attention": [0.1]}, "prior: 'exponential' needs either measured"),
+        ({"name": "attention"}, "prior: 'attention' needs either pictures, a folder to measure on, or measured"),
+        (
+            {"name": "exponential", "measured": "a", "attention": [0.1]},
+            "a number per block (given: measured and attention)",
+        ),
+        ({"name": "attention", "pictures": "p", "measured": "a"}, "per block (given: pictures and measured)"),
+        ({"name": "fixed", "alpha": 0.1, "pictures": "p"}, "prior: 'fixed' takes no pictures"),
+        (
+            {"name": "attention", "measured": "a", "limit": 3},
+            "prior: limit says how pictures are measured, and none are",
+        ),
+        ({"name": "attention", "pictures": "p", "limit": 0}, "prior.limit: "),
         ({"name": "fixed", "alpha": 0.1, "attention": [0.1]}, "prior: 'fixed' takes no attention"),
         ({"name": "fixed", "alpha": 0.1, "measured": "a.json"}, "prior: 'fixed' takes no measured"),
         ({"name": "attention", "attention": [0.4, 1.2]}, "shares from 0 to 1 (given: 0.4 to 1.2)"),
