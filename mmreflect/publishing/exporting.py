@@ -18,7 +18,7 @@ from typing import Any
 
 from mmreflect import __version__, console
 from mmreflect.config import settings_of
-from mmreflect.data.checksums import check_shards, sha256_of
+from mmreflect.data.checksums import check_dataset, sha256_of
 from mmreflect.data.store import MANIFEST, open_dataset
 from mmreflect.data.survey import survey_split
 from mmreflect.errors import UserError, unknown_name
@@ -65,13 +65,13 @@ def export_dataset(folder: str, settings: Sequence[str]) -> Path:
 
 
 def read_source(folder: str) -> Source:
-    """Open a dataset, check its shards against its manifest, and read what it holds.
+    """Open a dataset, check its shards and media against its manifest, and read what it holds.
 
     Raises:
         UserError: it is not finished, or was changed since it was built.
     """
     dataset = open_dataset(folder)
-    check_shards(dataset)
+    check_dataset(dataset)
     splits = dataset.manifest["splits"]
     found = [
         survey_split(dataset.path, name, [shard["file"] for shard in entry["shards"]]) for name, entry in splits.items()
