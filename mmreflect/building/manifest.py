@@ -11,6 +11,7 @@ from mmreflect.building.builder import Maker
 from mmreflect.config import free_keys, to_tree, without
 from mmreflect.data.checksums import media_mark
 from mmreflect.data.fingerprint import refuse_leakage
+from mmreflect.data.readme import write_readme
 from mmreflect.data.store import MANIFEST
 from mmreflect.errors import UserError
 from mmreflect.files import write_json
@@ -67,7 +68,7 @@ def refuse_empty(split: str, size: int, tally: Tally, folder: Path) -> None:
 def write_manifest(
     folder: Path, name: str, config: Any, tally: Tally, maker: Maker, quality: Mapping[str, Any]
 ) -> None:
-    """Write the manifest of a whole dataset.
+    """Write the manifest of a whole dataset, and before it the README that loads it in `datasets`.
 
     Raises:
         UserError: an id, or one question with the same pictures, stands in two splits.
@@ -79,6 +80,7 @@ def write_manifest(
     manifest["quality"] = quality
     manifest |= maker.account(tally.took)
     refuse_leakage(folder, manifest)
+    write_readme(folder, manifest)
     write_json(folder / MANIFEST, manifest)
 
 

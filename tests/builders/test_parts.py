@@ -84,7 +84,7 @@ def test_parts_hold_the_files_of_the_whole_and_merge_to_it(
         assert own.items() <= whole.items() and not own.keys() & seen.keys()
         seen |= own
         assert read_json(Path(part) / "result.json")["part"] == f"{number}/3"
-    shared = ("run.json", "manifest.json", "marks/asked.json")
+    shared = ("run.json", "manifest.json", "marks/asked.json", "README.md")
     assert seen == {name: mark for name, mark in whole.items() if name not in shared}
     assert read_json(tmp_path / "part2/result.json")["rows"] == {"train": 4, "validation": 0}
 
@@ -294,7 +294,10 @@ def test_a_damaged_part_is_told_and_mended(
         (lambda: (Path(parts[1]) / rows).unlink(), f"{Path(parts[1]) / rows} is missing"),
         (lambda: (Path(parts[1]) / rows).write_text("{}\n"), "is not what was built: its checksum is another"),
         (lambda: (Path(parts[1]) / picture).unlink(), f"{Path(parts[1]) / picture} is missing"),
-        (lambda: (Path(parts[1]) / picture).write_bytes(b"junk"), "media of train/00001.jsonl in media/train/00001 were"),
+        (
+            lambda: (Path(parts[1]) / picture).write_bytes(b"junk"),
+            "media of train/00001.jsonl in media/train/00001 were",
+        ),
         (lambda: (Path(parts[1]) / marks).unlink(), f"{Path(parts[1]) / marks} is missing"),
         (lambda: (Path(parts[1]) / marks).write_text(""), f"{Path(parts[1]) / marks} is not what was built"),
     ):
@@ -316,7 +319,9 @@ def test_lost_rejects_are_told(
     for part, file in ((1, "rejects/sources.jsonl"), (2, "rejects/train-00001.jsonl")):
         (Path(parts[part - 1]) / file).rename(tmp_path / "kept")
         code, text = merge(capsys, tmp_path / "out", *parts)
-        assert code == 2 and f"{Path(parts[part - 1]) / file} is missing" in text and f"build part {part}/2 anew" in text
+        assert (
+            code == 2 and f"{Path(parts[part - 1]) / file} is missing" in text and f"build part {part}/2 anew" in text
+        )
         (tmp_path / "kept").rename(Path(parts[part - 1]) / file)
     old = read_json(tmp_path / "part2/part.json")
     write_json(tmp_path / "part2/part.json", {key: value for key, value in old.items() if key != "sources"})
