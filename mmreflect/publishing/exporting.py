@@ -128,7 +128,11 @@ def _write(source: Source, given: dict[str, str], output: Path, begun: dict[str,
             os.replace(partial, output)
             (output / _BEGUN).unlink()
         sync_folder(output.resolve().parent)
+    except UserError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise UserError(

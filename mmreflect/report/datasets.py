@@ -49,6 +49,12 @@ def parts(run: Folder, album: Album) -> Parts:
 
 
 def _so_far(view: DatasetView, total: int) -> str:
+    if view.part:
+        return (
+            f"This is part {view.part} of a dataset: {total:,} rows, and {view.rejected:,} rejected. No other part is in "
+            "it, and rows are compared with those of other parts when all are put together: mmreflect build merge OUT "
+            "PART PART ..."
+        )
     done, asked = total + view.rejected, "" if view.planned is None else f" of {view.planned:,}"
     return (
         f"This build is not finished: {done:,}{asked} rows are done, {total:,} of them made and {view.rejected:,} "
@@ -57,13 +63,17 @@ def _so_far(view: DatasetView, total: int) -> str:
 
 
 def _figures(view: DatasetView, total: int) -> Figures:
-    figures = [("rows", Figure(f"{total:,}", remark="" if view.complete else "so far"))]
+    figures = [("rows", Figure(f"{total:,}", remark=_extent(view)))]
     figures += [("splits", Figure(f"{len(view.splits):,}")), ("rejected", Figure(f"{view.rejected:,}"))]
     for kind, name in (("image", "pictures"), ("video", "videos")):
         if count := sum(split.media[kind] for split in view.splits):
             figures.append((name, Figure(f"{count:,}")))
     costs = [told["cost"] for told in view.manifest.get("asked", {}).values() if told.get("cost") is not None]
     return figures + ([("cost", Figure(quantity(sum(costs)), remark="at the price set"))] if costs else [])
+
+
+def _extent(view: DatasetView) -> str:
+    return "" if view.complete else f"of part {view.part}" if view.part else "so far"
 
 
 def _content(view: DatasetView) -> Section:
@@ -83,7 +93,8 @@ def _content(view: DatasetView) -> Section:
         for split in view.splits
     ]
     tables = [Table(header, rows)] if rows else []
-    notes = [] if view.complete else ["There is no manifest.json yet: the counts are of the shards so far."]
+    shards = f"part {view.part}" if view.part else "the shards so far"
+    notes = [] if view.complete else [f"There is no manifest.json yet: the counts are of {shards}."]
     if len({split.name for split in view.splits if split.shapes["pairs"]}):
         notes.append("Pairs have a reply that shall win and one that shall lose.")
     return Section("content", "What was built", "gallery", Gallery(notes, tables, []))
@@ -156,9 +167,7 @@ def _made(run: Folder, view: DatasetView) -> PlotBlock:
         lines = _flat(manifest.get(key))
         tables += [Table((title, "value"), lines, whole=True)] if lines else []
     notes = [] if asked or not view.complete else ["No model was asked."]
-    notes += (
-        [] if view.complete else ["Who was asked, and what it took, is in the manifest once the build is finished."]
-    )
+    notes += [] if view.complete else ["Who was asked, and what it took, is in the manifest once the dataset is whole."]
     return PlotBlock(notes=notes, tables=tables)
 
 

@@ -203,3 +203,20 @@ def test_a_real_build_through_the_front_door(tmp_path: Path, run_cli: Callable[.
     assert code == 0, text
     shown = words(view(tmp_path / "data"))
     assert "train: 6 of 6 rows" in shown and "rl: 3 of 3 rows" in shown and "No model was asked." in shown
+
+
+def test_a_part_says_what_it_is(tmp_path: Path, run_cli: Callable[..., tuple[int, str]]) -> None:
+    tree = {"builder": "grid", "splits": {"train": 6}, "shard_rows": 2, "output": str(tmp_path / "part")}
+    assert run_cli("build", tree, "shard=1/2")[0] == 0
+    shown = words(view(tmp_path / "part"))
+    assert "This is part 1/2 of a dataset: 4 rows, and 0 rejected." in shown and "mmreflect build merge OUT" in shown
+    assert "rows 4 of part 1/2" in shown and "train: 4 of 4 rows" in shown and "not finished" not in shown
+
+
+def test_a_cut_build_with_marks_is_shown(tmp_path: Path, run_cli: Callable[..., tuple[int, str]]) -> None:
+    tree = {"builder": "grid", "splits": {"train": 6}, "shard_rows": 2, "output": str(tmp_path / "cut")}
+    assert run_cli("build", tree)[0] == 0
+    for name in ("manifest.json", "result.json", "train/00002.jsonl"):
+        (tmp_path / "cut" / name).unlink()
+    shown = words(view(tmp_path / "cut"))
+    assert "This build is not finished: 4 of 6 rows are done" in shown
