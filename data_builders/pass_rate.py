@@ -106,7 +106,7 @@ class Config:
         history: the same questions' accuracies over time: datasets of this builder, in order of their checkpoints, or
             training runs that kept all rollouts; nobody is asked. `pass_rate` is then the mean.
         signal: the part of a training's score that says whether a rollout is right.
-        top: of `history`, how many questions of the greatest variance are kept, none of them of variance 0; None keeps all.
+        top: of `history`, how many questions of the greatest variance are kept, none of variance 0; None keeps all.
         keep: pass rates that are kept.
         levels: names for pass rates; the first that holds is the fact `level`.
         keep_levels: levels that are kept; empty keeps all rows.

@@ -91,7 +91,7 @@ def _add_showing(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "words",
         nargs="+",
         metavar="run",
-        help="a run's or dataset's folder, two evaluations', or a scored file; output=, pictures=",
+        help="a run's or dataset's folder, two evaluations', or a scored file; output=, pictures=, rows=",
     )
     export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
     export.add_argument("folder", help="the output folder of mmreflect eval, build or train, or a checkpoint")
@@ -263,7 +263,7 @@ def _export(folder: str, words: Sequence[str]) -> None:
         return
     if not (Path(folder) / "run.json").is_file():
         raise UserError(
-            f"{folder} holds neither a dataset (manifest.json), nor an evaluation (run.json), nor a checkpoint (weights)",
+            f"{folder} holds neither a dataset (manifest.json), an evaluation (run.json) nor a checkpoint (weights)",
             "the output folder of mmreflect build, eval or train, or a checkpoint",
             "check the path",
         )

@@ -131,7 +131,7 @@ def test_an_export_of_what_is_none(tmp_path: Path, capsys: pytest.CaptureFixture
     for name, message in (
         ("nowhere", "nowhere does not exist"),
         ("file", "file is a file"),
-        ("empty", "holds neither a dataset (manifest.json), nor an evaluation (run.json), nor a checkpoint (weights)"),
+        ("empty", "holds neither a dataset (manifest.json), an evaluation (run.json) nor a checkpoint (weights)"),
     ):
         assert main(["export", str(tmp_path / name), "format=trl", "output=x"]) == 2
         text = " ".join(capsys.readouterr().err.split())

@@ -44,11 +44,12 @@ class Part:
 
 def write_part(folder: Path, part: str, sizes: Mapping[str, int], tally: Tally) -> None:
     """Write what a part holds, with the checksums of all of it; a folder with it is no dataset."""
-    splits = {split: {"size": size, "shards": marked(folder, tally.shards[split])} for split, size in sizes.items()}
-    for split, entry in splits.items():
-        for shard in entry["shards"]:
+    shards = {split: marked(folder, tally.shards[split]) for split in sizes}
+    for split, own in shards.items():
+        for shard in own:
             beside = Beside.of(folder, split, int(Path(shard["file"]).stem))
             shard["beside"] = _checksums(folder, (beside.rejects, beside.account, beside.marks))
+    splits = {split: {"size": size, "shards": shards[split]} for split, size in sizes.items()}
     sources = _checksums(folder, (folder / SOURCES,))
     write_json(folder / PART, {"part": part, "splits": splits, "rejects": tally.rejects(), "sources": sources})
 

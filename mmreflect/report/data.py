@@ -11,7 +11,7 @@ from mmreflect.answers.intervals import Interval, interval_of
 from mmreflect.answers.spec import spec_of
 from mmreflect.config import Tree, load_yaml, to_yaml
 from mmreflect.data.store import PART
-from mmreflect.data.survey import SplitSurvey, survey_split
+from mmreflect.data.survey import ROWS_PER_KIND, SplitSurvey, survey_split
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl
 from mmreflect.records import Author, Media, Part, Score, Stop, media_from_json
@@ -327,8 +327,12 @@ class DatasetView:
         return sum(len(rows) for _, rows in self.rejects)
 
 
-def dataset_of(run: Folder) -> DatasetView:
-    """Return what the splits of a dataset hold, what was rejected, and how far an unfinished build is."""
+def dataset_of(run: Folder, each: int = ROWS_PER_KIND) -> DatasetView:
+    """Return what the splits of a dataset hold, what was rejected, and how far an unfinished build is.
+
+    Args:
+        each: rows of each kind of each split that are drawn.
+    """
     file = run.path / "manifest.json"
     manifest: dict[str, Any] = {}
     part: dict[str, Any] = {}
@@ -345,7 +349,7 @@ def dataset_of(run: Folder) -> DatasetView:
         files = {item.name: [f"{item.name}/{shard.name}" for shard in sorted(item.glob("*.jsonl"))] for item in folders}
     seed = run.config.get("seed")
     drawn = seed if isinstance(seed, int) else 0
-    splits = [survey_split(run.path, name, shards, drawn) for name, shards in files.items() if shards]
+    splits = [survey_split(run.path, name, shards, drawn, each) for name, shards in files.items() if shards]
     rejects: dict[str, list[dict[str, Any]]] = {}
     for shard in sorted(run.path.glob("rejects/*.jsonl")):
         for row in rows_of(shard):
