@@ -30,6 +30,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mmreflect import console
 from mmreflect.building import Example, Made, Maker, Rejected
 from mmreflect.components import EngineOption, EnvironmentOption, default
 from mmreflect.config import config as config_class
@@ -105,7 +106,7 @@ class Config:
         history: the same questions' accuracies over time: datasets of this builder, in order of their checkpoints, or
             training runs that kept all rollouts; nobody is asked. `pass_rate` is then the mean.
         signal: the part of a training's score that says whether a rollout is right.
-        top: of `history`, how many questions of the greatest variance are kept; None keeps all.
+        top: of `history`, how many questions of the greatest variance are kept, none of variance 0; None keeps all.
         keep: pass rates that are kept.
         levels: names for pass rates; the first that holds is the fact `level`.
         keep_levels: levels that are kept; empty keeps all rows.
@@ -277,6 +278,8 @@ class _Reading:
         self._config = config
         self._accuracies = accuracies_of(config.history, config.signal) if config.history else {}
         self._top = None if config.top is None else _top(config, self._accuracies, config.top)
+        if self._top is not None and config.top is not None and len(self._top) < config.top:
+            console.say(f"[yellow]of top={config.top} only {len(self._top)} have a variance above 0[/] and are kept")
 
     def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
         rows = rows_of(self._config.source, split)
@@ -300,6 +303,8 @@ class _Reading:
         rate = sum(accuracies) / len(accuracies)
         facts = {"pass_rate": rate, "accuracies": accuracies, "variance": variance(accuracies)}
         made = _chosen(config, row, rate, facts, took)
+        if self._top is not None and len(set(accuracies)) == 1:
+            raise Rejected("the accuracy never changes: its variance is 0", **facts)
         if self._top is not None and name not in self._top:
             raise Rejected(f"not among the {config.top} of greatest variance", **facts)
         return made
@@ -319,7 +324,10 @@ class _Reading:
 
 
 def _top(config: Config, accuracies: dict[str, list[float]], most: int) -> set[str]:
-    """Return the questions of the source with the greatest variance among those that are kept; ties go by name."""
+    """Return the questions of the source with the greatest variance among those that are kept; ties go by name.
+
+    A question whose accuracy never changes teaches nothing here, and is not chosen, however few there are.
+    """
     ranked = []
     for split in split_sizes(config.source):
         for row in rows_of(config.source, split):
@@ -328,7 +336,11 @@ def _top(config: Config, accuracies: dict[str, list[float]], most: int) -> set[s
                 continue
             rate = sum(own) / len(own)
             level = _level(config, rate)
-            if config.keep.holds(rate) and (not config.keep_levels or level in config.keep_levels):
+            if (
+                len(set(own)) > 1
+                and config.keep.holds(rate)
+                and (not config.keep_levels or level in config.keep_levels)
+            ):
                 ranked.append((-variance(own), str(row["id"])))
     return {name for _, name in sorted(ranked)[:most]}
 

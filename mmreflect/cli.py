@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mmreflect import __version__, console
 from mmreflect.errors import Interrupted, UserError, nearest
+from mmreflect.files import FULL
 
 # With OpenMP's default spinning, another busy process slows a training step on a CPU many times over.
 _CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPERIMENTAL_SILENCE": "1"}
@@ -94,7 +95,7 @@ def _add_showing(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "words",
         nargs="+",
         metavar="run",
-        help="a run's or dataset's folder, two evaluations', or a scored file; output=, pictures=",
+        help="a run's or dataset's folder, two evaluations', or a scored file; output=, pictures=, rows=",
     )
     export = verbs.add_parser("export", help=VERBS["export"], description=VERBS["export"])
     export.add_argument("folder", help="the output folder of mmreflect eval, build or train, or a checkpoint")
@@ -144,7 +145,14 @@ def _run(arguments: argparse.Namespace) -> None:
         verify_output(arguments.config, arguments.overrides)
     elif verb in ("build", "train", "merge", "eval"):
         _start(arguments)
-    elif verb == "check":
+    else:
+        _look(arguments)
+
+
+def _look(arguments: argparse.Namespace) -> None:
+    """Run a verb that measures, shows, tries or hands on what is there."""
+    verb = arguments.verb
+    if verb == "check":
         from mmreflect.inspection import check
 
         check(arguments.config, arguments.overrides)
@@ -261,15 +269,28 @@ def _export(folder: str, words: Sequence[str]) -> None:
 
     from mmreflect.data.survey import holds_dataset
 
+    if not Path(folder).is_dir():
+        what = "is a file" if Path(folder).is_file() else "does not exist"
+        raise UserError(f"{folder} {what}", "the folder of a dataset, an evaluation or a checkpoint", "check the path")
     if holds_dataset(Path(folder)):
         from mmreflect.publishing import export_dataset
 
         export_dataset(folder, words)
         return
-    from mmreflect.evaluation.exchange import export_result
     from mmreflect.exporting import export_checkpoint, is_checkpoint
 
-    (export_checkpoint if is_checkpoint(folder) else export_result)(folder, words)
+    if is_checkpoint(folder):
+        export_checkpoint(folder, words)
+        return
+    if not (Path(folder) / "run.json").is_file():
+        raise UserError(
+            f"{folder} holds neither a dataset (manifest.json), an evaluation (run.json) nor a checkpoint (weights)",
+            "the output folder of mmreflect build, eval or train, or a checkpoint",
+            "check the path",
+        )
+    from mmreflect.evaluation.exchange import export_result
+
+    export_result(folder, words)
 
 
 def _list_recipes() -> None:
@@ -306,6 +327,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(_parse(words))
     except UserError as error:
         console.complain(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" of {error.filename}" if error.filename else ""
+        console.complain(
+            str(UserError(f"the disk{where} is full", "room for what is written", "make room and start the same again"))
+        )
         return 2
     except Interrupted as interrupted:
         console.complain(str(interrupted))

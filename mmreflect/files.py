@@ -1,6 +1,7 @@
 """Files that survive a kill: atomic writes, durable appends, tolerant JSONL reading."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk that is full, or of a quota that is used up."""
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -22,16 +25,36 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def named_when_full(path: Path) -> Iterator[None]:
+    """Let the system's error of a full disk name the file, which it does not where a write or a flush fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that at any instant it is either absent, old, or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that at any instant it is either absent, old, or whole.
+
+    Raises:
+        OSError: it cannot be written; where the disk is full, the error names the file, and nothing half is left.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)
+    with named_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        os.replace(partial, path)
+        sync_folder(path.parent)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -64,7 +87,7 @@ def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
     A line that a kill cut in half is removed first: it was never reported as finished.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab+") as file:
+    with named_when_full(path), open(path, "ab+") as file:
         size = file.seek(0, os.SEEK_END)
         if size and not _ends_with_newline(file, size):
             file.truncate(_after_last_newline(path))

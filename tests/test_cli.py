@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mmreflect import files
 from mmreflect.cli import main
 
 Cli = Callable[..., tuple[int, str]]
@@ -94,3 +96,43 @@ def test_doctor_says_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     words = " ".join(text.split())
     assert "torch" in words and "video decoders" in words and "pip install 'mmreflect[vllm]'" in words
+
+
+def test_a_full_disk_is_no_bug(
+    tmp_path: Path, run_cli: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first file of a run, and at a page; the system names no file where a flush fails."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    tree = {"builder": "grid", "splits": {"train": 2}, "output": str(tmp_path / "out")}
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        code, text = run_cli("build", tree)
+    assert code == 2 and f"the disk of {tmp_path / 'out'}" in text and "is full" in text and "Traceback" not in text
+    assert "make room and start the same again" in text and not list((tmp_path / "out").glob(".*.partial"))
+    code, text = run_cli("build", tree)
+    assert code == 0, text
+    page = tmp_path / "page.html"
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        assert main(["view", str(tmp_path / "out"), f"output={page}"]) == 2
+    assert not page.exists() and not list(tmp_path.glob(".*.partial"))
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+        with pytest.raises(OSError, match="broken"):
+            main(["view", str(tmp_path / "out"), f"output={page}"])
+
+
+def test_an_export_of_what_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, message in (
+        ("nowhere", "nowhere does not exist"),
+        ("file", "file is a file"),
+        ("empty", "holds neither a dataset (manifest.json), an evaluation (run.json) nor a checkpoint (weights)"),
+    ):
+        assert main(["export", str(tmp_path / name), "format=trl", "output=x"]) == 2
+        text = " ".join(capsys.readouterr().err.split())
+        assert message in text and "unknown format" not in text, text

@@ -1,7 +1,7 @@
 """What is counted while a dataset is built, and the manifest that says it: written last, when the dataset is whole."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from mmreflect import console
 from mmreflect.building.builder import Maker
 from mmreflect.config import free_keys, to_tree, without
+from mmreflect.data.checksums import media_mark
 from mmreflect.data.fingerprint import refuse_leakage
+from mmreflect.data.readme import write_readme
 from mmreflect.data.store import MANIFEST
 from mmreflect.errors import UserError
 from mmreflect.files import write_json
@@ -66,17 +68,25 @@ def refuse_empty(split: str, size: int, tally: Tally, folder: Path) -> None:
 def write_manifest(
     folder: Path, name: str, config: Any, tally: Tally, maker: Maker, quality: Mapping[str, Any]
 ) -> None:
-    """Write the manifest of a whole dataset.
+    """Write the manifest of a whole dataset, and before it the README that loads it in `datasets`.
 
     Raises:
         UserError: an id, or one question with the same pictures, stands in two splits.
     """
-    splits = {split: {"rows": rows, "shards": tally.shards[split]} for split, rows in tally.rows().items()}
+    splits = {
+        split: {"rows": rows, "shards": marked(folder, tally.shards[split])} for split, rows in tally.rows().items()
+    }
     manifest = {"builder": name, "config": content_of(config), "splits": splits, "rejects": tally.rejects()}
     manifest["quality"] = quality
     manifest |= maker.account(tally.took)
     refuse_leakage(folder, manifest)
+    write_readme(folder, manifest)
     write_json(folder / MANIFEST, manifest)
+
+
+def marked(folder: Path, shards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries of shards with the checksums of their media."""
+    return [{**shard, "media": media_mark(folder, folder / shard["file"])} for shard in shards]
 
 
 def say_rejected(tally: Tally, folder: Path) -> None:

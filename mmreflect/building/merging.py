@@ -10,7 +10,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -23,17 +22,16 @@ from mmreflect.building.builder import Builder
 from mmreflect.building.inspecting import write_asked
 from mmreflect.building.manifest import Tally, added, refuse_empty, say_rejected, write_manifest
 from mmreflect.building.options import parse_build
-from mmreflect.building.parts import Part, read_part
+from mmreflect.building.parts import SOURCES, Part, read_part
 from mmreflect.building.running import open_maker
 from mmreflect.building.shards import Beside, read_shard, room_on_disk, row_file, shards_of
 from mmreflect.building.sifting import sifted
 from mmreflect.building.workers import Shard
 from mmreflect.config import Keys, Tree, differences, free_keys, without
+from mmreflect.data.checksums import changed_media, sha256_of
 from mmreflect.errors import UserError
 from mmreflect.files import read_jsonl, sync_folder, write_atomic
 from mmreflect.runs import Run, finished_run, open_run
-
-SOURCES = Path("rejects/sources.jsonl")
 
 
 def part_names(folders: Sequence[str]) -> str:
@@ -67,7 +65,8 @@ def merge_parts(builder: Builder, output: str, folders: Sequence[str]) -> Run:
         return known
     run = open_run(output, "build", first.name, tree, first.inputs, free)
     tally, moved = Tally(), Counter[str]()
-    if (first.path / SOURCES).is_file():
+    _check_beside(first, first.sources)
+    if first.sources:
         write_atomic(run.path / SOURCES, (first.path / SOURCES).read_bytes())
         tally.left_out = Counter(row["reason"] for row in read_jsonl(run.path / SOURCES))
     built = {entry["file"]: (part, entry) for part in parts for entries in part.shards.values() for entry in entries}
@@ -137,22 +136,33 @@ def _take(
     content = source.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise _not_whole(part, f"{source} is not what was built: its checksum is another")
-    if not target.is_file() or target.read_bytes() != content:
+    _check_beside(part, entry["beside"])
+    if found := changed_media(part.path, source, entry["media"]):
+        raise _not_whole(part, found)
+    there = all((folder / name).is_file() for name in entry["beside"])
+    if not there or not target.is_file() or target.read_bytes() != content:
         split, number, _ = shard
-        beside, own = Beside.of(part.path, split, number), Beside.of(folder, split, number)
+        own = Beside.of(folder, split, number)
         with room_on_disk(folder):
             own.clear()
-            _bring_media(beside.media, own.media, moved)
-            _check_media(part, content, folder)
-            for here, there in (
-                (beside.rejects, own.rejects),
-                (beside.account, own.account),
-                (beside.marks, own.marks),
-            ):
-                if here.is_file():
-                    write_atomic(there, here.read_bytes())
+            _bring_media(Beside.of(part.path, split, number).media, own.media, moved)
+            for name in entry["beside"]:
+                write_atomic(folder / name, (part.path / name).read_bytes())
             write_atomic(target, content)
     return read_shard(folder, target, tally.reasons, tally.took)
+
+
+def _check_beside(part: Part, beside: dict[str, str]) -> None:
+    """Compare what lies beside the rows of a shard with its checksums.
+
+    Raises:
+        UserError: a file is missing or was changed.
+    """
+    for name, mark in beside.items():
+        if not (part.path / name).is_file():
+            raise _not_whole(part, f"{part.path / name} is missing")
+        if sha256_of(part.path / name) != mark:
+            raise _not_whole(part, f"{part.path / name} is not what was built: its checksum is another")
 
 
 def _bring_media(source: Path, target: Path, moved: Counter[str]) -> None:
@@ -175,16 +185,6 @@ def _bring_media(source: Path, target: Path, moved: Counter[str]) -> None:
             shutil.copyfile(file, own)
             moved["copied"] += 1
     sync_folder(target)
-
-
-def _check_media(part: Part, content: bytes, folder: Path) -> None:
-    """Refuse a shard of which a medium has been lost on the way here."""
-    for line in content.splitlines():
-        row = json.loads(line)
-        for item in [*row["images"], *row["videos"]]:
-            path = item if isinstance(item, str) else item["path"]
-            if not os.path.lexists(folder / path):
-                raise _not_whole(part, f"{part.path / path} is missing")
 
 
 def _not_whole(part: Part, found: str) -> UserError:

@@ -14,6 +14,7 @@ from mmreflect import console
 from mmreflect.building.builder import Builder, Made, OneByOne, Rejected
 from mmreflect.building.examples import store_example
 from mmreflect.building.inspecting import Inspector, marks_file
+from mmreflect.building.rejecting import texts_of_rejected
 from mmreflect.building.workers import Shard
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
@@ -169,8 +170,9 @@ def _take_rows(
             rows.append(row)
         except UserError as error:
             reject["reason"] = error.given
+            texts = texts_of_rejected(one.row)
             expected: Row = {"expected": error.expected} if error.expected else {}
-            rejects.append(reject | (error.facts if isinstance(error, Rejected) else expected))
+            rejects.append(texts | reject | (error.facts if isinstance(error, Rejected) else expected))
         if bar is not None:
             bar.advance()
     return rows, rejects, took

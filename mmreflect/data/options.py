@@ -1,15 +1,15 @@
 """The options of a question in another order, with everything that speaks of them following."""
 
-import functools
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmreflect.answers.choices import reference_option
 from mmreflect.answers.grade import verify
 from mmreflect.answers.spec import spec_of
+from mmreflect.data.letters import by_place, letters_joined, lone_letters, sure_letters
 from mmreflect.data.store import Row, split_response
 from mmreflect.errors import UserError
 from mmreflect.records import Message
@@ -24,13 +24,11 @@ _ABOUT_OTHERS = re.compile(
     r"|\b(all|none) (the )?above\b|\bno other\b",
     re.IGNORECASE,
 )
-_BY_PLACE = re.compile(
+_OTHERS_BY_PLACE = re.compile(
     r"\b(former|latter|(first|second|third|last|previous|preceding|other) (two|three|options?|choices?|answers?)"
     r"|(option|choice|answer)s? (above|below))\b",
     re.IGNORECASE,
 )
-_FOLLOWED = r"(?!\s+(?!(?:is|was|because|since|as|and|or|not|nor|but|for)\b)[A-Za-z0-9])"
-"""An "A" or "I" before another word is no option."""
 FOLLOWS = ("option", "first_answer", "final_answer")
 """Facts that may hold an option's letter, which is then changed as well."""
 
@@ -100,9 +98,9 @@ def _moving(options: Options) -> list[int]:
     letters = "".join(letter for letter, _ in options)
     fixed = [place for place, (_, said) in enumerate(options) if _ABOUT_OTHERS.search(said)]
     for place, (_, said) in enumerate(options):
-        if any(_bare(said, letters)):
+        if any(said[found] in letters for found in lone_letters(said, letters)) or letters_joined(said, letters):
             raise UnmovableError("an option speaks of a letter", said)
-        if place not in fixed and _BY_PLACE.search(said):
+        if place not in fixed and (_OTHERS_BY_PLACE.search(said) or by_place(said)):
             raise UnmovableError("an option speaks of others by their place", said)
     if fixed != list(range(len(options) - len(fixed), len(options))):
         raise UnmovableError("an option about the others is not the last", options[fixed[0]][1])
@@ -163,7 +161,9 @@ def _listed_anew(prompt: Sequence[Message], options: Options, order: Sequence[in
             rest = (
                 part.get("text", "") if block is None else part["text"][: block.start()] + part["text"][block.end() :]
             )
-            spoken = {rest[start:end] for start, end in _strict(rest, options)}
+            if by_place(rest):
+                raise UnmovableError("the question speaks of an option by its place")
+            spoken = {rest[start:end].upper() for start, end in sure_letters(rest, tuple(options))}
             if spoken and spoken != {letter for letter, _ in options}:
                 raise UnmovableError("the question speaks of an option by its letter")
             if block is not None:
@@ -192,51 +192,30 @@ def _answer(gold: str, right: str, follows: Mapping[str, str], options: Options)
 
 
 def following(text: str, options: Options, follows: Mapping[str, str]) -> str:
-    r"""Return a text in which the letters of options are those that they have now.
+    r"""Return a text in which the letters of options are those that they have now, large or small as before.
 
-    Letters are options in a box, in brackets, in <answer> tags, after "option", "choice" or "answer", and before their
-    own text. The article "A" is none.
+    Letters are options in a box, in <answer> tags, after "option", "choice" or "answer" (or 选项 and 答案), and before
+    their own text; capitals also in brackets. The article "A" is none.
 
     Raises:
-        UserError: another letter stands alone, which may be an option or not.
+        UserError: another letter stands alone, which may be an option or not, or an option is spoken of by its place.
     """
-    spans = list(_strict(text, options))
-    for start in _bare(text, "".join(follows)):
+    if words := by_place(text):
+        raise UnmovableError("the response speaks of an option by its place", words)
+    spans = sure_letters(text, tuple(options))
+    for start in lone_letters(text, "".join(follows)):
         if not any(begin <= start < end for begin, end in spans):
             raise UnmovableError(
                 "a letter stands in the response that may be an option", text[max(0, start - 20) :][:41]
             )
     for start, end in reversed(spans):
-        text = text[:start] + follows[text[start:end]] + text[end:]
+        text = text[:start] + _follow(text[start:end], follows) + text[end:]
     return text
 
 
-def _strict(text: str, options: Options) -> list[tuple[int, int]]:
-    """Return where a text surely speaks of options: the spans of their letters, in order."""
-    return sorted({match.span(1) for pattern in _patterns(tuple(options)) for match in pattern.finditer(text)})
-
-
-@functools.lru_cache(maxsize=256)
-def _patterns(options: tuple[tuple[str, str], ...]) -> list["re.Pattern[str]"]:
-    letters = "".join(letter for letter, _ in options)
-    one = f"([{letters}])(?![\\w'’])"
-    said = rf"(?=[^AI]|[AI]{_FOLLOWED}){one}"
-    patterns = [
-        rf"\\boxed\{{\s*(?:\\(?:text|mathrm|textbf|mathbf)\{{)?\s*[(\[]?{one}",
-        rf"<answer>\s*[(\[]?{one}",
-        rf"(?i:\b(?:options?|choices?|letter))\s*:?\s*[*(\[]*{one}",
-        rf"(?i:\banswer)(?i:\s+is)?\s*:?\s*[*(\[]*{said}",
-        rf"(?<!\w)[(\[]([{letters}])[)\]]",
-        *(rf"(?<!\w)[(\[]?({letter})[).:\]]+\s*{re.escape(own.strip())}(?!\w|\.\d)" for letter, own in options),
-    ]
-    return [re.compile(pattern) for pattern in patterns]
-
-
-def _bare(text: str, letters: str) -> Iterator[int]:
-    """Yield where one of the letters stands alone and is neither an article nor a pronoun."""
-    for match in re.finditer(rf"(?<![\w'’\\])[{letters}](?![\w'’])", text):
-        if match.group() not in "AI" or re.match(_FOLLOWED, text[match.end() :]):
-            yield match.start()
+def _follow(letter: str, follows: Mapping[str, str]) -> str:
+    """Return where a letter's option is now, written as large or small as before."""
+    return follows[letter] if letter in follows else follows[letter.upper()].lower()
 
 
 def _facts(
@@ -249,10 +228,10 @@ def _facts(
         if name == "options":
             texts = [said for _, said in anew]
             changed[name] = dict(zip(given, texts, strict=True)) if isinstance(given, Mapping) else texts
-        elif name in FOLLOWS and isinstance(value, str) and value in follows:
-            changed[name] = follows[value]
-        elif name != "provenance" and (value in list(follows) or _speaks(value, options)):
-            raise UnmovableError(f"facts.{name} speaks of an option by its letter")
+        elif name in FOLLOWS and isinstance(value, str) and value.upper() in follows:
+            changed[name] = _follow(value, follows)
+        elif name != "provenance" and _speaks(value, options):
+            raise UnmovableError(f"facts.{name} speaks of an option")
         else:
             changed[name] = value
     return changed
@@ -260,6 +239,7 @@ def _facts(
 
 def _speaks(value: Any, options: Options) -> bool:
     if isinstance(value, str):
-        return bool(_strict(value, options))
+        alone = value.strip().upper() in {letter for letter, _ in options}
+        return alone or bool(sure_letters(value, tuple(options))) or by_place(value) is not None
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return any(_speaks(item, options) for item in inner)

@@ -19,8 +19,8 @@ MOST_VALUES = 12
 """A fact with more different values than this has no shares."""
 LONGEST_VALUE = 40
 """Characters; a fact with a longer value has none either."""
-ROWS_PER_KIND = 6
-"""Rows of one kind of one split that are drawn at most."""
+ROWS_PER_KIND = 12
+"""Rows of one kind of one split that are drawn at most, unless another number is asked for."""
 KINDS = ("kind", "regime")
 """Facts that together tell kinds of rows apart."""
 
@@ -87,12 +87,15 @@ class SplitSurvey:
         return sorted(turns[:most], key=lambda row: kind_of(row))
 
 
-def survey_split(folder: Path, name: str, shards: Sequence[str], seed: int = 0) -> SplitSurvey:
+def survey_split(
+    folder: Path, name: str, shards: Sequence[str], seed: int = 0, each: int = ROWS_PER_KIND
+) -> SplitSurvey:
     """Read every row of a split once.
 
     Args:
         shards: its files, relative to the folder.
         seed: which rows are drawn; the same seed and rows give the same ones.
+        each: how many of each kind.
 
     Raises:
         UserError: a shard is missing, or a line of it is no JSON object.
@@ -102,7 +105,7 @@ def survey_split(folder: Path, name: str, shards: Sequence[str], seed: int = 0) 
     for shard in shards:
         for row in read_rows(folder / shard):
             _count(found, row)
-            _draw(draws.setdefault(kind_of(row), []), row, seed, found.rows)
+            _draw(draws.setdefault(kind_of(row), []), row, seed, found.rows, each)
     found.varied = {key for key, values in found.facts.items() if not _few(values)}
     found.facts = {key: values for key, values in found.facts.items() if key not in found.varied}
     found.drawn = {
@@ -177,13 +180,13 @@ def _count(found: SplitSurvey, row: Row) -> None:
         found.lengths.setdefault(name, Lengths()).add(text)
 
 
-def _draw(heap: list[tuple[int, int, Row]], row: Row, seed: int, place: int) -> None:
+def _draw(heap: list[tuple[int, int, Row]], row: Row, seed: int, place: int, most: int) -> None:
     """Keep the rows whose mark is smallest: a draw without knowing how many there will be."""
     mark = hashlib.sha256(f"{seed}\0{place}\0{row.get('id')}".encode(errors="replace")).digest()
     item = (-int.from_bytes(mark[:8], "big"), place, row)
-    if len(heap) < ROWS_PER_KIND:
+    if len(heap) < most:
         heapq.heappush(heap, item)
-    elif item > heap[0]:
+    elif heap and item > heap[0]:
         heapq.heapreplace(heap, item)
 
 

@@ -12,12 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmreflect import __version__
 from mmreflect.config import to_yaml
+from mmreflect.data.readme import configs_of
 from mmreflect.data.survey import Lengths, SplitSurvey, mean, quantile, shared_facts
 from mmreflect.publishing.layouts import Exported, Source
 
-CARD = "README.md"
-MOST_FILES = 10
-"""Files of a split that are named one by one."""
 _SIZES = (
     *((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")),
     *((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B")),
@@ -81,27 +79,9 @@ def front_matter(source: Source, made: Exported | None, license_name: str | None
     front["task_categories"] = [task]
     front["tags"] = ["mmreflect", str(source.dataset.manifest.get("builder", "unknown")), *([layout] if made else [])]
     front["size_categories"] = [_size(sum(rows.values()))]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for split in rows:
-        files = _pattern(made.files[split] if made else source.shards(split))
-        groups.setdefault(_columns(source, made, split), []).append({"split": hub_split(split), "path": files})
-    named = len(groups) > 1
-    front["configs"] = [
-        {"config_name": group if named else "default", "data_files": files} for group, files in groups.items()
-    ]
+    files = {split: made.files[split] if made else source.shards(split) for split in rows}
+    front["configs"] = configs_of(files, {split: _columns(source, made, split) for split in rows})
     return front
-
-
-def _pattern(files: list[str]) -> list[str]:
-    """Return the files of a split, or where they are many what they have in common: all but their numbers."""
-    if len(files) <= MOST_FILES:
-        return files
-    return sorted({re.sub(r"(?<!\d)\d{5}(?!\d)", "?????", file) for file in files})
-
-
-def hub_split(name: str) -> str:
-    """Return a split's name as `datasets` takes it: letters, digits and underscores."""
-    return re.sub(r"\W+", "_", name)
 
 
 def cell(value: object) -> str:

@@ -18,13 +18,14 @@ from typing import Any
 
 from mmreflect import __version__, console
 from mmreflect.config import settings_of
-from mmreflect.data.checksums import check_shards, sha256_of
+from mmreflect.data.checksums import check_dataset, sha256_of
+from mmreflect.data.readme import CARD, is_untouched
 from mmreflect.data.store import MANIFEST, open_dataset
 from mmreflect.data.survey import survey_split
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import read_json, sync_folder, write_atomic, write_json
 from mmreflect.publishing import llama_factory, ms_swift, trl
-from mmreflect.publishing.card import CARD, card_of
+from mmreflect.publishing.card import card_of
 from mmreflect.publishing.layouts import Exported, Shelf, Source
 
 Writer = Callable[[Source, Path, Shelf, str], Exported]
@@ -65,13 +66,13 @@ def export_dataset(folder: str, settings: Sequence[str]) -> Path:
 
 
 def read_source(folder: str) -> Source:
-    """Open a dataset, check its shards against its manifest, and read what it holds.
+    """Open a dataset, check its shards and media against its manifest, and read what it holds.
 
     Raises:
         UserError: it is not finished, or was changed since it was built.
     """
     dataset = open_dataset(folder)
-    check_shards(dataset)
+    check_dataset(dataset)
     splits = dataset.manifest["splits"]
     found = [
         survey_split(dataset.path, name, [shard["file"] for shard in entry["shards"]]) for name, entry in splits.items()
@@ -127,7 +128,11 @@ def _write(source: Source, given: dict[str, str], output: Path, begun: dict[str,
             os.replace(partial, output)
             (output / _BEGUN).unlink()
         sync_folder(output.resolve().parent)
+    except UserError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise UserError(
@@ -173,7 +178,9 @@ def _write_card(source: Source, given: dict[str, str]) -> Path:
     if file.is_dir():
         raise UserError(f"output={file} is a folder", "a file", f"name a file in it, such as {file / CARD}")
     text = card_of(source, None, given.get("license"), "dataset")
-    if file.is_file() and file.read_bytes() != text.encode():
+    own = file.resolve() == (source.dataset.path / CARD).resolve()
+    untouched = own and is_untouched(source.dataset.path, source.dataset.manifest)
+    if file.is_file() and not untouched and file.read_bytes() != text.encode():
         raise UserError(
             f"{file} is there and says something else",
             "a card that nobody has edited",

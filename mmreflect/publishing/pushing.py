@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mmreflect import console
 from mmreflect.config import settings_of
 from mmreflect.data.checksums import sha256_of
+from mmreflect.data.readme import CARD, is_untouched
 from mmreflect.data.store import MANIFEST
 from mmreflect.errors import UserError
 from mmreflect.files import read_json
-from mmreflect.publishing.card import CARD, card_of
+from mmreflect.publishing.card import card_of
 from mmreflect.publishing.exporting import MARK, read_source
 from mmreflect.publishing.layouts import Source
 
@@ -96,9 +97,9 @@ def _dataset(folder: Path, license_name: str | None) -> tuple[dict[str, Content]
 
 
 def _card(source: Source, license_name: str | None) -> Content:
-    """Return the card beside the dataset, which may have been edited, or else a new one."""
+    """Return the card beside the dataset where somebody has written or edited one, or else a new one."""
     file = source.dataset.path / CARD
-    if not file.is_file():
+    if is_untouched(source.dataset.path, source.dataset.manifest):
         return card_of(source, None, license_name, "dataset").encode()
     if license_name is not None:
         raise UserError(

@@ -10,7 +10,8 @@ from typing import Any
 from mmreflect.answers.intervals import Interval, interval_of
 from mmreflect.answers.spec import spec_of
 from mmreflect.config import Tree, load_yaml, to_yaml
-from mmreflect.data.survey import SplitSurvey, survey_split
+from mmreflect.data.store import PART
+from mmreflect.data.survey import ROWS_PER_KIND, SplitSurvey, survey_split
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl
 from mmreflect.records import Author, Media, Part, Score, Stop, media_from_json
@@ -284,12 +285,14 @@ class DatasetView:
         manifest: empty until the build is finished.
         rejects: the rows that were left out, by reason, the most frequent first.
         planned: how many rows were asked for, where the configuration says so.
+        part: `1/4` where this is a finished part of a dataset alone, empty otherwise.
     """
 
     splits: list[SplitSurvey]
     manifest: dict[str, Any]
     rejects: list[tuple[str, list[dict[str, Any]]]]
     planned: int | None
+    part: str = ""
 
     @property
     def complete(self) -> bool:
@@ -302,22 +305,29 @@ class DatasetView:
         return sum(len(rows) for _, rows in self.rejects)
 
 
-def dataset_of(run: Folder) -> DatasetView:
-    """Return what the splits of a dataset hold, what was rejected, and how far an unfinished build is."""
+def dataset_of(run: Folder, each: int = ROWS_PER_KIND) -> DatasetView:
+    """Return what the splits of a dataset hold, what was rejected, and how far an unfinished build is.
+
+    Args:
+        each: rows of each kind of each split that are drawn.
+    """
     file = run.path / "manifest.json"
     manifest: dict[str, Any] = {}
+    part: dict[str, Any] = {}
     if file.is_file():
         with named(file):
             manifest = read_json(file)
-            files = {
-                name: [str(shard["file"]) for shard in item["shards"]] for name, item in manifest["splits"].items()
-            }
+            files = _files_of(manifest)
+    elif (run.path / PART).is_file():
+        with named(run.path / PART):
+            part = read_json(run.path / PART)
+            files = _files_of(part)
     else:
         folders = [item for item in sorted(run.path.iterdir()) if item.is_dir() and item.name not in _NO_SPLITS]
         files = {item.name: [f"{item.name}/{shard.name}" for shard in sorted(item.glob("*.jsonl"))] for item in folders}
     seed = run.config.get("seed")
     drawn = seed if isinstance(seed, int) else 0
-    splits = [survey_split(run.path, name, shards, drawn) for name, shards in files.items() if shards]
+    splits = [survey_split(run.path, name, shards, drawn, each) for name, shards in files.items() if shards]
     rejects: dict[str, list[dict[str, Any]]] = {}
     for shard in sorted(run.path.glob("rejects/*.jsonl")):
         for row in rows_of(shard):
@@ -325,10 +335,15 @@ def dataset_of(run: Folder) -> DatasetView:
     sizes = run.config.get("splits")
     counts = list(sizes.values()) if isinstance(sizes, dict) else []
     planned = sum(counts) if counts and all(isinstance(count, int) for count in counts) else None
-    return DatasetView(splits, manifest, sorted(rejects.items(), key=lambda item: (-len(item[1]), item[0])), planned)
+    reasons = sorted(rejects.items(), key=lambda item: (-len(item[1]), item[0]))
+    return DatasetView(splits, manifest, reasons, planned, str(part.get("part", "")))
 
 
-_NO_SPLITS = ("media", "rejects", "account")
+_NO_SPLITS = ("media", "rejects", "account", "marks")
+
+
+def _files_of(told: dict[str, Any]) -> dict[str, list[str]]:
+    return {name: [str(shard["file"]) for shard in item["shards"]] for name, item in told["splits"].items()}
 
 
 def word(value: object) -> str:

@@ -4,20 +4,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmreflect.data.survey import Lengths, SplitSurvey, mean, quantile, shared_facts
+from mmreflect.data.survey import ROWS_PER_KIND, Lengths, SplitSurvey, mean, quantile, shared_facts
 from mmreflect.report.album import Album
+from mmreflect.report.checking import flat, quality_section, rejects_section, words
 from mmreflect.report.data import DatasetView, Folder, dataset_of
 from mmreflect.report.gallery import left_out_notes
 from mmreflect.report.histograms import histogram
 from mmreflect.report.layout import Cell, Figures, Gallery, Parts, PlotBlock, Section, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, percent, quantity
 from mmreflect.report.plots import Bar, bars
-from mmreflect.report.rows import reject_words, row_example
+from mmreflect.report.rows import row_example
 
-PREVIEW = 12
-"""Rows of a split that are shown."""
-REJECTS_EACH, MOST_REASONS = 3, 20
-"""Rejected rows that are shown of each reason, and reasons of which any are."""
+MOST_KINDS = 10
+"""A split with more kinds of rows shows as many as this times the rows of one kind, of every kind in turn."""
 _DRAWN = (
     "kind",
     "regime",
@@ -32,23 +31,34 @@ _DRAWN = (
 """Facts whose shares are drawn, where a dataset has them; all are in the table."""
 
 
-def parts(run: Folder, album: Album) -> Parts:
-    """Return what the page of a build, or of a dataset without its run, shows."""
-    view = dataset_of(run)
+def parts(run: Folder, album: Album, each: int = ROWS_PER_KIND) -> Parts:
+    """Return what the page of a build, or of a dataset without its run, shows.
+
+    Args:
+        each: rows of each kind of each split to look at.
+    """
+    view = dataset_of(run, each)
     total = sum(split.rows for split in view.splits)
     sections = [
         _content(view),
         plots_section("shares", "Shares", [_shares(view.splits)]),
         plots_section("lengths", "Lengths", [_lengths(view.splits)]),
+        _rows(run, view, album, each),
+        rejects_section(view),
+        quality_section(view),
         plots_section("made", "How it was made", [_made(run, view)]),
-        _rows(run, view, album),
-        _rejects(view),
     ]
     lead = [] if view.complete else [_so_far(view, total)]
     return "A dataset", f"Built by {run.name}.", lead, _figures(view, total), sections
 
 
 def _so_far(view: DatasetView, total: int) -> str:
+    if view.part:
+        return (
+            f"This is part {view.part} of a dataset: {total:,} rows, and {view.rejected:,} rejected. No other part is "
+            "in it, and rows are compared with those of other parts when all are put together: mmreflect build merge "
+            "OUT PART PART ..."
+        )
     done, asked = total + view.rejected, "" if view.planned is None else f" of {view.planned:,}"
     return (
         f"This build is not finished: {done:,}{asked} rows are done, {total:,} of them made and {view.rejected:,} "
@@ -57,13 +67,17 @@ def _so_far(view: DatasetView, total: int) -> str:
 
 
 def _figures(view: DatasetView, total: int) -> Figures:
-    figures = [("rows", Figure(f"{total:,}", remark="" if view.complete else "so far"))]
+    figures = [("rows", Figure(f"{total:,}", remark=_extent(view)))]
     figures += [("splits", Figure(f"{len(view.splits):,}")), ("rejected", Figure(f"{view.rejected:,}"))]
     for kind, name in (("image", "pictures"), ("video", "videos")):
         if count := sum(split.media[kind] for split in view.splits):
             figures.append((name, Figure(f"{count:,}")))
     costs = [told["cost"] for told in view.manifest.get("asked", {}).values() if told.get("cost") is not None]
     return figures + ([("cost", Figure(quantity(sum(costs)), remark="at the price set"))] if costs else [])
+
+
+def _extent(view: DatasetView) -> str:
+    return "" if view.complete else f"of part {view.part}" if view.part else "so far"
 
 
 def _content(view: DatasetView) -> Section:
@@ -83,7 +97,8 @@ def _content(view: DatasetView) -> Section:
         for split in view.splits
     ]
     tables = [Table(header, rows)] if rows else []
-    notes = [] if view.complete else ["There is no manifest.json yet: the counts are of the shards so far."]
+    shards = f"part {view.part}" if view.part else "the shards so far"
+    notes = [] if view.complete else [f"There is no manifest.json yet: the counts are of {shards}."]
     if len({split.name for split in view.splits if split.shapes["pairs"]}):
         notes.append("Pairs have a reply that shall win and one that shall lose.")
     return Section("content", "What was built", "gallery", Gallery(notes, tables, []))
@@ -146,19 +161,16 @@ def _made(run: Folder, view: DatasetView) -> PlotBlock:
     if "prompts" in manifest:
         rows.append(["hash of the prompts", str(manifest["prompts"])])
     for key in ("source", "sources"):
-        rows += [[key, _words(config[key])]] if config.get(key) else []
+        rows += [[key, words(config[key])]] if config.get(key) else []
     tables = [Table(("", "value"), rows, prose=True, whole=True)]
     asked = manifest.get("asked") or {}
     if asked:
         header = ("asked", "model", "sampler", "requests", "refused replies", "tokens in", "tokens out", "cost")
         tables.append(Table(header, [_asked(part, told) for part, told in asked.items()], prose=True, whole=True))
-    for key, title in (("counted", "counted while building"), ("quality", "quality")):
-        lines = _flat(manifest.get(key))
-        tables += [Table((title, "value"), lines, whole=True)] if lines else []
+    lines = flat(manifest.get("counted"))
+    tables += [Table(("counted while building", "value"), lines, whole=True)] if lines else []
     notes = [] if asked or not view.complete else ["No model was asked."]
-    notes += (
-        [] if view.complete else ["Who was asked, and what it took, is in the manifest once the build is finished."]
-    )
+    notes += [] if view.complete else ["Who was asked, and what it took, is in the manifest once the dataset is whole."]
     return PlotBlock(notes=notes, tables=tables)
 
 
@@ -168,68 +180,24 @@ def _asked(part: str, told: Mapping[str, Any]) -> list[str]:
     return [
         part,
         str(told.get("model")),
-        _words(told.get("sampler") or {}),
+        words(told.get("sampler") or {}),
         *numbers,
         NONE if cost is None else f"{cost:,}",
     ]
 
 
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items() if item is not None)
-    if isinstance(value, list):
-        return "; ".join(_words(item) for item in value)
-    return str(value)
-
-
-def _flat(value: Any, path: str = "") -> list[list[str]]:
-    """Return a mapping of mappings of counts as rows, whatever it holds."""
-    if isinstance(value, Mapping):
-        return [row for key, item in value.items() for row in _flat(item, f"{path}, {key}" if path else str(key))]
-    if value is None or not path:
-        return []
-    return [
-        [path, quantity(value) if isinstance(value, int | float) and not isinstance(value, bool) else _words(value)]
-    ]
-
-
-def _rows(run: Folder, view: DatasetView, album: Album) -> Section | None:
-    left_out, groups = album.left_out, []
+def _rows(run: Folder, view: DatasetView, album: Album, each: int) -> Section | None:
+    left_out, stills, groups = album.left_out, album.stills_left_out, []
     for split in view.splits:
-        rows = split.sample(PREVIEW)
+        rows = split.sample(each * MOST_KINDS)
         examples = [row_example(row, run.path, album) for row in rows]
         groups += [(f"{split.name}: {len(rows):,} of {counted(split.rows, 'row')}", examples)] if rows else []
     if not groups:
         return None
     notes = ["Drawn by the seed, not hand-picked: of every split, and within it of every kind in turn."]
+    notes.append(f"At most {each:,} of each kind; mmreflect view FOLDER rows=N shows N.")
+    if count := album.stills_left_out - stills:
+        notes.append(f"{counted(count, 'picture')} left out: the page has room for no more; pictures=N sets it.")
     return Section(
         "rows", "Rows to look at", "gallery", Gallery([*notes, *left_out_notes(album, left_out)], [], groups)
     )
-
-
-def _rejects(view: DatasetView) -> Section:
-    if not view.rejects:
-        recorded = view.manifest.get("rejects") or {}
-        told = [[str(reason), f"{count:,}"] for reason, count in recorded.items()]
-        if not told:
-            return Section("rejects", "Rejected", "gallery", Gallery(["No row was rejected."], [], []))
-        notes = ["These rows are no part of the dataset. Their log is not in this folder."]
-        return Section(
-            "rejects", "Rejected", "gallery", Gallery(notes, [Table(("rejected because", "rows"), told)], [])
-        )
-    counts = [[reason, f"{len(rows):,}"] for reason, rows in view.rejects]
-    shown: list[Sequence[Cell]] = []
-    for reason, rows in view.rejects[:MOST_REASONS]:
-        step = max(1, len(rows) // REJECTS_EACH)
-        shown += [[reason, *reject_words(row)] for row in rows[::step][:REJECTS_EACH]]
-    notes = [
-        "These rows are no part of the dataset.",
-        f"Below, up to {REJECTS_EACH} of each reason; all are in rejects/.",
-    ]
-    if len(view.rejects) > MOST_REASONS:
-        notes.append(f"Rows are shown of the {MOST_REASONS} most frequent reasons.")
-    tables = [
-        Table(("rejected because", "rows"), counts, whole=True),
-        Table(("for example", "row", "what the log says"), shown, prose=True, whole=True),
-    ]
-    return Section("rejects", "Rejected", "gallery", Gallery(notes, tables, []))

@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmreflect.data.survey import ROWS_PER_KIND
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
 from mmreflect.report import datasets, evaluations, gallery, measures, merging, segments, suite, sweep, verdicts
-from mmreflect.report.album import Album
+from mmreflect.report.album import MOST_STRIPS, Album
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
 from mmreflect.report.data import Folder, read_folder
 from mmreflect.report.layout import Page, Parts, Section, SettingsBody, Table, plots_section
@@ -18,7 +19,9 @@ from mmreflect.report.render import render
 PAGE = "index.html"
 
 
-def write_page(run_folder: str, output: Path | None = None, pictures: int | None = None) -> Path:
+def write_page(
+    run_folder: str, output: Path | None = None, pictures: int | None = None, rows: int | None = None
+) -> Path:
     """Write the page of a run and return its path; the same files give the same bytes.
 
     A run of several benchmarks gets an overview, and each of them a page in its own folder; a sweep an overview that
@@ -26,14 +29,17 @@ def write_page(run_folder: str, output: Path | None = None, pictures: int | None
 
     Args:
         output: the file; None: `index.html` in the run's folder.
-        pictures: how many pictures the browser of an evaluation holds.
+        pictures: how many pictures the browser of an evaluation, or the page of a dataset, holds.
+        rows: of a dataset, how many rows of each kind of each split are shown.
 
     Raises:
         UserError: the folder holds no run, or a file of the run cannot be read.
     """
     run = read_folder(Path(run_folder))
-    if pictures is not None and run.verb != "eval":
-        raise UserError(f"pictures={pictures} for a {run.verb} run", "an evaluation", "leave it out")
+    if pictures is not None and run.verb not in ("eval", "build"):
+        raise UserError(f"pictures={pictures} for a {run.verb} run", "an evaluation or a dataset", "leave it out")
+    if rows is not None and run.verb != "build":
+        raise UserError(f"rows={rows} for a {run.verb} run", "a dataset", "leave it out")
     file = output or run.path / PAGE
     if (run.verb, run.name) == ("eval", suite.NAME):
         members = suite.members_of(run)
@@ -43,15 +49,17 @@ def write_page(run_folder: str, output: Path | None = None, pictures: int | None
     elif (run.verb, run.name) == ("merge", sweep.NAME):
         write_atomic(file, render(_finish(run, sweep.parts(run, PAGE, file.parent))))
     else:
-        write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures)))
+        write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures, rows)))
     return file
 
 
-def _page(run: Folder, pictures: int) -> Page:
-    album = Album(run.path.resolve())
+def _page(run: Folder, pictures: int, rows: int | None) -> Page:
+    limits = (min(MOST_STRIPS, pictures), pictures) if run.verb == "build" else ()
+    album = Album(run.path.resolve(), *limits)
+    built = partial(datasets.parts, each=ROWS_PER_KIND if rows is None else rows)
     small = partial(evaluations.parts, thumbnails=thumbnails(run.path.resolve(), pictures, album))
     parts: dict[str, Callable[[Folder, Album], Parts]] = {
-        "demo": _demo, "train": _train, "eval": small, "merge": merging.parts, "build": datasets.parts,
+        "demo": _demo, "train": _train, "eval": small, "merge": merging.parts, "build": built,
     }  # fmt: skip
     return _finish(run, parts.get(run.verb, _plain)(run, album))
 

@@ -17,6 +17,8 @@ from mmreflect.report.timeline import timeline
 
 _LONGEST_FACT = 160
 _REJECT_KEYS = ("split", "index", "id", "reason")
+_REJECT_TEXTS = {"question": "", "response": "rejected", "losing": "shall lose"}
+"""Texts that the log keeps, and what a reply is called that is one."""
 _KIND = ("kind", "regime", "skill", "error_kind")
 _DRAWN = ("chart", "boxes")
 _JUDGED = ("first_answer", "first_correct", "final_answer", "final_correct")
@@ -47,6 +49,19 @@ def reject_words(row: Row) -> tuple[str, str]:
     name = f"{place} {row['id']}".strip() if "id" in row else place
     told = "; ".join(f"{key}: {_said(value)}" for key, value in row.items() if key not in _REJECT_KEYS)
     return name, told or "nothing more"
+
+
+def reject_example(row: Row) -> Example:
+    """Return a rejected row whose texts the log keeps, with its reason and what the log says beside it."""
+    name, told = reject_words({key: value for key, value in row.items() if key not in _REJECT_TEXTS})
+    reason = Chip(str(row.get("reason", "")), "wrong")
+    sides = [(label, row[key]) for key, label in _REJECT_TEXTS.items() if isinstance(row.get(key), str) and label]
+    replies = [
+        Reply(label, [reason], blocks([Segment("model", "target", text)]), [_length(text)]) for label, text in sides
+    ]
+    if not replies:
+        replies = [Reply("", [reason], [], ["no response"])]
+    return Example(name, str(row["question"]), None, [], replies, facts=[("the log says", told)])
 
 
 def _replies(row: Row, sample: Sample) -> list[Reply]:

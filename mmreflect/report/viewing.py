@@ -14,7 +14,7 @@ from mmreflect.report.page import PAGE, origin, settings_section, write_page
 from mmreflect.report.render import render
 from mmreflect.report.scored import read_scoring
 
-KEYS = ("output", "pictures")
+KEYS = ("output", "pictures", "rows")
 
 
 def view(words: Sequence[str]) -> Path:
@@ -22,7 +22,7 @@ def view(words: Sequence[str]) -> Path:
 
     Args:
         words: a run's folder, the folders of two evaluations, or a file that `mmreflect eval rescore` wrote; and
-            `output=FILE`, `pictures=N`.
+            `output=FILE`, `pictures=N`, and of a dataset `rows=N`.
 
     Raises:
         UserError: none of these is named, or what is named cannot be read.
@@ -36,22 +36,25 @@ def view(words: Sequence[str]) -> Path:
             "the folder of one run, the folders of two evaluations, or a file of mmreflect eval rescore",
             "name one or two: mmreflect view outputs/eval",
         )
-    pictures = _pictures(given.get("pictures"))
+    pictures, rows = (_number(given, key) for key in ("pictures", "rows"))
     output = Path(given["output"]) if "output" in given else None
     if output is not None and output.is_dir():
         raise UserError(f"output={output} is a folder", "a file", f"name a file in it, such as {output / PAGE}")
+    if rows is not None and (len(named) == 2 or Path(named[0]).is_file()):
+        raise UserError(f"rows={rows} for what is no dataset", "the folder of a dataset", "leave it out")
     if len(named) == 2:
         return _pair_page(Path(named[0]), Path(named[1]), output, MOST_PICTURES if pictures is None else pictures)
     if Path(named[0]).is_file():
         if pictures is not None:
             raise UserError("pictures= for a file of responses", "a run, which knows its pictures", "leave it out")
         return _file_page(Path(named[0]), output)
-    return write_page(named[0], output, pictures)
+    return write_page(named[0], output, pictures, rows)
 
 
-def _pictures(word: str | None) -> int | None:
+def _number(given: dict[str, str], key: str) -> int | None:
+    word = given.get(key)
     if word is not None and not (word.isdecimal() and word.isascii()):
-        raise UserError(f"pictures={word}", "a whole number, 0 for none", "correct it")
+        raise UserError(f"{key}={word}", "a whole number, 0 for none", "correct it")
     return None if word is None else int(word)
 
 

@@ -108,6 +108,49 @@ def test_what_cannot_move_is_named(sums: Sums, tmp_path: Path, run_cli: Cli) -> 
     assert code == 2 and "all 2 rows of split 'train' were rejected: permute: the row has no options (2)" in text, text
 
 
+CONTRADICTIONS = {
+    "small": ("Option (a) is not right and option b is right. \\boxed{B}", None),
+    "place": ("The second option is right. \\boxed{B}", "permute: the response speaks of an option by its place"),
+    "number": ("Option 2 is right. \\boxed{B}", "permute: the response speaks of an option by its place"),
+    "han": ("选项B是对的。\\boxed{B}", None),
+    "plain": ("The correct option is B", None),
+    "lone": ("I think b fits. \\boxed{B}", "permute: a letter stands in the response that may be an option"),
+}
+
+
+def test_no_row_contradicts_itself(tmp_path: Path, run_cli: Cli) -> None:
+    """Three options, the second is right: every letter of a response says so wherever it moves, or there is no row."""
+    rows = [
+        {"id": name, "question": f"{'哪个数字是这个' if name == 'han' else 'Which ' + name}?\nA. 11\nB. 22\nC. 33", "answer": "B", "response": said,
+         "facts": {"options": ["11", "22", "33"]}}
+        for name, (said, _) in CONTRADICTIONS.items()
+    ]  # fmt: skip
+    (tmp_path / "mc.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {
+        "builder": "rows",
+        "source": str(tmp_path / "mc.jsonl"),
+        "output": str(tmp_path / "mc"),
+        "validation": 0.0,
+    }
+    assert run_cli("build", source)[0] == 0
+    code, text = run_cli(
+        "build", tree(tmp_path / "mc", tmp_path / "out", kinds=["permute"], permutations=4, originals=False)
+    )
+    assert code == 0, text
+    refused = {name.split("/")[0]: reason for name, reason in reasons(tmp_path / "out").items()}
+    assert refused == {name: reason for name, (_, reason) in CONTRADICTIONS.items() if reason}
+    made = built(tmp_path / "out")
+    assert len(made) == 4 * 3 and {row.gold for row in made.values()} == {"A", "B", "C"}
+    for row in made.values():
+        options = dict(zip("ABC", row.facts["options"], strict=True))
+        assert options[row.gold] == "22"
+        if row.id.startswith("small"):
+            (wrong, right) = re.findall(r"[Oo]ption \(?([abc])", row.response)
+            assert options[wrong.upper()] == "11" and right.upper() == row.gold
+        else:
+            assert set(re.findall("[ABC]", row.response)) == {row.gold}
+
+
 def by_script(
     folder: Path, source: Path, said: list[str], solved: list[str] | None = None, **more: Any
 ) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_parts_hold_the_files_of_the_whole_and_merge_to_it(
         assert own.items() <= whole.items() and not own.keys() & seen.keys()
         seen |= own
         assert read_json(Path(part) / "result.json")["part"] == f"{number}/3"
-    shared = ("run.json", "manifest.json", "marks/asked.json")
+    shared = ("run.json", "manifest.json", "marks/asked.json", "README.md")
     assert seen == {name: mark for name, mark in whole.items() if name not in shared}
     assert read_json(tmp_path / "part2/result.json")["rows"] == {"train": 4, "validation": 0}
 
@@ -289,10 +289,17 @@ def test_a_damaged_part_is_told_and_mended(
     parts = build_parts(grid(), 2)
     shutil.copytree(parts[1], tmp_path / "good")
     rows, picture = Path("train/00001.jsonl"), Path("media/train/00001/000005-0.png")
+    marks = Path("marks/train-00001.jsonl")
     for broken, message in (
         (lambda: (Path(parts[1]) / rows).unlink(), f"{Path(parts[1]) / rows} is missing"),
         (lambda: (Path(parts[1]) / rows).write_text("{}\n"), "is not what was built: its checksum is another"),
         (lambda: (Path(parts[1]) / picture).unlink(), f"{Path(parts[1]) / picture} is missing"),
+        (
+            lambda: (Path(parts[1]) / picture).write_bytes(b"junk"),
+            "media of train/00001.jsonl in media/train/00001 were",
+        ),
+        (lambda: (Path(parts[1]) / marks).unlink(), f"{Path(parts[1]) / marks} is missing"),
+        (lambda: (Path(parts[1]) / marks).write_text(""), f"{Path(parts[1]) / marks} is not what was built"),
     ):
         broken()
         code, text = merge(capsys, tmp_path / "out", *parts)
@@ -300,6 +307,38 @@ def test_a_damaged_part_is_told_and_mended(
         assert not (tmp_path / "out/manifest.json").exists()
         shutil.rmtree(parts[1])
         shutil.copytree(tmp_path / "good", parts[1])
+    assert merge(capsys, tmp_path / "out", *parts)[0] == 0
+    assert digest(tmp_path / "out") == digest(tmp_path / "whole")
+
+
+def test_lost_rejects_are_told(
+    build_parts: Callable[..., list[str]], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(LEAF)
+    parts = build_parts({"builder": str(tmp_path / "mine.py"), "clip": str(clip)}, 2)
+    for part, file in ((1, "rejects/sources.jsonl"), (2, "rejects/train-00001.jsonl")):
+        (Path(parts[part - 1]) / file).rename(tmp_path / "kept")
+        code, text = merge(capsys, tmp_path / "out", *parts)
+        assert (
+            code == 2 and f"{Path(parts[part - 1]) / file} is missing" in text and f"build part {part}/2 anew" in text
+        )
+        (tmp_path / "kept").rename(Path(parts[part - 1]) / file)
+    old = read_json(tmp_path / "part2/part.json")
+    write_json(tmp_path / "part2/part.json", {key: value for key, value in old.items() if key != "sources"})
+    code, text = merge(capsys, tmp_path / "out", *parts)
+    assert code == 2 and "part 2/2 in" in text and "has no checksums: an earlier mmreflect built it" in text
+    write_json(tmp_path / "part2/part.json", old)
+    assert merge(capsys, tmp_path / "out", *parts)[0] == 0
+    assert digest(tmp_path / "out") == digest(tmp_path / "whole")
+
+
+def test_what_was_lost_in_the_whole_is_brought_again(
+    build_parts: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = build_parts(grid(), 2)
+    assert merge(capsys, tmp_path / "out", *parts)[0] == 0
+    for name in ("result.json", "manifest.json", "marks/train-00001.jsonl"):
+        (tmp_path / "out" / name).unlink()
     assert merge(capsys, tmp_path / "out", *parts)[0] == 0
     assert digest(tmp_path / "out") == digest(tmp_path / "whole")
 

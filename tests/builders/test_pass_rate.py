@@ -1,6 +1,7 @@
 """Pass rates by a script, over HTTP, of a tiny model, from a release and from what is known over time."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -214,6 +215,27 @@ def test_rates_of_a_release(tmp_path: Path, run_cli: Cli) -> None:
         "q1": "the pass rate is not above 0", "q3": "facts.rate is not known", "q4": "facts.rate is not known",
         "q5": "facts.rate is no share",
     }  # fmt: skip
+
+
+def test_what_the_recipe_says_beside_it_works(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """Every other way that its comment names, word by word; none of them is started."""
+    recipe = (ROOT / "configs/build/pass_rate.yaml").read_text()
+    ways = [line.removeprefix("#     ") for line in recipe.splitlines() if line.startswith("#     ")]
+    assert len(ways) == 5
+    for way in ways:
+        code, text = run_cli("build", recipe, *shlex.split(way), f"source.path={sums(3)}", "--plan")
+        assert code == 0 and ("NAME" in text or "localhost" not in way), (way, text)
+
+
+def test_questions_that_never_change_are_not_chosen(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """sum-0001 is always right and always asked: top=2 of one question that changes keeps one, and says so."""
+    config = tree(sums(3), tmp_path / "out", history=[str(write_run(tmp_path / "run"))], top=2)
+    code, text = run_cli("build", config)
+    assert code == 0 and "of top=2 only 1 have a variance above 0" in " ".join(text.split()), text
+    assert list(kept(tmp_path / "out")) == ["sum-0000"]
+    assert rejects(tmp_path / "out")["sum-0001"]["reason"] == "the accuracy never changes: its variance is 0"
+    counts = json.loads((tmp_path / "out/manifest.json").read_text())["rejects"]
+    assert counts["the accuracy never changes: its variance is 0"] == 1
 
 
 def test_the_recipe_on_a_tiny_model(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mmreflect.data.options import UnmovableError, block_of, options_of, orders, permuted
+from mmreflect.data.options import UnmovableError, block_of, following, options_of, orders, permuted
 
 TEXTS = ["a cup", "a book", "a pen", "a hat"]
 OPTIONS = list(zip("ABCD", TEXTS, strict=True))
@@ -68,10 +68,13 @@ REFUSED = [
     (row("Z"), "the reference is none of the options"),
     (row("B", "I see point B. \\boxed{B}"), "a letter stands in the response that may be an option"),
     (row("B", "B holds, so \\boxed{B}"), "a letter stands in the response that may be an option"),
-    (row("B", "It is \\boxed{b}"), "the response would be graded otherwise than before"),
-    (row("B", None, attempt="Surely option A."), "facts.attempt speaks of an option by its letter"),
-    (row("B", None, guess="A"), "facts.guess speaks of an option by its letter"),
-    (row("B", None, steps=[{"text": "so (C) it is"}]), "facts.steps speaks of an option by its letter"),
+    (row("B", None, attempt="Surely option A."), "facts.attempt speaks of an option"),
+    (row("B", None, guess="a"), "facts.guess speaks of an option"),
+    (row("B", None, attempt="Surely the second option."), "facts.attempt speaks of an option"),
+    (row(text=f"Why is the last option wrong?\n{LIST}"), "the question speaks of an option by its place"),
+    (row(text=f"Why is option c wrong?\n{LIST}"), "the question speaks of an option by its letter"),
+    (row("B", None, guess="A"), "facts.guess speaks of an option"),
+    (row("B", None, steps=[{"text": "so (C) it is"}]), "facts.steps speaks of an option"),
 ]
 
 
@@ -80,6 +83,50 @@ def test_what_is_refused(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnmovableError) as caught:
         permuted(given, OPTIONS, ORDER)
     assert caught.value.given == reason
+
+
+SAID = [
+    ("Option (a) is not right and option b is right. \\boxed{B}", "Option (b) is not right and option d is right. \\boxed{D}"),
+    ("选项B是对的。\\boxed{B}", "选项D是对的。\\boxed{D}"),
+    ("故选（B）。", "故选（D）。"),
+    ("The correct option is B.", "The correct option is D."),
+    ("The answer must be 'B'.", "The answer must be 'D'."),
+    ("The correct choice is: **B**", "The correct choice is: **D**"),
+    ("It is \\boxed{b}", "It is \\boxed{d}"),
+    ("The answer is a book.", "The answer is a book."),
+    ("My first answer was wrong. The final answer is B", "My first answer was wrong. The final answer is D"),
+    ("As $a + b = 3$, option A fits.", "As $a + b = 3$, option B fits."),
+    ("A cup falls: a bird sees it.", "A cup falls: a bird sees it."),
+    ("I'd say option D, I think.", "I'd say option C, I think."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "wanted"), SAID)
+def test_a_response_that_follows(said: str, wanted: str) -> None:
+    assert following(said, OPTIONS, FOLLOWS) == wanted
+
+
+BY_PLACE = [
+    "The first option is right.", "the last option", "It is option 2.", "the second choice", "Choice (3) holds",
+    "the former", "the latter", "the first correct option", "the second one", "the first and third options", "the 2nd choice",
+    "The second is right", "the first answer is", "the option above", "option two", "第二个是对的", "前者", "选②",
+]  # fmt: skip
+BY_LETTER = [
+    "So b.", "a fits best", "I think A fits.", "A fits.", "选A和B", "B's claim", "It is 'B'", "_B_", "the points a and b",
+    "Between A and C", "\\boxed{BC}", "B是对的", "both (b) and (c)", "A would break", "**B**",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", BY_PLACE + BY_LETTER)
+def test_a_response_that_nobody_can_follow_for_sure(said: str) -> None:
+    kind = "speaks of an option by its place" if said in BY_PLACE else "a letter stands in the response"
+    with pytest.raises(UnmovableError, match=kind):
+        following(f"{said} \\boxed{{B}}", OPTIONS, FOLLOWS)
+
+
+@pytest.mark.parametrize("said", ["the final answer", "the other options", "20 options", "the first of May", "firstly", "at last"])  # fmt: skip
+def test_no_place(said: str) -> None:
+    assert following(said, OPTIONS, FOLLOWS) == said
 
 
 def test_twins() -> None:
@@ -115,7 +162,7 @@ def test_an_option_about_the_others_stays_at_the_end(said: str) -> None:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [("Both A and B", "speaks of a letter"), ("A and C", "speaks of a letter"), ("Figure C", "speaks of a letter"),
-     ("the former", "by their place"), ("the first two options", "by their place")],
+     ("both a and b", "speaks of a letter"), ("option 1 and 2", "by their place"), ("the former", "by their place"), ("the first two options", "by their place")],
 )  # fmt: skip
 def test_options_that_cannot_be_moved(said: str, reason: str) -> None:
     with pytest.raises(UnmovableError, match=reason):

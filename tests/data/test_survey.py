@@ -61,7 +61,7 @@ def test_every_kind_is_drawn_and_the_seed_decides(tmp_path: Path) -> None:
     rows = [row(n, kind="common") for n in range(96)] + [row(n, kind="rare") for n in range(96, 99)]
     shards = write(tmp_path, rows, 40)
     found = survey_split(tmp_path, "train", shards, seed=1)
-    assert [(kind, len(drawn)) for kind, drawn in found.drawn.items()] == [("common", 6), ("rare", 3)]
+    assert [(kind, len(drawn)) for kind, drawn in found.drawn.items()] == [("common", 12), ("rare", 3)]
     shown = [item["facts"]["kind"] for item in found.sample(4)]
     assert shown == ["common", "common", "rare", "rare"]
     names = [item["id"] for item in found.sample(4)]

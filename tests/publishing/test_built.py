@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from builders.test_parts import LEAF
 from builders.test_super_correct import OWN, WRONG, correction, pairs, verdict
 from teaching.conftest import sums
 
@@ -35,3 +37,91 @@ def test_pairs_of_a_teacher(sums: Callable[..., Path], tmp_path: Path, run_cli: 
     inspector = next(line for line in card.splitlines() if line.startswith("| inspector |"))
     assert inspector.split(" | ")[3] == str(manifest["asked"]["inspector"]["requests"]) == "2"
     assert "| pairs, reasoning | 1 |" in card
+
+
+def grid(folder: Path, run_cli: Cli, *words: str) -> Path:
+    tree = {"builder": "grid", "splits": {"train": 5, "dev-set": 2}, "shard_rows": 3, "output": str(folder)}
+    code, text = run_cli("build", tree, *words)
+    assert code == 0, text
+    return folder
+
+
+def test_a_built_folder_loads_as_it_is(tmp_path: Path, run_cli: Cli) -> None:
+    """By its path alone, whether built at once or put together, with no word of ours."""
+    from datasets import load_dataset
+
+    built, parts = grid(tmp_path / "whole", run_cli), [str(tmp_path / f"part{n}") for n in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        assert not (grid(Path(part), run_cli, f"shard={number}/2") / "README.md").exists()
+    assert main(["build", "merge", str(tmp_path / "merged"), *parts]) == 0
+    for folder in (built, tmp_path / "merged"):
+        tables = load_dataset(str(folder), cache_dir=str(tmp_path / "cache" / folder.name))
+        assert {name: len(table) for name, table in tables.items()} == {"train": 5, "dev_set": 2}
+        rows = [json.loads(line) for file in sorted(folder.glob("train/*")) for line in file.read_text().splitlines()]
+        assert tables["train"]["id"] == [row["id"] for row in rows]
+        assert tables["train"][4]["images"] == rows[4]["images"]
+    assert (tmp_path / "merged/README.md").read_text() == (built / "README.md").read_text()
+
+
+def test_the_readme_of_a_build_gives_way_and_an_edited_one_stays(tmp_path: Path, run_cli: Cli) -> None:
+    built = grid(tmp_path / "out", run_cli)
+    first = (built / "README.md").read_text()
+    assert main(["export", str(built), "format=card", "license=mit"]) == 0
+    card = (built / "README.md").read_text()
+    assert card != first and "license: mit" in card
+    edited = first + "\nThanks to Ada.\n"
+    (built / "README.md").write_text(edited)
+    assert main(["export", str(built), "format=card"]) == 2
+    for name in ("manifest.json", "result.json"):
+        (built / name).unlink()
+    grid(built, run_cli)
+    assert (built / "README.md").read_text() == edited
+
+
+def test_changed_media_are_neither_exported_nor_pushed(
+    tmp_path: Path, run_cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = grid(tmp_path / "out", run_cli)
+    picture = built / "media/train/00001/000004-0.png"
+    content = picture.read_bytes()
+    size = sum((built / f"media/train/00001/{place:06}-0.png").stat().st_size for place in (3, 4))
+    junk = f"media of train/00001.jsonl in media/train/00001 were changed ({size:,} bytes are {size - 1:,} now)"
+    flipped = content[:-1] + bytes([content[-1] ^ 1])
+    for broken, message in (
+        (content[:-1], junk),
+        (flipped, "media of train/00001.jsonl in media/train/00001 were changed (another checksum)"),
+        (None, f"{picture} is missing"),
+    ):
+        picture.unlink() if broken is None else picture.write_bytes(broken)
+        for words in (
+            ["export", str(built), "format=trl", f"output={tmp_path / 'trl'}"],
+            ["push", str(built), "repo=a/b"],
+        ):
+            capsys.readouterr()
+            assert main(words) == 2
+            text = " ".join(capsys.readouterr().err.split())
+            assert f"{built} is not what its manifest says: {message}" in text, text
+    picture.write_bytes(content)
+    assert main(["export", str(built), "format=trl", f"output={tmp_path / 'trl'}"]) == 0
+    assert "without a checksum" not in capsys.readouterr().out
+
+
+def test_a_video_that_was_a_link_is_the_same_as_a_copy(
+    tmp_path: Path, clip: Path, run_cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that what came from the Hub, where links are files, is still what the manifest says."""
+    (tmp_path / "mine.py").write_text(LEAF)
+    tree = {"builder": str(tmp_path / "mine.py"), "clip": str(clip), "output": str(tmp_path / "out")}
+    assert run_cli("build", tree)[0] == 0
+    for link in (tmp_path / "out/media").rglob("*.mp4"):
+        assert link.is_symlink()
+        link.unlink()
+        link.write_bytes(clip.read_bytes())
+    assert main(["export", str(tmp_path / "out"), "format=ms_swift", f"output={tmp_path / 'swift'}"]) == 0
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    for shard in manifest["splits"]["train"]["shards"]:
+        del shard["media"]
+    (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "out"), "format=ms_swift", f"output={tmp_path / 'b'}"]) == 0
+    assert "4 shards without a checksum of media" in " ".join(capsys.readouterr().out.split())

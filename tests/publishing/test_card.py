@@ -10,8 +10,9 @@ from publishing.conftest import Make, asked, example, pair, replied
 
 from mmreflect.building.examples import Example
 from mmreflect.cli import main
+from mmreflect.data.readme import hub_split
 from mmreflect.data.store import open_dataset
-from mmreflect.publishing.card import cell, hub_split
+from mmreflect.publishing.card import cell
 
 ASKED = {
     "teacher": {

@@ -192,6 +192,19 @@ def test_a_changed_shard_is_named(dataset: Make, tmp_path: Path, export: Export)
     assert not (tmp_path / "out").exists()
 
 
+def test_an_export_that_finds_the_disk_full_leaves_nothing(
+    dataset: Make, tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    folder, out = dataset({"train": [example(1)]}), tmp_path / "out"
+    monkeypatch.setattr(exporting, "card_of", full)
+    code, text = export(folder, "format=ms_swift", f"output={out}")
+    assert code == 2 and f"output={out} cannot be written: No space left on device" in text
+    assert not out.exists() and not (tmp_path / ".out.partial").exists()
+
+
 def test_a_killed_export_leaves_nothing_and_begins_anew(
     dataset: Make, tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,7 @@ def test_a_dataset_without_its_run(tmp_path: Path) -> None:
     assert "train 2 100.0 % 1 sft, prompts 2 0 2" in text
     assert "seed 3" in text and "hash of the prompts beef" in text and "source path mine, split all" in text
     assert "teacher gpt-x temperature 0.5 12 1 3,400 560 0.25" in text
-    assert "attempts 4" in text and "checked, answers 2" in text and "dropped, near duplicate 7" in text
+    assert "attempts 4" in text and "checked, answers 2" in text and "near duplicate 7 7" in text
     assert "too long 9" in text and "Their log is not in this folder." in text
     assert "rows 2 splits 1 rejected" in text
 
@@ -173,7 +173,7 @@ def test_every_kind_and_split_is_shown(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "set", {"train": rows, "test": [row(50)]})
     text = words(view(folder))
     assert (
-        "train: 7 of 41 rows" in text
+        "train: 13 of 41 rows" in text
         and "test: 1 of 1 row" in text
         and "Question 40?" in text
         and "Question 50?" in text
@@ -203,3 +203,76 @@ def test_a_real_build_through_the_front_door(tmp_path: Path, run_cli: Callable[.
     assert code == 0, text
     shown = words(view(tmp_path / "data"))
     assert "train: 6 of 6 rows" in shown and "rl: 3 of 3 rows" in shown and "No model was asked." in shown
+
+
+def test_a_part_says_what_it_is(tmp_path: Path, run_cli: Callable[..., tuple[int, str]]) -> None:
+    tree = {"builder": "grid", "splits": {"train": 6}, "shard_rows": 2, "output": str(tmp_path / "part")}
+    assert run_cli("build", tree, "shard=1/2")[0] == 0
+    shown = words(view(tmp_path / "part"))
+    assert "This is part 1/2 of a dataset: 4 rows, and 0 rejected." in shown and "mmreflect build merge OUT" in shown
+    assert "rows 4 of part 1/2" in shown and "train: 4 of 4 rows" in shown and "not finished" not in shown
+
+
+def test_a_cut_build_with_marks_is_shown(tmp_path: Path, run_cli: Callable[..., tuple[int, str]]) -> None:
+    tree = {"builder": "grid", "splits": {"train": 6}, "shard_rows": 2, "output": str(tmp_path / "cut")}
+    assert run_cli("build", tree)[0] == 0
+    for name in ("manifest.json", "result.json", "train/00002.jsonl"):
+        (tmp_path / "cut" / name).unlink()
+    shown = words(view(tmp_path / "cut"))
+    assert "This build is not finished: 4 of 6 rows are done" in shown
+
+
+def quality() -> dict[str, Any]:
+    checks = {"answer": {"passed": 5, "failed": 2}, "rejected_side": {"does not apply": 7}, "leak": {"exempt": 7}}
+    compared = {"rows": 5, "exempt": 0, "found": {"near": 3}, "dropped": {"near": 1}}
+    return {"checks": checks, "compared": compared, "dropped": {"near": 1, "wrong": 2}, "settings": {"likeness": 0.8}}
+
+
+def test_quality_is_one_table_below_the_rows(tmp_path: Path) -> None:
+    page = view(write_dataset(tmp_path / "set", {"train": [row(0)]}, quality=quality()))
+    text = words(page)
+    assert text.index("Question 0?") < text.index("check passed failed exempt does not apply")
+    assert "answer 5 2 – – rejected side – – – 7 leak – – 7 –" in text
+    assert "found rows dropped near 3 1 wrong 2 2" in text and "compared with each other rows rows 5" in text
+    assert "likeness" not in text and "checks, " not in text
+
+
+def test_how_many_rows_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_dataset(tmp_path / "set", {"train": [row(number) for number in range(30)]})
+    assert "train: 12 of 30 rows" in words(view(folder))
+    assert main(["view", str(folder), "rows=20", "pictures=5"]) == 0
+    page = (folder / "index.html").read_text()
+    assert "train: 20 of 30 rows" in words(page) and len(pictures(page)) == 5
+    assert "15 pictures left out: the page has room for no more; pictures=N sets it." in words(page)
+    assert main(["view", str(folder), "rows=0"]) == 0
+    assert "Question 1" not in words((folder / "index.html").read_text())
+    assert main(["view", str(folder), "rows=few"]) == 2 and "rows=few" in capsys.readouterr().err
+
+
+def test_rejected_rows_can_be_read(tmp_path: Path, run_cli: Callable[..., tuple[int, str]]) -> None:
+    """A right answer that is taken for a leak: the page shows question and response beside the reason."""
+    long = " ".join(f"word{number}" for number in range(400))
+    rows = [
+        {"id": "good", "question": "How much is 2 + 2?", "answer": "4", "response": "It is \\boxed{4}"},
+        {
+            "id": "lost",
+            "question": f"How much is 1 + 2? {long}",
+            "answer": "3",
+            "response": "The ground truth is \\boxed{3}",
+        },
+    ]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    tree = {
+        "builder": "rows",
+        "source": str(tmp_path / "rows.jsonl"),
+        "validation": 0.0,
+        "output": str(tmp_path / "out"),
+    }
+    code, text = run_cli("build", tree)
+    assert code == 0, text
+    (reject,) = [json.loads(line) for line in (tmp_path / "out/rejects/train-00000.jsonl").read_text().splitlines()]
+    assert reject["response"] == "The ground truth is \\boxed{3}" and len(reject["question"]) == 1500
+    page = view(tmp_path / "out")
+    shown = words(page).split("These rows are no part of the dataset.")[1]
+    assert "How much is 1 + 2?" in shown and "The ground truth is" in shown and f"{reject['reason']}: 1 of 1" in shown
+    assert f'<span class="chip wrong">{reject["reason"]}</span>' in page
