@@ -3,7 +3,8 @@
     python benchmarks/merging.py --output outputs/merging --seeds 1 2 3 --json outputs/merging/merging.json
 
 One base learns to repeat words and to count in words. From it come a VLM, tuned on pictures ("How many red shapes are
-there?"), and a reasoning LLM, its decoder tuned on sums modulo 7 that are written out and checked again. They are
+there?"), and a reasoning LLM, its decoder tuned on arrows between digits that are followed
+hop by hop and checked again. They are
 merged by every method, and the results asked both kinds of held-out questions, greedy. Every step is an ordinary
 `mmreflect build`, `train`, `merge` or `eval` and is not made again where it is finished. Writes `merging.json`,
 `merging.md` and `merging.svg` into the output folder; about ten minutes per seed on two free cores.
@@ -13,6 +14,7 @@ import argparse
 import random
 import statistics
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from mmreflect.statistics import mean
 
 GRID = Config(output="", splits={"train": 1})
 WORDS = (*COLOURS, *SHAPES, "none", "Wait", "check", "again", "Add", "modulo", *"0123456789")
-MODULUS, TERMS, HELD_OUT = 7, 5, 256
+ARROWS, HOPS, HELD_OUT = 6, 3, 256
 PARENTS = ("base", "VLM", "reasoning LLM", "reasoning decoder, VLM's eyes")
 PAPER = "FRANK norm2, exponential, sum (paper)"
 BY_TOKEN = "task arithmetic 1, embeddings by token"
@@ -41,27 +43,24 @@ FIXED = {"name": "fixed", "alpha": 0.5, "normalise": "max"}
 METHODS: dict[str, dict[str, Any]] = {
     PARENTS[3]: {"method": "linear", "vlm_weight": 0.0, "reason_weight": 1.0},
     PAPER: {"importance": "norm2", "prior": PAPERS_PRIOR},
-    "FRANK norm2, exponential, max": {"importance": "norm2", "prior": OUR_PRIOR},
+    "centroid": {"method": "centroid"},
+    "FRANK norm2, no prior (Eq. 13)": {"importance": "norm2"},
+    "task arithmetic 1": {"method": "task_arithmetic", "scale": 1.0},
     "FRANK norm2, attention, as measured": {"importance": "norm2", "prior": AS_MEASURED},
     "FRANK norm2, fixed 0.5 per layer, max": {"importance": "norm2", "prior": FIXED},
-    "FRANK norm2, no prior (Eq. 13)": {"importance": "norm2"},
     "FRANK inv_norm2, no prior": {"importance": "inv_norm2"},
-    "FRANK uniform, exponential, sum": {"importance": "uniform", "prior": PAPERS_PRIOR},
     "FRANK uniform, exponential, max": {"importance": "uniform", "prior": OUR_PRIOR},
-    "centroid": {"method": "centroid"},
     "MetaGPT": {"method": "metagpt"},
     "linear 0.9": {"method": "linear"},
     "layer swap, blocks 0 and 1": {"method": "layer_swap", "last_kept": 1, "vlm_weight": 0.5},
     "SLERP 0.5": {"method": "slerp", "t": 0.5},
     "task arithmetic 0.3": {"method": "task_arithmetic", "scale": 0.3},
-    "task arithmetic 0.7": {"method": "task_arithmetic", "scale": 0.7},
-    "task arithmetic 1": {"method": "task_arithmetic", "scale": 1.0},
     "TIES 0.2": {"method": "ties", "density": 0.2},
-    "TIES 0.5": {"method": "ties", "density": 0.5},
     "DARE linear": {"method": "dare_linear", "density": 0.5},
     "DARE TIES": {"method": "dare_ties", "density": 0.5},
     "WUDI": {"method": "wudi"},
     BY_TOKEN: {"method": "task_arithmetic", "scale": 1.0, "embeddings": "matching_tokens"},
+    "task arithmetic 0.7": {"method": "task_arithmetic", "scale": 0.7},
 }
 
 
@@ -107,22 +106,25 @@ def pictures(count: int, seed: str, folder: Path) -> Iterator[dict[str, Any]]:
         yield {"question": how_many(colour), "images": [f"{folder.name}/{name}"], **counted(colour, cells)}
 
 
-def sums(count: int, seed: str) -> Iterator[dict[str, Any]]:
-    """Yield rows of the reasoning LLM: sums modulo 7, term by term, then checked again."""
+def arrows(count: int, seed: str) -> Iterator[dict[str, Any]]:
+    """Yield rows of the reasoning LLM: arrows between digits to be followed, hop by hop, then checked again."""
     rng = random.Random(seed)
     for _ in range(count):
-        yield summed([rng.randrange(MODULUS) for _ in range(TERMS)])
+        path = rng.sample("0123456789", ARROWS + 1)
+        order = rng.sample(range(ARROWS), ARROWS)
+        yield followed(path, order, rng.randint(0, ARROWS - HOPS))
 
 
-def summed(terms: list[int]) -> dict[str, Any]:
-    """Return the question and the response for these terms."""
-    partial = [sum(terms[: end + 1]) % MODULUS for end in range(len(terms))]
-    steps, total = " ".join(map(str, partial)), str(partial[-1])
+def followed(path: list[str], order: list[int], start: int) -> dict[str, Any]:
+    """Return question and response for a path whose arrows are shown in an order, followed from one of its places."""
+    shown = [f"{one}>{two}" for one, two in pairwise(path)]
+    hops, end = " ".join(shown[start : start + HOPS]), path[start + HOPS]
     response = (
-        f"<think>{steps}</think><answer>{total}</answer>"
-        f"<reflection>Wait, check again: {steps}</reflection><answer>{total}</answer>"
+        f"<think>{hops}</think><answer>{end}</answer>"
+        f"<reflection>Wait, check again: {hops}</reflection><answer>{end}</answer>"
     )
-    return {"question": f"Add modulo {MODULUS}: {' '.join(map(str, terms))}", "answer": total, "response": response}
+    question = f"{' '.join(shown[place] for place in order)}\nFollow {HOPS} arrows from {path[start]}"
+    return {"question": question, "answer": end, "response": response}
 
 
 def build_data(output: Path, rows: int) -> dict[str, Path]:
@@ -131,7 +133,7 @@ def build_data(output: Path, rows: int) -> dict[str, Path]:
     made = {
         "base": lambda: asked_to_copy(rows, "base"),
         "pictures": lambda: pictures(rows, "pictures", source / "grids"),
-        "sums": lambda: sums(rows, "sums"),
+        "arrows": lambda: arrows(rows, "arrows"),
     }
     for name, make in made.items():
         file = source / f"{name}.jsonl"
@@ -140,15 +142,8 @@ def build_data(output: Path, rows: int) -> dict[str, Path]:
             write_atomic(file, "".join(f"{to_json(row)}\n" for row in make()))
         # copying has no answer, and a grid's colours repeat
         loose = {"answer": "off", "final_answer": "off"} if name == "base" else {}
-        mmreflect.build(
-            {
-                "builder": "rows",
-                "output": str(output / name),
-                "source": str(file),
-                "validation": HELD_OUT / rows,
-                "quality": {"repetition": None, "near_repeats": "off", **loose},
-            }
-        )
+        tree = {"builder": "rows", "output": str(output / name), "source": str(file), "validation": HELD_OUT / rows}
+        mmreflect.build(tree | {"quality": {"repetition": None, "near_repeats": "off", **loose}})
     return {name: output / name for name in made}
 
 
@@ -173,18 +168,11 @@ def training(output: Path, model: Any, data: Path, steps: int, rate: float, seed
     }
 
 
-def evaluated(model: str, data: Path, output: Path) -> list[dict[str, Any]]:
+def evaluated(model: str, data: Path, output: Path, questions: int) -> list[dict[str, Any]]:
     """Ask a model the held-out questions of a dataset; returns what is needed of every answer."""
-    run = mmreflect.evaluate(
-        {
-            "benchmark": "dataset",
-            "output": str(output),
-            "model": model,
-            "data": {"path": str(data), "split": "validation"},
-            "max_new_tokens": 80,
-            "batch_size": 128,
-        }
-    )
+    asked = {"path": str(data), "split": "validation", "limit": questions}
+    tree = {"benchmark": "dataset", "output": str(output), "model": model, "data": asked, "max_new_tokens": 96}
+    run = mmreflect.evaluate(tree | {"batch_size": HELD_OUT})
     return [
         {
             "id": record["id"],
@@ -196,11 +184,13 @@ def evaluated(model: str, data: Path, output: Path) -> list[dict[str, Any]]:
     ]
 
 
-def asked_both(model: str, data: dict[str, Path], output: Path, sees: bool = True) -> dict[str, Any]:
+def asked_both(
+    model: str, data: dict[str, Path], output: Path, questions: int, sees: bool = True
+) -> dict[str, list[dict[str, Any]]]:
     """Ask a model both kinds of questions; one without eyes has no visual answers."""
-    found = {"text": evaluated(model, data["sums"], output.with_name(f"{output.name}-sums"))}
+    found = {"text": evaluated(model, data["arrows"], output.with_name(f"{output.name}-arrows"), questions)}
     if sees:
-        found["visual"] = evaluated(model, data["pictures"], output.with_name(f"{output.name}-pictures"))
+        found["visual"] = evaluated(model, data["pictures"], output.with_name(f"{output.name}-pictures"), questions)
     return found
 
 
@@ -212,17 +202,19 @@ def merging(settings: dict[str, Any], base: Path, vlm: str, reason: str, attenti
     return tree
 
 
-def run_seed(output: Path, base: Path, data: dict[str, Path], seed: int, steps: tuple[int, int]) -> dict[str, Any]:
+def run_seed(
+    output: Path, base: Path, data: dict[str, Path], seed: int, steps: list[int], questions: int
+) -> dict[str, Any]:
     """Tune both from the base with one seed, merge them by every method, and ask everything."""
     folder = output / f"seed-{seed}"
     vlm = training(folder / "vlm", str(base), data["pictures"], steps[0], 1e-3, seed)
-    llm = training(folder / "reason", {"path": str(base), "part": "decoder"}, data["sums"], steps[1], 1e-3, seed)
+    llm = training(folder / "reason", {"path": str(base), "part": "decoder"}, data["arrows"], steps[1], 1e-3, seed)
     eyes, reason = (str(mmreflect.train(tree).path / "model") for tree in (vlm, llm))
     found = measure(Pictures(str(data["pictures"]), limit=64, prompt=how_many("red")), eyes, folder / "attention")
     write_json(folder / "attention.json", {"attention": found.a})
     answers = {
-        "VLM": asked_both(eyes, data, folder / "eval-vlm"),
-        "reasoning LLM": asked_both(reason, data, folder / "eval-reason", sees=False),
+        "VLM": asked_both(eyes, data, folder / "eval-vlm", questions),
+        "reasoning LLM": asked_both(reason, data, folder / "eval-reason", questions, sees=False),
     }
     layers = {}
     for name, settings in METHODS.items():
@@ -230,7 +222,7 @@ def run_seed(output: Path, base: Path, data: dict[str, Path], seed: int, steps: 
         tree = merging(settings, base, eyes, reason, folder / "attention.json")
         run = mmreflect.merge(tree | {"output": str(folder / f"merge-{short}")})
         layers[name] = read_json(run.path / "merge_report.json")["layers"]
-        answers[name] = asked_both(str(run.path / "model"), data, folder / f"eval-{short}")
+        answers[name] = asked_both(str(run.path / "model"), data, folder / f"eval-{short}", questions)
     return {"seed": seed, "answers": answers, "layers": layers, "attention": found.tree()}
 
 
@@ -295,7 +287,7 @@ def vectors(runs: list[dict[str, Any]]) -> list[dict[str, float]]:
 
 def table(summary: dict[str, Any]) -> str:
     """Return Markdown: parents first, then merges from the best mean of both tasks down."""
-    names = ("", "pictures", "sums", "mean", "tokens", "self-checks", "VLM's weight", "reasoning's weight")
+    names = ("", "pictures", "arrows", "mean", "tokens", "self-checks", "VLM's weight", "reasoning's weight")
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     merges = sorted(
         (name for name in summary if name not in PARENTS), key=lambda name: -(share_kept(summary[name]) or 0)
@@ -353,7 +345,7 @@ def plot(summary: dict[str, Any], file: Path) -> None:
         errors = [[[at[0] - at[1]], [at[2] - at[0]]] for at in (x, y)]
         axis.errorbar(x[0], y[0], yerr=errors[1], xerr=errors[0], color=colour, fmt="o", label=f"{number} {name}")
         axis.annotate(str(number), (x[0], y[0]), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axis.set(xlabel="right on pictures", ylabel="right on sums", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.set(xlabel="right on pictures", ylabel="right on arrows", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, fontsize=7, loc="outside right upper")
     figure.savefig(file, metadata={"Date": None})
@@ -365,7 +357,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/merging"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--rows", type=int, default=4000, help="questions per dataset, 256 of them held out")
-    parser.add_argument("--steps", type=int, nargs=3, default=[400, 400, 300], help="of the base, the VLM, the LLM")
+    parser.add_argument("--questions", type=int, default=HELD_OUT, help="of each kind, per model")
+    parser.add_argument("--steps", type=int, nargs=3, default=[400, 400, 200], help="of the base, the VLM, the LLM")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     arguments = parser.parse_args()
     output = arguments.output
@@ -373,12 +366,13 @@ def main() -> None:
     tiny = {"path": "tiny", "tiny": {"layers": 4}}
     pretraining = training(output / "base-model", tiny, data["base"], arguments.steps[0], 2e-3, 0)
     base = mmreflect.train(pretraining).path / "model"
-    asked = asked_both(str(base), data, output / "eval-base")
-    runs = [run_seed(output, base, data, seed, tuple(arguments.steps[1:])) for seed in arguments.seeds]
+    asked = asked_both(str(base), data, output / "eval-base", arguments.questions)
+    runs = [run_seed(output, base, data, seed, arguments.steps[1:], arguments.questions) for seed in arguments.seeds]
     summary, layers = summarise(runs, asked), vectors(runs)
     content = {
         "seeds": arguments.seeds,
         "steps": arguments.steps,
+        "questions": arguments.questions,
         "models": summary,
         "vectors": layers,
         "fit": [{key: run["attention"][key] for key in ("alpha", "C", "r2")} for run in runs],

@@ -26,13 +26,14 @@ def answered(*right: bool | None, checks: bool = False) -> list[dict[str, Any]]:
     return [{"id": f"q{place}", "right": one, "tokens": 10, "checks": checks} for place, one in enumerate(right)]
 
 
-def test_a_sum_is_written_out_and_checked_again(script: ModuleType) -> None:
-    row = script.summed([6, 5, 0, 3, 1])  # 6, 11, 11, 14, 15 modulo 7
-    assert row["question"] == "Add modulo 7: 6 5 0 3 1"
+def test_arrows_are_followed_and_checked_again(script: ModuleType) -> None:
+    row = script.followed(list("3518026"), [2, 0, 5, 1, 4, 3], 1)
+    assert row["question"] == "1>8 3>5 2>6 5>1 0>2 8>0\nFollow 3 arrows from 5"
     assert row["response"] == (
-        "<think>6 4 4 0 1</think><answer>1</answer><reflection>Wait, check again: 6 4 4 0 1</reflection><answer>1</answer>"
+        "<think>5>1 1>8 8>0</think><answer>0</answer>"
+        "<reflection>Wait, check again: 5>1 1>8 8>0</reflection><answer>0</answer>"
     )
-    assert row["answer"] == "1" and verify(row["response"], row["answer"]).passed
+    assert row["answer"] == "0" and verify(row["response"], row["answer"]).passed
 
 
 def test_a_grid_is_read_row_by_row(script: ModuleType) -> None:
@@ -49,7 +50,7 @@ def test_the_same_seed_asks_the_same(script: ModuleType, tmp_path: Path) -> None
     assert made[0] == made[1]
     pixels = [(tmp_path / folder / made[0][0]["images"][0]).read_bytes() for folder in ("one", "two")]
     assert pixels[0] == pixels[1]
-    assert list(script.sums(3, "a")) != list(script.sums(3, "b"))
+    assert list(script.arrows(3, "a")) != list(script.arrows(3, "b"))
 
 
 def test_every_method_is_a_merge_that_the_front_door_takes(script: ModuleType, tmp_path: Path) -> None:
