@@ -2,19 +2,18 @@
 
     python benchmarks/merging.py --output outputs/merging --seeds 1 2 3 --json outputs/merging/merging.json
 
-One base learns to repeat words and to count in words. From it come a VLM, tuned on pictures ("How many red shapes are
-there?"), and a reasoning LLM, its decoder tuned on arrows between digits that are followed
-hop by hop and checked again. They are
-merged by every method, and the results asked both kinds of held-out questions, greedy. Every step is an ordinary
-`mmreflect build`, `train`, `merge` or `eval` and is not made again where it is finished. Writes `merging.json`,
-`merging.md` and `merging.svg` into the output folder; about ten minutes per seed on two free cores.
+One base learns to repeat words and to count a colour in grids that are put into words. From it come a VLM, tuned to
+count a colour in pictures, and a reasoning LLM: its decoder, tuned to count two colours in words, step by step, and to
+check that again. They are merged by every method, and the results asked held-out questions of both kinds, greedy, and
+of a third kind that neither has seen: two colours in a picture. Every step is an ordinary `mmreflect build`, `train`,
+`merge` or `eval` and is not made again where it is finished. Writes `merging.json`, `merging.md` and `merging.svg`
+into the output folder.
 """
 
 import argparse
 import random
 import statistics
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ from mmreflect.reflection.tags import reflection_of
 from mmreflect.statistics import mean
 
 GRID = Config(output="", splits={"train": 1})
-WORDS = (*COLOURS, *SHAPES, "none", "Wait", "check", "again", "Add", "modulo", *"0123456789")
-ARROWS, HOPS, HELD_OUT = 6, 3, 256
+VOCABULARY = (*COLOURS, *SHAPES, "none", "Wait", "check", "again", "Add", "modulo", *"0123456789")
+HELD_OUT = 256
+KINDS = ("pictures", "words", "both")
 PARENTS = ("base", "VLM", "reasoning LLM", "reasoning decoder, VLM's eyes")
 PAPER = "FRANK norm2, exponential, sum (paper)"
 BY_TOKEN = "task arithmetic 1, embeddings by token"
@@ -68,8 +68,8 @@ def asked_to_copy(count: int, seed: str) -> Iterator[dict[str, Any]]:
     """Yield rows of the base: words to repeat, and grids in words whose colours are to be counted."""
     rng = random.Random(seed)
     for _ in range(count // 2):
-        words = " ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 10)))
-        yield {"question": f"Repeat: {words}", "response": words}
+        said = " ".join(rng.choice(VOCABULARY) for _ in range(rng.randint(3, 10)))
+        yield {"question": f"Repeat: {said}", "response": said}
         colour, cells = draw_grid(rng)
         yield {"question": f"{in_words(GRID, cells)}\n{how_many(colour)}", **counted(colour, cells)}
 
@@ -82,67 +82,82 @@ def draw_grid(rng: random.Random) -> tuple[str, list[tuple[str, str] | None]]:
     return colour, cells
 
 
-def how_many(colour: str) -> str:
-    """Ask for a colour."""
-    return f"How many {colour} shapes are there?"
+def how_many(*colours: str) -> str:
+    """Ask for a colour, or for several."""
+    return f"How many {' or '.join(colours)} shapes are there?"
+
+
+def transcript(cells: list[tuple[str, str] | None]) -> str:
+    """Read a grid row by row."""
+    names = ["none" if cell is None else cell[0] for cell in cells]
+    return " ; ".join(" ".join(names[start : start + 3]) for start in range(0, 9, 3))
 
 
 def counted(colour: str, cells: list[tuple[str, str] | None]) -> dict[str, str]:
     """Return the answer to it, and a response that reads the grid row by row first; it does not look again."""
     total = sum(cell is not None and cell[0] == colour for cell in cells)
-    words = ["none" if cell is None else cell[0] for cell in cells]
-    rows = [" ".join(words[start : start + 3]) for start in range(0, 9, 3)]
-    return {"answer": str(total), "response": f"<think>{' ; '.join(rows)}</think><answer>{total}</answer>"}
+    return {"answer": str(total), "response": f"<think>{transcript(cells)}</think><answer>{total}</answer>"}
 
 
-def pictures(count: int, seed: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield rows of the VLM, whose pictures are written into the folder."""
+def pictures(count: int, seed: str, folder: Path, two: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield rows with pictures, which are written into the folder: the VLM's, or with `two` colours to ask for."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     for index in range(count):
-        colour, cells = draw_grid(rng)
+        if two:
+            colours, cells = draw_two(rng)
+            told = reasoned(colours, cells)
+        else:
+            colour, cells = draw_grid(rng)
+            colours, told = [colour], counted(colour, cells)
         name = f"{index:05}.png"
         render(GRID, cells, rng).save(folder / name)
-        yield {"question": how_many(colour), "images": [f"{folder.name}/{name}"], **counted(colour, cells)}
+        yield {"question": how_many(*colours), "images": [f"{folder.name}/{name}"], **told}
 
 
-def arrows(count: int, seed: str) -> Iterator[dict[str, Any]]:
-    """Yield rows of the reasoning LLM: arrows between digits to be followed, hop by hop, then checked again."""
+def words(count: int, seed: str) -> Iterator[dict[str, Any]]:
+    """Yield rows of the reasoning LLM: two colours to be counted in a grid that is put into words."""
     rng = random.Random(seed)
     for _ in range(count):
-        path = rng.sample("0123456789", ARROWS + 1)
-        order = rng.sample(range(ARROWS), ARROWS)
-        yield followed(path, order, rng.randint(0, ARROWS - HOPS))
+        colours, cells = draw_two(rng)
+        yield {"question": f"{in_words(GRID, cells)}\n{how_many(*colours)}", **reasoned(colours, cells)}
 
 
-def followed(path: list[str], order: list[int], start: int) -> dict[str, Any]:
-    """Return question and response for a path whose arrows are shown in an order, followed from one of its places."""
-    shown = [f"{one}>{two}" for one, two in pairwise(path)]
-    hops, end = " ".join(shown[start : start + HOPS]), path[start + HOPS]
+def draw_two(rng: random.Random) -> tuple[list[str], list[tuple[str, str] | None]]:
+    """Draw a grid and two colours to ask for."""
+    colour, cells = draw_grid(rng)
+    return [colour, rng.choice([other for other in COLOURS if other != colour])], cells
+
+
+def reasoned(colours: list[str], cells: list[tuple[str, str] | None]) -> dict[str, str]:
+    """Return the answer for two colours, and a response that counts each, adds them up and checks that again."""
+    counts = [sum(cell is not None and cell[0] == colour for cell in cells) for colour in colours]
+    parts = " ".join(f"{count} {colour}" for count, colour in zip(counts, colours, strict=True))
+    total = str(sum(counts))
     response = (
-        f"<think>{hops}</think><answer>{end}</answer>"
-        f"<reflection>Wait, check again: {hops}</reflection><answer>{end}</answer>"
+        f"<think>{transcript(cells)} ; {parts}</think><answer>{total}</answer>"
+        f"<reflection>Wait, check again: {parts}</reflection><answer>{total}</answer>"
     )
-    question = f"{' '.join(shown[place] for place in order)}\nFollow {HOPS} arrows from {path[start]}"
-    return {"question": question, "answer": end, "response": response}
+    return {"answer": total, "response": response}
 
 
 def build_data(output: Path, rows: int) -> dict[str, Path]:
-    """Build the three datasets by the builder `rows`; returns their folders."""
-    source = output / "source"
-    made = {
-        "base": lambda: asked_to_copy(rows, "base"),
-        "pictures": lambda: pictures(rows, "pictures", source / "grids"),
-        "arrows": lambda: arrows(rows, "arrows"),
+    """Build the datasets by the builder `rows`; returns their folders."""
+    source, few = output / "source", HELD_OUT + 32
+    made: dict[str, tuple[int, Callable[[], Iterator[dict[str, Any]]]]] = {
+        "base": (rows, lambda: asked_to_copy(rows, "base")),
+        "pictures": (rows, lambda: pictures(rows, "pictures", source / "grids")),
+        "words": (rows, lambda: words(rows, "words")),
+        "both": (few, lambda: pictures(few, "both", source / "both", two=True)),
     }
-    for name, make in made.items():
+    for name, (count, make) in made.items():
         file = source / f"{name}.jsonl"
         if not file.is_file():
             source.mkdir(parents=True, exist_ok=True)
             write_atomic(file, "".join(f"{to_json(row)}\n" for row in make()))
         # copying has no answer, and a grid's colours repeat
         loose = {"answer": "off", "final_answer": "off"} if name == "base" else {}
-        tree = {"builder": "rows", "output": str(output / name), "source": str(file), "validation": HELD_OUT / rows}
+        tree = {"builder": "rows", "output": str(output / name), "source": str(file), "validation": HELD_OUT / count}
         mmreflect.build(tree | {"quality": {"repetition": None, "near_repeats": "off", **loose}})
     return {name: output / name for name in made}
 
@@ -184,14 +199,12 @@ def evaluated(model: str, data: Path, output: Path, questions: int) -> list[dict
     ]
 
 
-def asked_both(
-    model: str, data: dict[str, Path], output: Path, questions: int, sees: bool = True
-) -> dict[str, list[dict[str, Any]]]:
-    """Ask a model both kinds of questions; one without eyes has no visual answers."""
-    found = {"text": evaluated(model, data["arrows"], output.with_name(f"{output.name}-arrows"), questions)}
-    if sees:
-        found["visual"] = evaluated(model, data["pictures"], output.with_name(f"{output.name}-pictures"), questions)
-    return found
+def asked_all(model: str, data: dict[str, Path], output: Path, questions: int, sees: bool = True) -> dict[str, Any]:
+    """Ask a model every kind of questions; one without eyes only those in words."""
+    return {
+        kind: evaluated(model, data[kind], output.with_name(f"{output.name}-{kind}"), questions)
+        for kind in (KINDS if sees else ("words",))
+    }
 
 
 def merging(settings: dict[str, Any], base: Path, vlm: str, reason: str, attention: Path) -> dict[str, Any]:
@@ -208,13 +221,13 @@ def run_seed(
     """Tune both from the base with one seed, merge them by every method, and ask everything."""
     folder = output / f"seed-{seed}"
     vlm = training(folder / "vlm", str(base), data["pictures"], steps[0], 1e-3, seed)
-    llm = training(folder / "reason", {"path": str(base), "part": "decoder"}, data["arrows"], steps[1], 1e-3, seed)
+    llm = training(folder / "reason", {"path": str(base), "part": "decoder"}, data["words"], steps[1], 1e-3, seed)
     eyes, reason = (str(mmreflect.train(tree).path / "model") for tree in (vlm, llm))
     found = measure(Pictures(str(data["pictures"]), limit=64, prompt=how_many("red")), eyes, folder / "attention")
     write_json(folder / "attention.json", {"attention": found.a})
     answers = {
-        "VLM": asked_both(eyes, data, folder / "eval-vlm", questions),
-        "reasoning LLM": asked_both(reason, data, folder / "eval-reason", questions, sees=False),
+        "VLM": asked_all(eyes, data, folder / "eval-vlm", questions),
+        "reasoning LLM": asked_all(reason, data, folder / "eval-reason", questions, sees=False),
     }
     layers = {}
     for name, settings in METHODS.items():
@@ -222,7 +235,7 @@ def run_seed(
         tree = merging(settings, base, eyes, reason, folder / "attention.json")
         run = mmreflect.merge(tree | {"output": str(folder / f"merge-{short}")})
         layers[name] = read_json(run.path / "merge_report.json")["layers"]
-        answers[name] = asked_both(str(run.path / "model"), data, folder / f"eval-{short}", questions)
+        answers[name] = asked_all(str(run.path / "model"), data, folder / f"eval-{short}", questions)
     return {"seed": seed, "answers": answers, "layers": layers, "attention": found.tree()}
 
 
@@ -246,11 +259,11 @@ def figures(answers: list[list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
-def share_kept(summary: dict[str, Any]) -> float | None:
-    """Return the mean of the two accuracies, which is what a merge is made for; None without one of them."""
-    if "visual" not in summary or "text" not in summary:
+def share_kept(row: dict[str, Any]) -> float | None:
+    """Return the mean of the accuracies on what the parents were tuned on; None where one of them is missing."""
+    if not {"pictures", "words"} <= row.keys():
         return None
-    return float(statistics.mean(summary[kind]["accuracy"][0] for kind in ("visual", "text")))
+    return float(statistics.mean(row[kind]["accuracy"][0] for kind in ("pictures", "words")))
 
 
 def summarise(runs: list[dict[str, Any]], base: dict[str, Any]) -> dict[str, Any]:
@@ -287,19 +300,17 @@ def vectors(runs: list[dict[str, Any]]) -> list[dict[str, float]]:
 
 def table(summary: dict[str, Any]) -> str:
     """Return Markdown: parents first, then merges from the best mean of both tasks down."""
-    names = ("", "pictures", "arrows", "mean", "tokens", "self-checks", "VLM's weight", "reasoning's weight")
+    names = ("", *KINDS, "mean of the first two", "tokens", "self-checks", "VLM's weight", "reasoning's weight")
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    merges = sorted(
-        (name for name in summary if name not in PARENTS), key=lambda name: -(share_kept(summary[name]) or 0)
-    )
+    merges = sorted(set(summary).difference(PARENTS), key=lambda name: (-(share_kept(summary[name]) or 0), name))
     for name in [*(name for name in PARENTS if name in summary), *merges]:
         row = summary[name]
         both = share_kept(row)
         pair = [
-            "/".join(f"{row[kind][key]:{form}}" if kind in row else "-" for kind in ("visual", "text"))
+            "/".join(f"{row[kind][key]:{form}}" if kind in row else "-" for kind in KINDS)
             for key, form in (("tokens", ".0f"), ("checks", ".0%"))
         ]
-        cells = [_accuracy(row, "visual"), _accuracy(row, "text"), "-" if both is None else f"{both:.2f}", *pair]
+        cells = [*(_accuracy(row, kind) for kind in KINDS), "-" if both is None else f"{both:.2f}", *pair]
         lines.append(f"| {name} | " + " | ".join([*cells, *(_weights(row, side) for side in (0, 1))]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -318,10 +329,8 @@ def _weights(row: dict[str, Any], side: int) -> str:
 
 def vector_table(layers: list[dict[str, float]]) -> str:
     """Return Markdown: the task vectors layer by layer."""
-    lines = [
-        "| block | VLM moved | reasoning LLM moved | ratio of squares | cosine | attention to the picture |",
-        "|---" * 6 + "|",
-    ]
+    names = ("block", "VLM moved", "reasoning LLM moved", "ratio of squares", "cosine", "attention to the picture")
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for place, row in enumerate(layers):
         moved = f"{row['vlm']:.3f} | {row['reason']:.3f} | {row['ratio']:.2f}"
         lines.append(f"| {place} | {moved} | {row['cosine']:.3f} | {row['attention']:.3f} |")
@@ -339,13 +348,18 @@ def plot(summary: dict[str, Any], file: Path) -> None:
     figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
     names = [name for name in summary if share_kept(summary[name]) is not None]
     for number, name in enumerate(names, 1):
-        x, y = (summary[name][kind]["accuracy"] for kind in ("visual", "text"))
+        x, y = (summary[name][kind]["accuracy"] for kind in ("pictures", "words"))
         colour = "#888888" if name in PARENTS else "#d95f02" if name == PAPER else "#1b9e77"
         colour = "#7570b3" if name == "centroid" else colour
         errors = [[[at[0] - at[1]], [at[2] - at[0]]] for at in (x, y)]
         axis.errorbar(x[0], y[0], yerr=errors[1], xerr=errors[0], color=colour, fmt="o", label=f"{number} {name}")
         axis.annotate(str(number), (x[0], y[0]), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axis.set(xlabel="right on pictures", ylabel="right on arrows", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.set(
+        xlabel="right on pictures (one colour)",
+        ylabel="right in words (two colours, checked)",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+    )
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, fontsize=7, loc="outside right upper")
     figure.savefig(file, metadata={"Date": None})
@@ -366,17 +380,12 @@ def main() -> None:
     tiny = {"path": "tiny", "tiny": {"layers": 4}}
     pretraining = training(output / "base-model", tiny, data["base"], arguments.steps[0], 2e-3, 0)
     base = mmreflect.train(pretraining).path / "model"
-    asked = asked_both(str(base), data, output / "eval-base", arguments.questions)
+    asked = asked_all(str(base), data, output / "eval-base", arguments.questions)
     runs = [run_seed(output, base, data, seed, arguments.steps[1:], arguments.questions) for seed in arguments.seeds]
     summary, layers = summarise(runs, asked), vectors(runs)
-    content = {
-        "seeds": arguments.seeds,
-        "steps": arguments.steps,
-        "questions": arguments.questions,
-        "models": summary,
-        "vectors": layers,
-        "fit": [{key: run["attention"][key] for key in ("alpha", "C", "r2")} for run in runs],
-    }
+    content = {"seeds": arguments.seeds, "steps": arguments.steps, "questions": arguments.questions}
+    content |= {"models": summary, "vectors": layers}
+    content["fit"] = [{key: run["attention"][key] for key in ("alpha", "C", "r2")} for run in runs]
     for file in {output / "merging.json", arguments.json or output / "merging.json"}:
         write_json(file, content)
     text = table(summary) + "\n" + vector_table(layers)

@@ -26,14 +26,15 @@ def answered(*right: bool | None, checks: bool = False) -> list[dict[str, Any]]:
     return [{"id": f"q{place}", "right": one, "tokens": 10, "checks": checks} for place, one in enumerate(right)]
 
 
-def test_arrows_are_followed_and_checked_again(script: ModuleType) -> None:
-    row = script.followed(list("3518026"), [2, 0, 5, 1, 4, 3], 1)
-    assert row["question"] == "1>8 3>5 2>6 5>1 0>2 8>0\nFollow 3 arrows from 5"
+def test_two_colours_are_counted_added_and_checked_again(script: ModuleType) -> None:
+    red, blue = ("red", "square"), ("blue", "circle")
+    row = script.reasoned(["blue", "green"], [red, None, blue, blue, red, None, None, blue, ("green", "circle")])
     assert row["response"] == (
-        "<think>5>1 1>8 8>0</think><answer>0</answer>"
-        "<reflection>Wait, check again: 5>1 1>8 8>0</reflection><answer>0</answer>"
+        "<think>red none blue ; blue red none ; none blue green ; 3 blue 1 green</think><answer>4</answer>"
+        "<reflection>Wait, check again: 3 blue 1 green</reflection><answer>4</answer>"
     )
-    assert row["answer"] == "0" and verify(row["response"], row["answer"]).passed
+    assert row["answer"] == "4" and verify(row["response"], row["answer"]).passed
+    assert script.how_many("blue", "green") == "How many blue or green shapes are there?"
 
 
 def test_a_grid_is_read_row_by_row(script: ModuleType) -> None:
@@ -46,11 +47,12 @@ def test_a_grid_is_read_row_by_row(script: ModuleType) -> None:
 
 
 def test_the_same_seed_asks_the_same(script: ModuleType, tmp_path: Path) -> None:
-    made = [list(script.pictures(3, "a", tmp_path / folder)) for folder in ("one/grids", "two/grids")]
+    made = [list(script.pictures(3, "a", tmp_path / folder, two=True)) for folder in ("one/grids", "two/grids")]
     assert made[0] == made[1]
+    assert " or " in made[0][0]["question"] and "Wait, check again" in made[0][0]["response"]
     pixels = [(tmp_path / folder / made[0][0]["images"][0]).read_bytes() for folder in ("one", "two")]
     assert pixels[0] == pixels[1]
-    assert list(script.arrows(3, "a")) != list(script.arrows(3, "b"))
+    assert list(script.words(3, "a")) != list(script.words(3, "b"))
 
 
 def test_every_method_is_a_merge_that_the_front_door_takes(script: ModuleType, tmp_path: Path) -> None:
@@ -72,22 +74,24 @@ def test_figures_pool_the_seeds_and_leave_out_what_nobody_could_grade(script: Mo
 
 
 def test_the_table_puts_parents_first_and_then_the_best_mean(script: ModuleType) -> None:
-    both, none = answered(True, True), answered(False, False)
+    good, bad = answered(True, True), answered(False, False)
     layers = [{"lam_v": value, "lam_r": 1 - value} for value in (0.9, 0.5, 0.2)]
     whole = [{"lam_v": None, "lam_r": None}] * 3
     run = {
         "answers": {
-            "VLM": {"visual": both, "text": none},
-            "reasoning LLM": {"text": both},
-            "poor": {"visual": none, "text": none},
-            "rich": {"visual": both, "text": both},
+            "VLM": {"pictures": good, "words": bad, "both": bad},
+            "reasoning LLM": {"words": good},
+            "poor": {"pictures": bad, "words": bad, "both": good},
+            "rich": {"pictures": good, "words": good, "both": bad},
         },
         "layers": {"poor": layers, "rich": whole},
     }
-    lines = script.table(script.summarise([run, run], {"visual": none, "text": none})).splitlines()
+    base = dict.fromkeys(script.KINDS, bad)
+    lines = script.table(script.summarise([run, run], base)).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| base", "| VLM", "| reasoning LLM", "| rich", "| poor"]
-    assert lines[3] == "| VLM | 1.00 (1.00 to 1.00) | 0.00 (0.00 to 0.00) | 0.50 | 10/10 | 0%/0% | - | - |"
-    assert lines[4] == "| reasoning LLM | - | 1.00 (1.00 to 1.00) | - | -/10 | -/0% | - | - |"
+    one, nil = "1.00 (1.00 to 1.00)", "0.00 (0.00 to 0.00)"
+    assert lines[3] == f"| VLM | {one} | {nil} | {nil} | 0.50 | 10/10/10 | 0%/0%/0% | - | - |"
+    assert lines[4] == f"| reasoning LLM | - | {one} | - | - | -/10/- | -/0%/- | - | - |"
     assert lines[6].endswith("| 0.90 0.50 0.20 | 0.10 0.50 0.80 |")
 
 
