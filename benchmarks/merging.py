@@ -7,7 +7,7 @@ count a colour in pictures, and a reasoning LLM: its decoder, tuned to count two
 check that again. They are merged by every method, and the results asked held-out questions of both kinds, greedy, and
 of a third kind that neither has seen: two colours in a picture. Every step is an ordinary `mmreflect build`, `train`,
 `merge` or `eval` and is not made again where it is finished. Writes `merging.json`, `merging.md` and `merging.svg`
-into the output folder.
+into the output folder after every seed.
 """
 
 import argparse
@@ -381,17 +381,18 @@ def main() -> None:
     pretraining = training(output / "base-model", tiny, data["base"], arguments.steps[0], 2e-3, 0)
     base = mmreflect.train(pretraining).path / "model"
     asked = asked_all(str(base), data, output / "eval-base", arguments.questions)
-    runs = [run_seed(output, base, data, seed, arguments.steps[1:], arguments.questions) for seed in arguments.seeds]
-    summary, layers = summarise(runs, asked), vectors(runs)
-    content = {"seeds": arguments.seeds, "steps": arguments.steps, "questions": arguments.questions}
-    content |= {"models": summary, "vectors": layers}
-    content["fit"] = [{key: run["attention"][key] for key in ("alpha", "C", "r2")} for run in runs]
-    for file in {output / "merging.json", arguments.json or output / "merging.json"}:
-        write_json(file, content)
-    text = table(summary) + "\n" + vector_table(layers)
-    write_atomic(output / "merging.md", text)
-    plot(summary, output / "merging.svg")
-    print(text)
+    runs = []
+    for seed in arguments.seeds:
+        runs.append(run_seed(output, base, data, seed, arguments.steps[1:], arguments.questions))
+        summary, layers = summarise(runs, asked), vectors(runs)  # after every seed, for whoever is in a hurry
+        content = {"steps": arguments.steps, "questions": arguments.questions, "models": summary, "vectors": layers}
+        content["seeds"] = {run["seed"]: {key: run["attention"][key] for key in ("alpha", "C", "r2")} for run in runs}
+        for file in {output / "merging.json", arguments.json or output / "merging.json"}:
+            write_json(file, content)
+        text = table(summary) + "\n" + vector_table(layers)
+        write_atomic(output / "merging.md", text)
+        plot(summary, output / "merging.svg")
+        print(text)
 
 
 if __name__ == "__main__":
