@@ -224,7 +224,6 @@ def run_seed(
     llm = training(folder / "reason", {"path": str(base), "part": "decoder"}, data["words"], steps[1], 1e-3, seed)
     eyes, reason = (str(mmreflect.train(tree).path / "model") for tree in (vlm, llm))
     found = measure(Pictures(str(data["pictures"]), limit=64, prompt=how_many("red")), eyes, folder / "attention")
-    write_json(folder / "attention.json", {"attention": found.a})
     answers = {
         "VLM": asked_all(eyes, data, folder / "eval-vlm", questions),
         "reasoning LLM": asked_all(reason, data, folder / "eval-reason", questions, sees=False),
@@ -232,7 +231,7 @@ def run_seed(
     layers = {}
     for name, settings in METHODS.items():
         short = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).replace("--", "-")
-        tree = merging(settings, base, eyes, reason, folder / "attention.json")
+        tree = merging(settings, base, eyes, reason, folder / "attention")
         run = mmreflect.merge(tree | {"output": str(folder / f"merge-{short}")})
         layers[name] = read_json(run.path / "merge_report.json")["layers"]
         answers[name] = asked_all(str(run.path / "model"), data, folder / f"eval-{short}", questions)
