@@ -9,15 +9,15 @@ import re
 
 _COMMANDS = {
     "n": "nabla natural ncong ne nearrow neg neq newcommand newline nexists ngeq ngeqslant ngtr nleftarrow nleq "
-    "nleqslant nless nmid nobreak nolimits nonumber normalsize not notag notin nparallel nprec nrightarrow nsim nsubseteq nsucc "
-    "nsupseteq ntriangleleft ntriangleright nu nvdash nwarrow",
+    "nleqslant nless nmid nobreak nolimits nonumber normalsize not notag notin nparallel nprec nrightarrow nsim "
+    "nsubseteq nsucc nsupseteq ntriangleleft ntriangleright nu nvdash nwarrow",
     "r": "raise raisebox rangle rbrace rbrack rceil ref renewcommand rfloor rgroup rho right rightarrow rightarrowtail "
     "rightharpoondown rightharpoonup rightleftarrows rightleftharpoons rightrightarrows rightsquigarrow "
     "rightthreetimes risingdotseq rm rmoustache root rtimes rule rVert rvert",
     "t": "tag tan tanh tau tbinom text textbf textcolor textit textmd textnormal textrm textsc textsf textstyle "
     "textsuperscript textsubscript texttt textup tfrac therefore theta thickapprox thicksim thinspace tilde times tiny "
-    "to top triangle triangledown triangleleft trianglelefteq triangleq triangleright trianglerighteq tt twoheadleftarrow "
-    "twoheadrightarrow",
+    "to top triangle triangledown triangleleft trianglelefteq triangleq triangleright trianglerighteq tt "
+    "twoheadleftarrow twoheadrightarrow",
 }
 _KNOWN = {letter: frozenset(names.split()) for letter, names in _COMMANDS.items()}
 _ONE_LETTER = ("ne", "nu")
