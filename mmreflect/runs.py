@@ -21,6 +21,7 @@ from mmreflect import __version__, console
 from mmreflect.config import Keys, Tree, differences, load_yaml, to_yaml, without
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, write_atomic, write_json
+from mmreflect.remote.account import open_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Run:
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; from now on running the same config again returns it at once."""
         write_json(self.path / "result.json", result)
-        _claimed.clear()
+        open_account(None)
 
 
 def open_run(
@@ -186,12 +187,6 @@ def _check_same(
 
 
 _locks: dict[Path, int] = {}
-_claimed: list[str] = []
-
-
-def claimed() -> str | None:
-    """Return the name of the run that this process works on, the same in all of its starts; None without one."""
-    return _claimed[-1] if _claimed else None
 
 
 def _lock(path: Path) -> None:
@@ -210,7 +205,7 @@ def _lock(path: Path) -> None:
             "wait for it, or choose another output",
         ) from None
     _locks[key] = handle
-    _claimed[:] = [_name(handle)]
+    open_account(_name(handle))
 
 
 def _name(handle: int) -> str:

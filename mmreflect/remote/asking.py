@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.errors import UserError
+from mmreflect.remote.account import claimed
 from mmreflect.remote.asks import Answer, Ask, Completion, StopError
 from mmreflect.remote.keeping import Keeper
 from mmreflect.remote.pictures import Pictures
@@ -21,7 +22,6 @@ from mmreflect.remote.sending import Sender
 from mmreflect.remote.settings import ServerConfig
 from mmreflect.remote.spending import Limits, Spending, reckoned
 from mmreflect.remote.structured import RejectedError, read_and_mend
-from mmreflect.runs import claimed
 
 AHEAD = 2
 """Asks in the works for each slot: some are read from the cache or made ready while others are under way."""

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from remote.loopback import Act, Body, Server, completion, serving, shown
 
-from mmreflect import runs
 from mmreflect.records import Turn
+from mmreflect.remote import account
 from mmreflect.remote.asks import Ask, LimitReachedError
 from mmreflect.remote.cache import Paid
 from mmreflect.remote.client import Client
@@ -81,7 +81,7 @@ def test_a_limit_is_never_passed_and_a_higher_one_goes_on(
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Begin a run, or go on with it, as another start of its process does."""
-    monkeypatch.setattr(runs, "_claimed", [])
+    monkeypatch.setattr(account, "_claimed", [])
 
     def begin(name: str) -> None:
         folder = tmp_path / name
