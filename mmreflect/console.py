@@ -72,36 +72,48 @@ def progress_bar(
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
     from rich.text import Text
 
     class StatusColumn(ProgressColumn):
         def render(self, task: "Task") -> Text:
-            return Text(status() if status is not None else "")
+            return Text(status() if status is not None else "", no_wrap=True, overflow="ellipsis")
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20 if status is not None else 40),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        StatusColumn(),
+        StatusColumn(table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     console = _console()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield ProgressBar(progress, progress.add_task(label, total=total, completed=done))
+        yield ProgressBar(progress, progress.add_task(label, total=total, completed=done), done)
 
 
 class ProgressBar:
     """A handle that moves one progress bar on."""
 
-    def __init__(self, progress: "Progress", task: "int") -> None:
+    def __init__(self, progress: "Progress", task: "int", done: int = 0) -> None:
         self._progress, self._task = progress, task
+        self._done, self._shown = done, float(done)
 
     def advance(self, count: int = 1) -> None:
         """Move on by `count`."""
+        self._done += count
+        self._show(self._done)
+
+    def ahead(self, count: float) -> None:
+        """Show so much beyond what is done; it is counted again as it is done, and the bar never goes back."""
+        self._show(self._done + count)
+
+    def _show(self, completed: float) -> None:
         from rich.progress import TaskID
 
-        self._progress.advance(TaskID(self._task), count)
+        if completed > self._shown:
+            self._progress.update(TaskID(self._task), completed=completed)
+            self._shown = completed
 
 
 def count(number: int, noun: str) -> str:

@@ -38,6 +38,14 @@ class Interrupted(Exception):
         super().__init__(f"asked to end; step {step} is saved, start the same command again to go on")
 
 
+class BuildInterrupted(Interrupted):
+    """A build was asked to end (SIGTERM); finished shards and everything that a server has answered are kept."""
+
+    def __init__(self) -> None:
+        kept = "finished shards and all answers are kept"
+        Exception.__init__(self, f"asked to end; {kept}, start the same command again to go on")
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to a misspelt one, or None when nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -2,6 +2,7 @@
 
 config.yaml    the resolved configuration; running it again is the same run
 run.json       verb, name and version
+run.lock       held while a process works on it; holds a name that no other run has
 log.jsonl      one line per logged step
 result.json    written last: the run is finished
 """
@@ -10,6 +11,7 @@ import contextlib
 import fcntl
 import importlib.metadata
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from mmreflect import __version__, console
 from mmreflect.config import Keys, Tree, differences, load_yaml, to_yaml, without
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, write_atomic, write_json
+from mmreflect.remote.account import open_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Run:
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; from now on running the same config again returns it at once."""
         write_json(self.path / "result.json", result)
+        open_account(None)
 
 
 def open_run(
@@ -201,6 +205,16 @@ def _lock(path: Path) -> None:
             "wait for it, or choose another output",
         ) from None
     _locks[key] = handle
+    open_account(_name(handle))
+
+
+def _name(handle: int) -> str:
+    """Return the run's name, which its first start has drawn: a folder that is deleted and made anew has another."""
+    name = os.pread(handle, 64, 0).decode(errors="replace")
+    if len(name) != 32:
+        name = uuid.uuid4().hex
+        os.pwrite(handle, name.encode(), 0)
+    return name
 
 
 def run_at(path: Path) -> Run:

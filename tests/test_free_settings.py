@@ -50,7 +50,7 @@ def test_a_tree_without_some_places() -> None:
 OTHER: dict[str, Any] = {
     "base_url": "http://y/v1", "api_key_env": "KEY", "concurrency": 3, "requests_per_minute": 9.0, "timeout_s": 9.0, "retries": 1,
     "patience_s": 9.0, "max_tokens_total": 9, "max_cost": 9.0, "cache": "off", "limit_field": "max_completion_tokens",
-    "model": "n", "tries": 1, "price_in": 9.0, "price_out": 9.0, "pictures": PictureConfig(max_pixels=9), "extra": {"min_p": 0.1},
+    "model": "n", "version": "2", "tries": 1, "price_in": 9.0, "price_out": 9.0, "pictures": PictureConfig(max_pixels=9), "extra": {"min_p": 0.1},
 }  # fmt: skip
 
 

@@ -4,7 +4,8 @@ A builder leaf names its splits (`splits(config)`) and makes one row from its pl
 A row depends on nothing else, so that a killed build goes on at its first missing shard to the same bytes. A leaf may
 also say what it builds from (`describe(config)`, for the plan) and which rows of its sources it leaves out
 (`left_out(config)`, for the rejects log). One that makes its rows together, such as by asking a teacher about many at
-once, has `open_maker(config)` in the place of `make`; a row of such a leaf may depend on its shard.
+once, has `open_maker(config)` in the place of `make`; a row of such a leaf may depend on its shard. Where its maker has
+`watch(ahead)`, the progress line moves with the rows that are made and not yet handed over.
 
 Every row is looked over (`mmreflect.quality`). `EXEMPT` says which checks make no sense for which rows: from the kind
 among their facts, or `*` for all, to names of checks; `repeats` lets rows stand more than once.

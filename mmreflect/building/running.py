@@ -1,8 +1,10 @@
 """Running a builder: deterministic, sharded, resumable, with a rejects log and a manifest written last."""
 
 import contextlib
+import signal
+import threading
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from mmreflect.building.sifting import sifted
 from mmreflect.building.workers import Shard
 from mmreflect.config import Component, parts_of
 from mmreflect.data.store import Row
-from mmreflect.errors import UserError
+from mmreflect.errors import BuildInterrupted, UserError
 from mmreflect.files import write_jsonl
 from mmreflect.quality.foreign import check_foreign
 from mmreflect.remote.settings import ServerConfig
@@ -55,6 +57,7 @@ def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: 
 
     Raises:
         UserError: a split is empty, or all of its rows were rejected.
+        BuildInterrupted: SIGTERM came; a shard that was not finished has left nothing.
     """
     sizes, tally = _sizes(builder, config), Tally()
     own = shards_of(config, sizes, options.part)
@@ -62,7 +65,9 @@ def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: 
     if options.part[0] == 1:
         tally.left_out = _log_left_out(builder, config, run.path)
     maker = open_maker(builder, config)
-    with contextlib.closing(maker), _progress(own, config, maker) as bar:
+    with _ended_by_signal(), contextlib.closing(maker), _progress(own, config, maker) as bar:
+        if hasattr(maker, "watch"):
+            maker.watch(bar.ahead)
         apart, spent = _build_apart(options.runner, builder, config, run.path, own, bar)
         for split, size in sizes.items():
             shards = [shard for shard in own if shard[0] == split]
@@ -77,6 +82,32 @@ def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: 
     say_rejected(tally, run.path)
     part = {} if options.shard is None else {"part": options.shard}
     return {**part, **tally.found(), **spent, **maker.spent()}
+
+
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: what is under way at a server is waited for and kept; a second one ends at once.
+
+    Raises:
+        BuildInterrupted: SIGTERM came.
+    """
+
+    class Asked(KeyboardInterrupt):
+        """SIGTERM came; not an Exception, so that nobody takes it for a failure of a row."""
+
+    def end(number: int, frame: object) -> None:
+        raise Asked
+
+    if threading.current_thread() is not threading.main_thread():  # only there signals can be handled
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except Asked:
+        raise BuildInterrupted from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def open_maker(builder: Builder, config: Any) -> Maker:

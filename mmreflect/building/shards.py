@@ -92,6 +92,19 @@ def room_on_disk(folder: Path) -> Iterator[None]:
         ) from None
 
 
+@contextlib.contextmanager
+def _all_or_nothing(beside: Beside, rows: Path) -> Iterator[None]:
+    """Remove what lies beside rows that were not written, half-written files among it."""
+    try:
+        yield
+    except BaseException:
+        if not rows.is_file():
+            beside.clear()
+            for file in (rows, beside.rejects, beside.account, beside.marks, beside.compared):
+                file.with_name(f".{file.name}.partial").unlink(missing_ok=True)
+        raise
+
+
 def make_shard(builder: Builder, config: Any, folder: Path, shard: Shard) -> None:
     """Build one shard from the places of its rows alone: what a worker process does."""
     split, number, _ = shard
@@ -107,7 +120,7 @@ def build_shard(
     places: range,
     bar: console.ProgressBar | None = None,
 ) -> None:
-    """Build one shard. The row file is written last.
+    """Build one shard. The row file is written last; whatever ends the work before that leaves nothing of the shard.
 
     Raises:
         UserError: the disk is full.
@@ -115,7 +128,7 @@ def build_shard(
     beside = Beside.of(folder, split, number)
     beside.clear()
     inspector = Inspector.of(folder)
-    with room_on_disk(folder):
+    with room_on_disk(folder), _all_or_nothing(beside, row_file(folder, (split, number, 0))):
         rows, rejects, took = _take_rows(made, folder, beside.media, split, places, inspector, bar)
         if rejects:
             write_jsonl(beside.rejects, rejects)
@@ -124,7 +137,7 @@ def build_shard(
         if beside.media.is_dir():
             sync_folder(beside.media)
         inspector.write(beside.marks)
-        write_jsonl(folder / split / f"{number:05}.jsonl", rows)
+        write_jsonl(row_file(folder, (split, number, 0)), rows)
 
 
 def read_shard(folder: Path, file: Path, reasons: Counter[str], took: Counter[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mmreflect.evaluation.asking import Found, Source, ask_each, rows_of, split_
 from mmreflect.evaluation.speaking import Speaker, open_speaker
 from mmreflect.models import ModelConfig
 from mmreflect.records import FrameSampling, Group, Rollout, Sample, Stop
+from mmreflect.remote.spending import brief
 from mmreflect.rollouts.actions import Engine, Sampling
 from mmreflect.statistics import pass_at_k
 
@@ -177,8 +178,8 @@ class RatingMaker:
     def status(self) -> str:
         """Say it in a few words."""
         client = self._client()
-        lines = [] if client is None else [client.spent.text()]
-        return "; ".join([*lines, f"{console.count(self._rejected, 'row')} rejected"])
+        lines = [] if client is None else [brief([client.spent])]
+        return ", ".join([*lines, f"{self._rejected:,} rejected"])
 
     def close(self) -> None:
         """Close the connections."""

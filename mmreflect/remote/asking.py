@@ -1,6 +1,9 @@
 """What happens to asks inside the event loop: cache first, then the server, then the check of structured replies."""
 
 import asyncio
+import hashlib
+import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,7 +11,9 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from mmreflect import console
+from mmreflect.config import to_tree
 from mmreflect.errors import UserError
+from mmreflect.remote.account import claimed
 from mmreflect.remote.asks import Answer, Ask, Completion, StopError
 from mmreflect.remote.keeping import Keeper
 from mmreflect.remote.pictures import Pictures
@@ -16,7 +21,7 @@ from mmreflect.remote.requests import Requests, again
 from mmreflect.remote.sending import Sender
 from mmreflect.remote.settings import ServerConfig
 from mmreflect.remote.spending import Limits, Spending, reckoned
-from mmreflect.remote.structured import RejectedError, read_reply
+from mmreflect.remote.structured import RejectedError, read_and_mend
 
 AHEAD = 2
 """Asks in the works for each slot: some are read from the cache or made ready while others are under way."""
@@ -33,36 +38,71 @@ class Asking:
         self._requests = Requests(server, Pictures(server.pictures))
         self._sender = Sender(server, spent)
         self._limits = Limits(server, spent)
-        self._keeper = Keeper(server.cache_folder)
+        run = claimed() if server.cache_folder else None
+        self._keeper = Keeper(server.cache_folder, (run, _payee(server)) if run else None, spent)
+        self._has_account, self._accounting = run is not None, asyncio.Lock()
+        self._roots = set[asyncio.Task[None]]()
         self._makers = ThreadPoolExecutor(_THREADS, "requests")
         self._locks = WeakValueDictionary[str, asyncio.Lock]()
 
+    @property
+    def under_way(self) -> int:
+        """Requests that the server has now."""
+        return self._sender.under_way
+
+    def stop(self) -> None:
+        """Let nothing more go out."""
+        self._sender.stop(StopError("the client is closed", "an open one", "ask before it is closed"))
+
+    async def finish(self) -> None:
+        """Wait until what is under way is answered and kept, for as long as a request may take."""
+        if self._roots:
+            await asyncio.wait(self._roots, timeout=self._server.timeout_s)
+
     async def close(self) -> None:
-        """Close the connections and the cache."""
+        """Drop what is still under way, and close the connections and the cache."""
+        roots = list(self._roots)
+        for root in roots:
+            root.cancel()
+        await asyncio.gather(*roots, return_exceptions=True)
         await self._sender.close()
         await self._keeper.close()
         self._makers.shutdown(cancel_futures=True)
 
-    async def ask_all(self, asks: Sequence[Ask], done: Callable[[tuple[int, Answer] | None], None]) -> None:
+    async def ask_all(
+        self,
+        asks: Sequence[Ask],
+        done: Callable[[tuple[int, Answer] | None], None],
+        halted: threading.Event | None = None,
+    ) -> None:
         """Answer all asks and hand each answer over with its place; None is handed over last.
+
+        Args:
+            halted: once it is set, none of these asks goes out any more.
 
         Raises:
             UserError: nothing more can be asked.
         """
+        root = asyncio.current_task()
+        assert root is not None
+        self._roots.add(root)
         try:
             todo = iter(enumerate(asks))
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(len(asks), AHEAD * self._server.concurrency)):
-                    group.create_task(self._work(todo, done))
+                    group.create_task(self._work(todo, done, halted or threading.Event()))
             if self._sender.stopped is not None:
                 raise self._sender.stopped
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
+            self._roots.discard(root)
             done(None)
 
-    async def _work(self, todo: Iterator[tuple[int, Ask]], done: Callable[[tuple[int, Answer]], None]) -> None:
-        while self._sender.stopped is None:
+    async def _work(
+        self, todo: Iterator[tuple[int, Ask]], done: Callable[[tuple[int, Answer]], None], halted: threading.Event
+    ) -> None:
+        while self._sender.stopped is None and not halted.is_set():
             item = next(todo, None)
             if item is None:
                 return
@@ -91,7 +131,9 @@ class Asking:
             if ask.schema is None:
                 return answer
             try:
-                return replace(answer, value=read_reply(completion.text, ask.schema, completion.finish))
+                value, mended = read_and_mend(completion.text, ask.schema, completion.finish)
+                self._spent.repaired += mended > 0
+                return replace(answer, value=value, repaired=mended)
             except RejectedError as rejected:
                 self._spent.rejected += 1
                 reason = str(rejected)
@@ -106,6 +148,7 @@ class Asking:
             UserError: this request has none.
         """
         key = await self._made(ask, lambda: self._requests.key(ask))
+        await self._know_account()
         # The same request may be asked twice at once: the second finds the first one's answer.
         async with self._locks.setdefault(key, asyncio.Lock()):
             kept = await self._keeper.get(key)
@@ -117,6 +160,13 @@ class Asking:
                 completion = self._reckoned(await self._sender.completion(ask, key, self._make), tokens_in)
                 self._spent.add(key, completion, cached=False)
                 return await self._keep(key, completion), False
+
+    async def _know_account(self) -> None:
+        """Read what earlier starts have paid, before the first request goes out."""
+        if self._has_account and self._spent.before is None:
+            async with self._accounting:
+                if self._spent.before is None:
+                    self._spent.before = await self._keeper.paid()
 
     def _reckoned(self, completion: Completion, tokens_in: int) -> Completion:
         """Return a completion with its tokens; where the server counts none, they are estimated, and that is told."""
@@ -143,6 +193,12 @@ class Asking:
         if all(isinstance(part, str) for turn in ask.turns for part in turn.content):
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._makers, work)
+
+
+def _payee(server: ServerConfig) -> str:
+    """Return what tells apart the servers that a run pays; where one is does not count."""
+    told = [server.model, server.version, server.extra, to_tree(server.pictures), server.price_in, server.price_out]
+    return f"{server.model} {hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 def _after(answer: Answer, completion: Completion, cached: bool) -> Answer:

@@ -47,6 +47,7 @@ class Completion:
         finish: why it ended: `stop`, `length`, or what else the server calls it.
         tokens_in, tokens_out: as the server counted them; None where it does not.
         reasoning: what a reasoning model said before its reply, where the server keeps the two apart.
+        address: of the server that said it; empty where a cache from before this was kept does not know.
     """
 
     text: str
@@ -54,10 +55,12 @@ class Completion:
     tokens_in: int | None = None
     tokens_out: int | None = None
     reasoning: str = ""
+    address: str = ""
 
     def to_json(self) -> str:
         """Return the plain form that `from_json` reads back."""
-        return json.dumps([self.text, self.finish, self.tokens_in, self.tokens_out, self.reasoning], ensure_ascii=True)
+        said = [self.text, self.finish, self.tokens_in, self.tokens_out, self.reasoning, self.address]
+        return json.dumps(said, ensure_ascii=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Completion":
@@ -75,6 +78,7 @@ class Answer:
         cached: nothing was paid for it now.
         value: the reply of a structured ask, as its model.
         tries: replies that were asked for.
+        repaired: what was mended in the JSON of `value`.
         error: why there is no good reply; None where there is one.
     """
 
@@ -86,6 +90,7 @@ class Answer:
     reasoning: str = ""
     value: BaseModel | None = None
     tries: int = 1
+    repaired: int = 0
     error: UserError | None = None
 
 

@@ -1,5 +1,7 @@
 """Answers on disk, by the content of their requests: SQLite, several processes at once, each answer flushed.
 
+Beside them stands what each run has paid, written together with the answers that it has paid for.
+
 A file that is damaged is set aside and told; what can still be read of it is carried over.
 """
 
@@ -9,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,11 +21,33 @@ from mmreflect.errors import UserError
 FILE = "answers.sqlite"
 _WAIT_S = 60.0
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL, mark TEXT NOT NULL)"
+_PAID_TABLE = """CREATE TABLE IF NOT EXISTS paid (run TEXT, server TEXT, requests INTEGER, tokens_in INTEGER,
+    tokens_out INTEGER, PRIMARY KEY (run, server))"""
+_PAY = """INSERT INTO paid VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, server) DO UPDATE SET
+    requests = requests + excluded.requests, tokens_in = tokens_in + excluded.tokens_in,
+    tokens_out = tokens_out + excluded.tokens_out"""
 _GET = "SELECT answer, mark FROM answers WHERE key = ?"
 _PUT = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?)"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 T = TypeVar("T")
+Account = tuple[str, str]
+"""A run, and the server that it pays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """Requests that were answered, and their tokens."""
+
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def __sub__(self, other: "Paid") -> "Paid":
+        """Return what is not in another."""
+        return Paid(
+            self.requests - other.requests, self.tokens_in - other.tokens_in, self.tokens_out - other.tokens_out
+        )
 
 
 class AnswerCache:
@@ -44,9 +69,7 @@ class AnswerCache:
         Raises:
             UserError: the folder cannot be used.
         """
-        row = self._do(
-            lambda opened: opened.execute("SELECT answer, mark FROM answers WHERE key = ?", [key]).fetchone()
-        )
+        row = self._do(lambda opened: opened.execute(_GET, [key]).fetchone())
         if row is None:
             return None
         answer, mark = row
@@ -57,15 +80,31 @@ class AnswerCache:
             return None
         return str(answer)
 
-    def put(self, rows: Sequence[tuple[str, str]]) -> list[str]:
+    def paid(self, account: Account) -> Paid:
+        """Return what is in an account.
+
+        Raises:
+            UserError: the folder cannot be used.
+        """
+        words = "SELECT requests, tokens_in, tokens_out FROM paid WHERE run = ? AND server = ?"
+        row = self._do(lambda opened: opened.execute(words, account).fetchone())
+        return Paid(*row) if row else Paid()
+
+    def put(
+        self, rows: Sequence[tuple[str, str]], account: Account | None = None, paid: Paid | None = None
+    ) -> list[str]:
         """Keep answers by their keys and return those that are kept: another process may have been first.
 
-        They are on disk when this returns, all of them or none.
+        They are on disk when this returns, all of them or none, and what was paid is with them.
+
+        Args:
+            account: to which `paid` is added.
 
         Raises:
             UserError: they cannot be written: the disk is full, or the folder is read-only.
         """
-        self._do(lambda opened: _insert(opened, [(key, answer, _mark(key, answer)) for key, answer in rows]))
+        bills = [] if account is None or paid in (None, Paid()) else [_bill(account, paid or Paid())]
+        self._do(lambda opened: _insert(opened, [(key, answer, _mark(key, answer)) for key, answer in rows], bills))
         return [self.get(key) or answer for key, answer in rows]
 
     def close(self) -> None:
@@ -118,7 +157,7 @@ class AnswerCache:
                     os.replace(f"{self.file}{suffix}", f"{aside}{suffix}")
             fresh = _connect(self.file)
             rows = list(_readable(aside))
-            _insert(fresh, rows)
+            _insert(fresh, rows, list(_bills(aside)))
             fresh.close()
         console.say(
             f"[yellow]the cache {self.file} is damaged[/] ({error}); it is kept as {aside.name}, and "
@@ -139,17 +178,26 @@ def _connect(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(_TABLE)
+        connection.execute(_PAID_TABLE)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _insert(opened: sqlite3.Connection, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Write rows in one transaction."""
+_Bill = tuple[str, str, int, int, int]
+
+
+def _bill(account: Account, paid: Paid) -> _Bill:
+    return (*account, paid.requests, paid.tokens_in, paid.tokens_out)
+
+
+def _insert(opened: sqlite3.Connection, rows: Sequence[tuple[str, str, str]], bills: Sequence[_Bill]) -> None:
+    """Write rows, and what they cost, in one transaction."""
     opened.execute("BEGIN IMMEDIATE")
     try:
         opened.executemany(_PUT, rows)
+        opened.executemany(_PAY, bills)
         opened.execute("COMMIT")
     except BaseException:
         if opened.in_transaction:  # SQLite may have rolled back itself
@@ -164,6 +212,17 @@ def _readable(file: Path) -> Iterator[tuple[str, str, str]]:
             for key, answer, mark in opened.execute("SELECT key, answer, mark FROM answers"):
                 if mark == _mark(str(key), str(answer)):
                     yield key, answer, mark
+    except sqlite3.Error:
+        return
+
+
+def _bills(file: Path) -> Iterator[_Bill]:
+    """Yield what can be read of a damaged file's accounts."""
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as opened:
+            for run, server, *numbers in opened.execute("SELECT * FROM paid"):
+                if all(isinstance(number, int) for number in numbers):
+                    yield str(run), str(server), numbers[0], numbers[1], numbers[2]
     except sqlite3.Error:
         return
 

@@ -7,11 +7,13 @@ Every answer is in the cache before anybody sees it: a run that is killed asks a
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 
+from mmreflect import console
 from mmreflect.remote.asking import Asking
 from mmreflect.remote.asks import Answer, Ask
 from mmreflect.remote.settings import ServerConfig, check
@@ -43,9 +45,34 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and the cache; nothing can be asked afterwards."""
-        if self._loop.is_closed():
-            return
+        """Close the connections and the cache, as `close_all`; nothing can be asked afterwards."""
+        close_all([self])
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._loop.is_closed()
+
+    @property
+    def under_way(self) -> int:
+        """Requests that the server has now."""
+        return self._asking.under_way
+
+    def stop(self) -> None:
+        """Let nothing more go out."""
+        if not self.closed:
+            asyncio.run_coroutine_threadsafe(_do(self._asking.stop), self._loop).result()
+
+    def _wait(self) -> None:
+        """Wait for what is under way."""
+        waited = asyncio.run_coroutine_threadsafe(self._asking.finish(), self._loop)
+        try:
+            waited.result()
+        except BaseException:
+            waited.cancel()
+            raise
+
+    def _end(self) -> None:
         asyncio.run_coroutine_threadsafe(self._asking.close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -58,23 +85,28 @@ class Client:
         for, kept, and handed to `on_answer` before the error is raised.
 
         Args:
-            on_answer: called in this thread with the place of each ask and its answer, as they come in.
+            on_answer: called in this thread with the place of each ask and its answer, as they come in. After an error
+                of its own the others of these asks do not go out; those under way are kept.
 
         Raises:
+            KeyboardInterrupt: the client is closed by then, as `close_all`.
             UserError: the server cannot be used at all, or a limit is reached; says what was spent.
         """
         answers: dict[int, Answer] = {}
         finished = SimpleQueue[tuple[int, Answer] | None]()
-        asked = asyncio.run_coroutine_threadsafe(self._asking.ask_all(asks, finished.put), self._loop)
+        halted = threading.Event()
+        asked = asyncio.run_coroutine_threadsafe(self._asking.ask_all(asks, finished.put, halted), self._loop)
         try:
             while (item := finished.get()) is not None:
                 answers[item[0]] = item[1]
                 if on_answer is not None:
                     on_answer(*item)
             asked.result()
-        except BaseException:
-            asked.cancel()
+        except KeyboardInterrupt:
+            self.close()
             raise
+        finally:
+            halted.set()
         return [answers[place] for place in range(len(asks))]
 
     def send(self, asks: Sequence[Ask], done: Callable[[list[Answer] | BaseException], None]) -> None:
@@ -94,3 +126,28 @@ class Client:
             done(error or [answers[place] for place in range(len(asks))])
 
         asyncio.run_coroutine_threadsafe(self._asking.ask_all(asks, take), self._loop).add_done_callback(end)
+
+
+def close_all(clients: Sequence[Client]) -> None:
+    """Close clients together: nothing more goes out, and what is under way is waited for, so that its answers are kept.
+
+    That takes as long as a request may take (`timeout_s`) at most; an interrupt meanwhile ends it at once.
+    """
+    clients = [client for client in clients if not client.closed]
+    try:
+        for client in clients:
+            client.stop()
+        under_way = sum(client.under_way for client in clients)
+        if under_way:
+            requests = console.count(under_way, "request")
+            console.say(f"waiting for {requests} under way, whose answers are kept; Ctrl-C ends at once")
+        for client in clients:
+            client._wait()
+    finally:
+        with contextlib.ExitStack() as ending:
+            for client in clients:
+                ending.callback(client._end)
+
+
+async def _do(work: Callable[[], None]) -> None:
+    work()

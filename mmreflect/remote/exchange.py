@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ class Exchange:
     def __init__(self, server: ServerConfig) -> None:
         import httpx
 
-        self._timeout_s, self._key = server.timeout_s, key_of(server)
+        self._timeout_s, self._key, self._address = server.timeout_s, key_of(server), server.base_url
         self._url = f"{server.base_url}/chat/completions"
         headers = {"Content-Type": "application/json"}
         if self._key:
@@ -100,7 +100,7 @@ class Exchange:
             status = data["error"].get("code") if isinstance(data["error"], dict) else None
             raise self._failure(response, status if isinstance(status, int) else 500, data["error"])
         try:
-            return _read(data)
+            return replace(_read(data), address=self._address)
         except (KeyError, IndexError, TypeError, AttributeError):
             text = self._clean(response.text)
             raise FailedError(f"no completion came back but {text!r}", response.status_code, passing=True) from None

@@ -1,6 +1,7 @@
 """How many requests go out at once and how fast: halved when the server is overloaded, raised slowly when it is not."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ class Pace:
         self._busy = 0
         self._waiting = deque[asyncio.Future[None]]()
         self._next_turn = self._paused_until = self._slowed_at = 0.0
+        self._ended = asyncio.Event()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
@@ -38,6 +40,15 @@ class Pace:
         finally:
             self._busy -= 1
             self._wake()
+
+    def end(self) -> None:
+        """Let all who rest or wait for their turn go on at once: nothing more is to go out."""
+        self._ended.set()
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, until the end at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
 
     async def _place(self) -> None:
         """Take a slot, in the order in which they were asked for."""
@@ -66,13 +77,13 @@ class Pace:
         """Wait for this request's place in the minute, and out of any pause that the server asked for."""
         turn = max(time.monotonic(), self._next_turn)
         self._next_turn = turn + self._interval_s
-        while (wait := max(turn, self._paused_until) - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
+        while (wait := max(turn, self._paused_until) - time.monotonic()) > 0 and not self._ended.is_set():
+            await self.rest(wait)
         if self._paused_until > turn and self._interval_s:
             # All that had waited for their turns wake at the pause's end: they take places anew.
             turn = max(self._paused_until, self._next_turn)
             self._next_turn = turn + self._interval_s
-            await asyncio.sleep(max(0.0, turn - time.monotonic()))
+            await self.rest(max(0.0, turn - time.monotonic()))
 
     def succeeded(self) -> None:
         """Let a little more go out at once: one more for a whole round of successes."""

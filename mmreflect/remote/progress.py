@@ -42,12 +42,13 @@ def progress_line(client: Client, label: str, total: int, done: int = 0) -> Iter
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     class SpentColumn(ProgressColumn):
         def render(self, task: "Task") -> "Text":
             from rich.text import Text
 
-            return Text(client.spent.text())
+            return Text(client.spent.text(), no_wrap=True, overflow="ellipsis")
 
     out = Console(soft_wrap=True, highlight=False)
     shown = Progress(
@@ -56,7 +57,7 @@ def progress_line(client: Client, label: str, total: int, done: int = 0) -> Iter
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        SpentColumn(),
+        SpentColumn(table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=out,
         disable=not out.is_terminal,
     )

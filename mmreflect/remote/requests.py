@@ -41,6 +41,8 @@ class Requests:
         ]
         sampling = [ask.max_tokens, ask.temperature, ask.top_p, ask.top_k, ask.seed]
         whole = [KEY_VERSION, self._server.model, turns, sampling, ask.json_schema(), self._server.extra]
+        if self._server.version is not None:
+            whole.append(self._server.version)
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
     def body(self, ask: Ask, takes_schema: bool) -> bytes:

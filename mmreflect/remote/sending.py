@@ -1,9 +1,11 @@
 """Sending one request until it is answered: at the common pace, again after failures that pass, with clear ends."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from mmreflect import console
+from mmreflect.files import to_json
 from mmreflect.remote.asks import Ask, Completion, RefusedError, StopError, UnansweredError
 from mmreflect.remote.exchange import Exchange, FailedError
 from mmreflect.remote.pace import Pace, wait_before
@@ -11,10 +13,9 @@ from mmreflect.remote.settings import ServerConfig
 from mmreflect.remote.spending import Spending
 from mmreflect.seeds import python_rng
 
-DEAD_AFTER = 3
-"""Requests that are given up one after the other, with no answer in between, end the run."""
 WRONG_AFTER = 8
-"""So many refused requests without a single answer end the run."""
+"""So many refused requests end the run where nothing was ever answered, in an earlier start of it neither."""
+_HEALTH = "Reply with the word yes."
 
 Make = Callable[[Ask, bool], Awaitable[bytes]]
 """From an ask, and whether the server has `response_format`, to the request's bytes."""
@@ -25,19 +26,24 @@ class Sender:
 
     Attributes:
         stopped: why nothing more goes out; None while something may.
+        under_way: requests that the server has now.
     """
 
     def __init__(self, server: ServerConfig, spent: Spending) -> None:
         self.stopped: StopError | None = None
+        self.under_way = 0
         self._server, self._spent = server, spent
         self._pace = Pace(server.concurrency, server.requests_per_minute)
         self._exchange: Exchange | None = None
         self._takes_schema: bool | None = None
-        self._given_up = self._refused = 0
+        self._refused = 0
+        self._health = asyncio.Lock()
+        self._heard_at = float("-inf")
 
     def stop(self, error: StopError) -> None:
-        """Let nothing more go out; the first reason stays."""
+        """Let nothing more go out; the first reason stays, and what is under way is waited for."""
         self.stopped = self.stopped or error
+        self._pace.end()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -56,7 +62,7 @@ class Sender:
             return await self._with_schema(ask, key, make)
         except RefusedError as error:
             self._refused += 1
-            if not self._spent.answered and self._refused >= WRONG_AFTER:
+            if not self._spent.ever_answered and self._refused >= WRONG_AFTER:
                 raise StopError(error.given, error.expected, error.do) from None
             raise
 
@@ -85,26 +91,53 @@ class Sender:
 
     async def _insist(self, key: str, content: bytes) -> Completion:
         """Send a request until it is answered, refused, or given up."""
-        failure: FailedError | None = None
+        failure, began = FailedError("nothing was sent"), 0.0
         for attempt in range(self._server.retries + 1):
-            if failure is not None:
+            if attempt:
                 self._spent.retried += 1
-                await asyncio.sleep(wait_before(attempt, python_rng(key, "wait", attempt)))
+                await self._pace.rest(wait_before(attempt, python_rng(key, "wait", attempt)))
+            began = time.monotonic()
             try:
-                completion = await self._send(content)
+                return await self._send(content)
             except FailedError as error:
                 failure = error
                 if error.passing:
                     continue
                 raise (self._useless(error) if error.fatal else self._refusal(error)) from None
-            self._given_up = 0
-            return completion
-        assert failure is not None
-        self._given_up += 1
         unanswered = self._unanswered(failure)
-        if self._given_up >= DEAD_AFTER or not (failure.connected or self._spent.answered):
-            raise StopError(unanswered.given, unanswered.expected, unanswered.do)
-        raise unanswered
+        if (failure.connected or self._spent.answered) and await self._lives(key, began):
+            raise unanswered
+        raise StopError(unanswered.given, unanswered.expected, unanswered.do)
+
+    async def _lives(self, key: str, since: float) -> bool:
+        """Tell a few requests that are never answered from a server that answers nobody.
+
+        It lives where it has answered anything since the last attempt began, or answers a plain question now, which is
+        sent as often as any other; a refusal is an answer.
+
+        Raises:
+            StopError: the server cannot be used any more.
+        """
+        async with self._health:
+            for attempt in range(self._server.retries + 1):
+                if attempt:
+                    await self._pace.rest(wait_before(attempt, python_rng(key, "health", attempt)))
+                if self._heard_at >= since:
+                    return True
+                try:
+                    self._spent.add_health(await self._send(self._plain()))
+                except FailedError as error:
+                    if error.fatal:
+                        raise self._useless(error) from None
+                    if not error.passing:
+                        return True
+            return self._heard_at >= since
+
+    def _plain(self) -> bytes:
+        """Return a request that any model can answer."""
+        turns = [{"role": "user", "content": _HEALTH}]
+        fields = {"model": self._server.model, "messages": turns, self._server.limit_field: 8} | self._server.extra
+        return to_json({name: value for name, value in fields.items() if value is not None}).encode(errors="replace")
 
     async def _send(self, content: bytes) -> Completion:
         if self._exchange is None:
@@ -112,6 +145,7 @@ class Sender:
         async with self._pace.slot() as began:
             if self.stopped is not None:
                 raise self.stopped
+            self.under_way += 1
             try:
                 completion = await self._exchange.send(content)
             except FailedError as failure:
@@ -121,6 +155,9 @@ class Sender:
                 if failure.pause_s is not None and failure.pause_s > self._server.patience_s:
                     raise self._too_long(failure) from None
                 raise
+            finally:
+                self.under_way -= 1
+        self._heard_at = time.monotonic()
         self._pace.succeeded()
         return completion
 

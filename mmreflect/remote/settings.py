@@ -60,7 +60,10 @@ class ServerConfig:
     """A server of the OpenAI chat-completions protocol, and the limits of what is asked of it.
 
     Attributes:
-        base_url: where it is, usually up to and with `/v1`.
+        base_url: where it is, usually up to and with `/v1`. A server that moves goes on with its answers: where those
+            in the cache come from another address, that is said and counted.
+        version: tells apart models that are served under one name, such as checkpoints of a training: answers are
+            shared by what has the same `model` and `version`, at any address.
         api_key_env: name of the environment variable that holds the key; None sends no key.
         concurrency: requests under way at once at most; fewer while the server is overloaded.
         requests_per_minute: spaced evenly; None sets no pace. It holds for this process alone.
@@ -68,8 +71,12 @@ class ServerConfig:
         retries: how often a request is sent again after a failure that may pass.
         patience_s: the longest wait that the server may ask for by `Retry-After`; beyond it the run ends.
         tries: replies that are asked for before a structured one is given up.
-        max_tokens_total, max_cost: limits of everything that a run needs, prompt and reply, including answers in the
-            cache that an earlier start of it has paid for. A request is reckoned at its worst before it goes out.
+        max_tokens_total, max_cost: limits of what a run pays for, prompt and reply, over all of its starts: what they
+            have paid stands in the cache beside the answers. With `cache: off` they hold for each start alone; a
+            request that was under way at a kill -9 is not in the account. Before a request goes out it is reckoned
+            with the whole of its limit of new tokens and an estimate of its prompt (3 characters a token, 1,500 tokens
+            a picture): prompts with more, such as other scripts or large pictures, may pass the limit by as much as the
+            requests under way were underrated.
         price_in, price_out: per million tokens, in the currency of `max_cost`.
         cache: folder of finished requests, on a local disk; `off` keeps none.
         limit_field: what the server calls the limit of new tokens.
@@ -81,6 +88,7 @@ class ServerConfig:
 
     base_url: Annotated[str, AfterValidator(_address), FREE]
     model: Annotated[str, Field(min_length=1)]
+    version: Annotated[str, Field(min_length=1)] | None = None
     api_key_env: Annotated[Annotated[str, AfterValidator(_variable)] | None, FREE] = None
     concurrency: Annotated[Count, FREE] = 16
     requests_per_minute: Annotated[Positive | None, FREE] = None

@@ -1,12 +1,14 @@
 """What asking a server took, and what it may take at most."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from mmreflect import console
 from mmreflect.remote.asks import Completion, LimitReachedError
+from mmreflect.remote.cache import Paid
 from mmreflect.remote.requests import CHARACTERS_PER_TOKEN
 from mmreflect.remote.settings import ServerConfig
 
@@ -22,7 +24,12 @@ class Spending:
         slowed: how often the number of requests at once was halved.
         rejected: structured replies that were refused.
         failed: asks that ended without a good reply.
+        repaired: structured replies whose JSON was mended.
         estimated: answers whose tokens the server did not count.
+        health: plain questions that the server answered when others were not answered; their tokens are in `tokens_in`.
+        elsewhere: answers from the cache that another address than the server's gave, by that address.
+        before: what earlier starts of the run have paid; None where no run is known. Limits go by it and by what this
+            start pays; without a run by this start and by what it finds in the cache.
     """
 
     answered: int = 0
@@ -35,7 +42,11 @@ class Spending:
     slowed: int = 0
     rejected: int = 0
     failed: int = 0
+    repaired: int = 0
     estimated: int = 0
+    health: int = 0
+    elsewhere: Counter[str] = field(default_factory=Counter)
+    before: Paid | None = None
     server: ServerConfig = field(kw_only=True, repr=False)
     _counted: set[str] = field(default_factory=set, repr=False)
 
@@ -54,6 +65,28 @@ class Spending:
         """Tokens of all answers, those from the cache as well."""
         return self.tokens_in + self.tokens_out + self.saved_in + self.saved_out
 
+    @property
+    def this_start(self) -> Paid:
+        """What this start has paid."""
+        return Paid(self.answered, self.tokens_in, self.tokens_out)
+
+    @property
+    def ever_answered(self) -> bool:
+        """Whether the server has answered anything, now or before."""
+        return bool(self.answered or self.cached or (self.before and self.before.requests))
+
+    def charged(self) -> tuple[int, int]:
+        """Return the tokens, in and out, that the limits go by."""
+        if self.before is None:
+            return self.tokens_in + self.saved_in, self.tokens_out + self.saved_out
+        return self.tokens_in + self.before.tokens_in, self.tokens_out + self.before.tokens_out
+
+    def add_health(self, completion: Completion) -> None:
+        """Count a plain question."""
+        self.health += 1
+        self.tokens_in += completion.tokens_in or 0
+        self.tokens_out += completion.tokens_out or 0
+
     def add(self, key: str, completion: Completion, cached: bool) -> None:
         """Count one answer, its tokens known; a request that was counted before adds no tokens."""
         tokens_in, tokens_out = completion.tokens_in or 0, completion.tokens_out or 0
@@ -62,9 +95,19 @@ class Spending:
             self.tokens_in, self.tokens_out = self.tokens_in + tokens_in, self.tokens_out + tokens_out
         else:
             self.cached += 1
+            if completion.address not in ("", self.server.base_url):
+                if completion.address not in self.elsewhere:
+                    self._tell_elsewhere(completion.address)
+                self.elsewhere[completion.address] += 1
             if key not in self._counted:
                 self.saved_in, self.saved_out = self.saved_in + tokens_in, self.saved_out + tokens_out
         self._counted.add(key)
+
+    def _tell_elsewhere(self, address: str) -> None:
+        console.say(
+            f"[yellow]answers in the cache are from {address}[/], and {self.server.model!r} is at "
+            f"{self.server.base_url} now: they are taken for the same model's; give one of two models a version"
+        )
 
     def text(self) -> str:
         """Say it in one line; what did not happen is left out."""
@@ -73,13 +116,32 @@ class Spending:
             f"{console.count(self.answered, 'answer')} for {self.tokens_in:,} + {self.tokens_out:,} tokens",
             f"cost {self.paid:.4g}" if priced else "",
             f"{self.cached:,} from the cache" if self.cached else "",
+            *(f"{number:,} of them by {address}" for address, number in self.elsewhere.items()),
+            f"{self.repaired:,} replies repaired" if self.repaired else "",
             f"{self.rejected:,} replies rejected" if self.rejected else "",
             f"{self.failed:,} failed" if self.failed else "",
             f"{self.retried:,} sent again" if self.retried else "",
             f"slowed down {console.count(self.slowed, 'time')}" if self.slowed else "",
+            f"asked {console.count(self.health, 'time')} whether it lives" if self.health else "",
             f"tokens of {self.estimated:,} estimated" if self.estimated else "",
         ]
         return ", ".join(part for part in parts if part)
+
+
+def brief(all_spent: Sequence[Spending]) -> str:
+    """Say in a few words what clients have had answered, and what they pay for it now."""
+    answers = sum(spent.answered + spent.cached for spent in all_spent)
+    tokens = sum(spent.tokens_in + spent.tokens_out for spent in all_spent)
+    paid = sum(spent.paid for spent in all_spent)
+    return f"{console.count(answers, 'answer')}, {_short(tokens)} tokens" + (f", cost {paid:.3g}" if paid else "")
+
+
+def _short(number: int) -> str:
+    """Write a number in few characters: 950, 12.3k, 4.5M."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return str(number)
 
 
 def reckoned(completion: Completion, tokens_in: int) -> Completion:
@@ -131,19 +193,23 @@ class Limits:
 
     def _fits(self, tokens: int, cost: float) -> bool:
         most_tokens, most_cost = self._server.max_tokens_total, self._server.max_cost
+        charged = self._spent.charged()
         return not (
-            (most_tokens is not None and self._spent.tokens + self._held_tokens + tokens > most_tokens)
-            or (most_cost is not None and self._spent.cost + self._held_cost + cost > most_cost)
+            (most_tokens is not None and sum(charged) + self._held_tokens + tokens > most_tokens)
+            or (most_cost is not None and self._server.cost(*charged) + self._held_cost + cost > most_cost)
         )
 
     def _reached(self, tokens: int, cost: float) -> LimitReachedError:
         spent, server = self._spent, self._server
-        if server.max_tokens_total is not None and spent.tokens + tokens > server.max_tokens_total:
+        charged = spent.charged()
+        if server.max_tokens_total is not None and sum(charged) + tokens > server.max_tokens_total:
             name, limit = "max_tokens_total", f"{server.max_tokens_total:,}"
-            found, more = f"{spent.tokens:,} tokens", f"{tokens:,}"
+            found, more = f"{sum(charged):,} tokens", f"{tokens:,}"
         else:
             name, limit = "max_cost", f"{server.max_cost:g}"
-            found, more = f"{spent.cost:.4g}", f"{cost:.2g}"
+            found, more = f"{server.cost(*charged):.4g}", f"{cost:.2g}"
+        if spent.before is not None and spent.before.requests:
+            found += " in all starts"
         kept = f"finished requests are in {server.cache} and are not paid again"
         return LimitReachedError(
             f"{name} is {limit}: {found} spent, and the next request may take {more} more ({spent.text()})",

@@ -9,7 +9,7 @@ from mmreflect.errors import UserError
 from mmreflect.records import Reply, Stop, Turn
 from mmreflect.remote.asks import Answer, Ask, RefusedError, UnansweredError
 from mmreflect.remote.requests import again, schema_in_words, with_note
-from mmreflect.remote.structured import RejectedError, read_reply
+from mmreflect.remote.structured import RejectedError, read_and_mend
 from mmreflect.rollouts.actions import Request, generation_round, load_ahead
 from mmreflect.rollouts.driver import media_of
 from mmreflect.seeds import derive_seed
@@ -43,6 +43,8 @@ def said_by_server(question: Question, answer: Answer) -> tuple[Said, Took]:
     problem = None if answer.error is None else _problem(question, answer, answer.error)
     if question.schema is not None:
         took[f"{question.speaker}.refused_replies"] += answer.tries - (problem is None)
+        if answer.repaired:
+            took[f"{question.speaker}.repaired_replies"] += 1
     said = Said(answer.text, answer.value, answer.finish == "length", answer.tokens_out, problem, answer.reasoning)
     return said, took
 
@@ -114,7 +116,9 @@ def _take(one: _Wanted, found: tuple[Reply, int] | UserError, number: int) -> No
         one.said = Said(reply.text, None, cut, len(reply.token_ids))
         return
     try:
-        value = read_reply(reply.text, one.first.schema, "length" if cut else "stop")
+        value, mended = read_and_mend(reply.text, one.first.schema, "length" if cut else "stop")
+        if mended:
+            one.took[f"{one.question.speaker}.repaired_replies"] += 1
         one.said = Said(reply.text, value, False, len(reply.token_ids))
     except RejectedError as rejected:
         one.took[f"{one.question.speaker}.refused_replies"] += 1

@@ -14,7 +14,8 @@ from mmreflect.data.store import Row, open_dataset
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Source, rows_of, split_sizes
 from mmreflect.files import content_mark
-from mmreflect.remote.client import Client
+from mmreflect.remote.client import Client, close_all
+from mmreflect.remote.spending import brief
 from mmreflect.teaching.prompts import Prompts
 from mmreflect.teaching.running import Runner
 from mmreflect.teaching.speakers import (
@@ -128,6 +129,7 @@ class TeachingMaker:
         self._speakers, self._sheet = config.speakers, config.sheet
         self._voices: dict[str, Voice] | None = None
         self._rejected = 0
+        self._watching: Callable[[float], None] | None = None
 
     def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
         """Yield the rows of these places in order.
@@ -153,7 +155,7 @@ class TeachingMaker:
             )
 
         tasks = [task(place) for place in places]
-        for one, made in zip(tasks, Runner(self._voices, tasks, self._config.seed).run(), strict=True):
+        for one, made in zip(tasks, Runner(self._voices, tasks, self._config.seed, self._watching).run(), strict=True):
             if isinstance(made.row, UserError):
                 self._rejected += 1
                 made = Made(_of(made.row, one.name), made.took)
@@ -172,7 +174,8 @@ class TeachingMaker:
 
     def _asked(self, part: str, took: Counter[str]) -> dict[str, Any]:
         options = self._speakers[part]
-        numbers = {name: took[f"{part}.{name}"] for name in ("requests", "refused_replies", "tokens_in", "tokens_out")}
+        names = ("requests", "refused_replies", "repaired_replies", "tokens_in", "tokens_out")
+        numbers = {name: took[f"{part}.{name}"] for name in names}
         cost = None
         server = getattr(options.engine.options, "server", None)
         if server is not None and (server.price_in or server.price_out):
@@ -186,20 +189,28 @@ class TeachingMaker:
     def spent(self) -> dict[str, Any]:
         """Return what this start asked of servers, and what it found in the cache."""
         spent = [client.spent for client in self._clients()]
-        names = ("answered", "cached", "tokens_in", "tokens_out", "retried", "rejected", "failed")
+        names = ("answered", "cached", "tokens_in", "tokens_out", "retried", "rejected", "repaired", "failed")
         numbers: dict[str, Any] = {name: sum(getattr(one, name) for one in spent) for name in names}
+        numbers["cached_from_elsewhere"] = sum(one.elsewhere.total() for one in spent)
         return {"this_start": numbers | {"paid": sum(one.paid for one in spent)}} if spent else {}
 
     def status(self) -> str:
         """Say it in a few words."""
-        lines = [client.spent.text() for client in self._clients()]
-        return "; ".join([*lines, f"{console.count(self._rejected, 'row')} rejected"])
+        asked = [brief([client.spent for client in clients])] if (clients := self._clients()) else []
+        return ", ".join([*asked, f"{self._rejected:,} rejected"])
+
+    def watch(self, ahead: Callable[[float], None]) -> None:
+        """Tell how many rows are made beyond those that were handed over."""
+        self._watching = ahead
 
     def close(self) -> None:
-        """Close the connections, and say what was spent."""
-        for client in self._clients():
-            console.say(f"{client.server.model}: {client.spent.text()}")
-            client.close()
+        """Wait for what is under way, close the connections, and say what was spent."""
+        clients = self._clients()
+        try:
+            close_all(clients)
+        finally:
+            for client in clients:
+                console.say(f"{client.server.model}: {client.spent.text()}")
 
 
 def _of(error: UserError, name: str) -> Rejected:

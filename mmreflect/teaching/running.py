@@ -7,7 +7,7 @@ same rows, however often the build was killed.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
@@ -53,10 +53,21 @@ class _Heard:
 
 
 class Runner:
-    """Runs the steps of one split's rows."""
+    """Runs the steps of one split's rows.
 
-    def __init__(self, voices: Mapping[str, Voice], tasks: Sequence[Task], seed: int) -> None:
-        self._voices, self._seed = voices, seed
+    Args:
+        ahead: is told how many rows are made beyond those that were handed over; one that waits for the others of its
+            shard counts for half.
+    """
+
+    def __init__(
+        self,
+        voices: Mapping[str, Voice],
+        tasks: Sequence[Task],
+        seed: int,
+        ahead: Callable[[float], None] | None = None,
+    ) -> None:
+        self._voices, self._seed, self._watching = voices, seed, ahead
         self._ahead, self._begun = deque(tasks), deque[_Work]()
         self._sizes = Counter(task.shard for task in tasks)
         self._ended = Counter[int]()
@@ -85,8 +96,14 @@ class Runner:
                 work = self._begun.popleft()
                 assert work.ended is not None
                 yield Made(work.ended, work.took)
+            self._tell_ahead()
             if self._begun and not self._may_begin() and self._begun[0].ended is None:
                 self._go_on()
+
+    def _tell_ahead(self) -> None:
+        if self._watching is not None:
+            waiting = sum(map(len, self._gathering.values()))
+            self._watching(sum(work.ended is not None for work in self._begun) + waiting / 2)
 
     def _may_begin(self) -> bool:
         if not self._ahead or self._failure is not None:
@@ -165,7 +182,7 @@ class Runner:
             question = work.questions[place]
             options = self._voices[question.speaker].options
             if isinstance(answer.error, UnansweredError) and options.unanswered == "stop":
-                self._failure = self._failure or answer.error
+                self._failure = self._failure or _stopping(answer.error, question.speaker)
             work.said[place], took = said_by_server(question, answer)
             work.took.update(took)
         self._answered(work)
@@ -209,6 +226,12 @@ class Runner:
         values = [work.gather.value for work in works if work.gather is not None]
         for own, work in enumerate(works):
             self._advance(work, Gathered(values, own))
+
+
+def _stopping(error: UnansweredError, speaker: str) -> UnansweredError:
+    """Return why the build ends, with the way on for a server that answers others but never this request."""
+    do = f"{error.do}; where it answers others and never this one: {speaker}.unanswered=reject leaves such rows out"
+    return UnansweredError(error.given, error.expected, do)
 
 
 def _begun(task: Task, took: Counter[str]) -> Steps:

@@ -19,7 +19,7 @@ from remote.loopback import Act, Body, Server, completion, echo, serving, shown
 from mmreflect.errors import UserError
 from mmreflect.records import FrameSampling, Media, Turn
 from mmreflect.remote.asks import Ask, StopError
-from mmreflect.remote.cache import AnswerCache
+from mmreflect.remote.cache import AnswerCache, Paid
 from mmreflect.remote.client import Client
 from mmreflect.remote.pictures import Pictures
 from mmreflect.remote.requests import Requests
@@ -91,9 +91,38 @@ def test_the_key_holds_everything_that_an_answer_depends_on(tmp_path: Path) -> N
     ]  # fmt: skip
     keys = [key(ask) for ask in varied]
     keys += [key(plain, model="n"), key(plain, extra={"min_p": 0.1}), key(plain, pictures=PictureConfig(max_pixels=9))]
-    assert len(set(keys)) == len(keys) == 22
+    keys.append(key(plain, version="2"))
+    assert len(set(keys)) == len(keys) == 23
     Image.new("RGB", (4, 4), "green").save(file)
     assert key(plain) != keys[0], "the file's content has changed"
+
+
+def test_answers_of_another_address_are_shared_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving() as first, serving() as second:
+        with Client(config(first, tmp_path)) as client:
+            client.ask(asking("a", "b"))
+            client.ask(asking("a"))
+            assert client.spent.elsewhere.total() == 0
+        with Client(config(second, tmp_path)) as client:
+            client.ask(asking("a", "b", "c"))
+        assert client.spent.elsewhere == {first.url: 2} and len(second.bodies) == 1
+        assert f"2 from the cache, 2 of them by {first.url}" in client.spent.text()
+        assert capsys.readouterr().out.count(f"answers in the cache are from {first.url}") == 1
+        with Client(config(second, tmp_path, version="step 200")) as client:
+            client.ask(asking("a"))
+        assert len(second.bodies) == 2, "another version is another model"
+
+
+def test_answers_that_were_kept_without_an_address_are_read(tmp_path: Path) -> None:
+    with serving() as server:
+        ask = asking("a")[0]
+        key = Requests(config(server, tmp_path), Pictures(PictureConfig())).key(ask)
+        cache = AnswerCache(tmp_path)
+        cache.put([(key, json.dumps(["before", "stop", 1, 2, ""]))])
+        cache.close()
+        with Client(config(server, tmp_path)) as client:
+            assert client.ask([ask])[0].text == "before" and not client.spent.elsewhere
+    assert server.bodies == []
 
 
 def test_failures_are_not_kept(tmp_path: Path) -> None:
@@ -252,3 +281,16 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
         ):
             client.ask(asking("a"))
     assert server.bodies == []
+
+
+def test_accounts_add_up_and_are_carried_over_from_a_damaged_file(tmp_path: Path) -> None:
+    left, right = AnswerCache(tmp_path), AnswerCache(tmp_path)
+    left.put([("a", "1")], ("run", "m"), Paid(1, 10, 2))
+    right.put([], ("run", "m"), Paid(2, 5, 5))
+    right.put([("b", "2")], ("other", "m"), Paid(1, 1, 1))
+    right.put([("c", "3")])
+    assert left.paid(("run", "m")) == Paid(3, 15, 7) and left.paid(("run", "n")) == Paid()
+    with sqlite3.connect(tmp_path / "answers.sqlite") as opened:
+        opened.executescript("DROP TABLE answers; CREATE TABLE answers (key TEXT)")
+    assert right.get("a") is None, "no such column: it is set aside"
+    assert (tmp_path / "answers.sqlite.damaged-1").is_file() and right.paid(("run", "m")) == Paid(3, 15, 7)

@@ -1,17 +1,23 @@
 """Limits of tokens and cost: kept, told, and gone on from."""
 
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from remote.loopback import Act, Server, completion, serving
+from remote.loopback import Act, Body, Server, completion, serving, shown
 
 from mmreflect.records import Turn
+from mmreflect.remote import account
 from mmreflect.remote.asks import Ask, LimitReachedError
+from mmreflect.remote.cache import Paid
 from mmreflect.remote.client import Client
 from mmreflect.remote.progress import progress_line
 from mmreflect.remote.settings import ServerConfig
+from mmreflect.remote.spending import brief
+from mmreflect.runs import open_run
 
 PRICED = {"price_in": 1_000_000.0, "price_out": 2_000_000.0}
 """One token in costs 1, one out 2."""
@@ -72,6 +78,73 @@ def test_a_limit_is_never_passed_and_a_higher_one_goes_on(
         assert len(server.bodies) == 20
 
 
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Begin a run, or go on with it, as another start of its process does."""
+    monkeypatch.setattr(account, "_claimed", [])
+
+    def begin(name: str) -> None:
+        folder = tmp_path / name
+        open_run(str(folder), "build", "x", {"output": str(folder)})
+        (folder / "rows.jsonl").write_text("")  # it has done some work
+
+    return begin
+
+
+def test_a_limit_holds_over_all_starts_of_a_run_whatever_they_ask(run: Callable[[str], None], tmp_path: Path) -> None:
+    """By hand: a request is reckoned at 10 + 20 and takes 12, so that 100 tokens let 6 of them go out: 72 + 30 > 100."""
+    with serving(lambda body, number: Act(completion("x", tokens_in=10, tokens_out=2))) as server:
+        settings = config(server, tmp_path / "cache", max_tokens_total=100)
+        for place in range(0, 20, 2):  # each start asks for something else: what is finished is not asked about again
+            run("a")
+            with Client(settings) as client:
+                try:
+                    client.ask(asking(20)[place : place + 2])
+                except LimitReachedError as error:
+                    assert "72 tokens in all starts spent" in error.given
+        assert len(server.bodies) == 6 and client.spent.before == Paid(6, 60, 12)
+        run("b")
+        with Client(settings) as client:
+            client.ask(asking(8))
+            assert (client.spent.cached, client.spent.answered) == (6, 2), "what another run has paid costs nothing now"
+        shutil.rmtree(tmp_path / "a")
+        run("a")
+        with Client(settings) as client:
+            client.ask(asking(9)[8:])
+            assert client.spent.before == Paid(), "a folder made anew holds another run"
+
+
+def test_nothing_goes_out_before_all_that_was_paid_is_known(run: Callable[[str], None], tmp_path: Path) -> None:
+    """The new requests come first, those in the cache behind them."""
+    with serving(lambda body, number: Act(completion("x", tokens_in=10, tokens_out=2))) as server:
+        settings = config(server, tmp_path / "cache", max_tokens_total=100, concurrency=1)
+        run("a")
+        with Client(settings) as client:
+            client.ask(asking(20)[10:16])
+        run("a")
+        with Client(settings) as client, pytest.raises(LimitReachedError):
+            client.ask(asking(20))
+        assert len(server.bodies) == 6
+
+
+def test_what_a_plain_question_costs_is_in_the_account(run: Callable[[str], None], tmp_path: Path) -> None:
+    def behave(body: Body, number: int) -> Act:
+        if shown(body) == "bad":
+            return Act({"choices": []})
+        return Act(completion("x", tokens_in=7, tokens_out=3))
+
+    with serving(behave) as server:
+        run("a")
+        with Client(config(server, tmp_path / "cache", retries=0, concurrency=1)) as client:
+            client.ask([Ask([Turn("user", ["other"])])])
+            client.ask([Ask([Turn("user", ["bad"])])])
+            assert (client.spent.answered, client.spent.health) == (1, 1)
+        run("a")
+        with Client(config(server, tmp_path / "cache")) as client:
+            client.ask([Ask([Turn("user", ["other"])])])
+            assert client.spent.before == Paid(1, 14, 6)
+
+
 def test_the_whole_limit_can_be_used(tmp_path: Path) -> None:
     with serving(lambda body, number: Act(completion("x", tokens_in=10, tokens_out=20))) as server:
         with Client(config(server, tmp_path, max_tokens_total=150)) as client:
@@ -99,3 +172,17 @@ def test_the_live_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
         client.ask(asking(3), lambda place, answer: line.advance())
     out = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     assert "4/4" in out and "3 answers for 21 + 9 tokens" in out
+
+
+def test_the_short_form_sums_all_clients(tmp_path: Path) -> None:
+    act = Act(completion("x", tokens_in=6000, tokens_out=150))
+    with (
+        serving(lambda body, number: act) as server,
+        Client(config(server, tmp_path)) as one,
+        Client(config(server, tmp_path, model="b", price_in=10.0)) as two,
+    ):
+        assert brief([one.spent, two.spent]) == "0 answers, 0 tokens"
+        one.ask(asking(1))
+        two.ask(asking(2))
+        # 3 x 6,150 tokens; 2 x 6,000 of them cost 10 a million
+        assert brief([one.spent, two.spent]) == "3 answers, 18.4k tokens, cost 0.12"

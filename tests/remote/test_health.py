@@ -1,0 +1,68 @@
+"""Whether a server lives: a few requests that are never answered, or refused, and a server that answers nobody."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from remote.loopback import Act, Body, echo, serving, shown
+from remote.test_client import asking, config
+
+from mmreflect.remote import pace
+from mmreflect.remote.asks import RefusedError, StopError, UnansweredError
+from mmreflect.remote.client import Client
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "FIRST_WAIT_S", 0.02)
+
+
+def test_requests_that_are_never_answered_do_not_end_a_server_that_answers() -> None:
+    """Nothing but such requests is left, as on every further start of a run whose others are in the cache."""
+
+    def behave(body: Body, number: int) -> Act:
+        return Act({"choices": []}) if shown(body).startswith("bad") else echo(body, number)
+
+    with serving(behave) as server, Client(config(server, retries=1, concurrency=2)) as client:
+        answers = client.ask(asking(*(f"bad {place}" for place in range(9))))
+        assert all(isinstance(answer.error, UnansweredError) for answer in answers)
+        plain = [body for body in server.bodies if not shown(body).startswith("bad")]
+    assert len(server.bodies) - len(plain) == 18 and client.spent.health == len(plain) > 0
+    assert {shown(body) for body in plain} == {"Reply with the word yes."} and plain[0]["model"] == "teacher"
+    assert f"asked {len(plain)} time" in client.spent.text()
+
+
+@pytest.mark.parametrize(("status", "error"), [(400, UnansweredError), (401, StopError)])
+def test_a_server_lives_that_refuses_a_plain_question_but_not_one_that_locks_us_out(
+    status: int, error: type[Exception]
+) -> None:
+    def behave(body: Body, number: int) -> Act:
+        return Act({"choices": []}) if shown(body) == "bad" else Act({"error": "no"}, status=status)
+
+    found: Any = None
+    with serving(behave) as server, Client(config(server, retries=0)) as client:
+        try:
+            found = client.ask(asking("bad"))[0].error
+        except StopError as stop:
+            found = stop
+        assert type(found) is error and len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_many_refused_requests_do_not_end_a_run_that_has_answers(known: bool, tmp_path: Path) -> None:
+    def behave(body: Body, number: int) -> Act:
+        return Act({"error": "too large"}, status=413) if shown(body).startswith("bad") else echo(body, number)
+
+    bad = [f"bad {place}" for place in range(12)]
+    with serving(behave) as server:
+        settings = config(server, cache=str(tmp_path), concurrency=1)
+        if known:
+            with Client(settings) as client:
+                client.ask(asking("good"))
+        with Client(settings) as client:
+            if known:
+                answers = client.ask(asking("good", *bad))
+                assert sum(isinstance(answer.error, RefusedError) for answer in answers) == 12
+            else:
+                with pytest.raises(StopError, match="too large"):
+                    client.ask(asking(*bad))
