@@ -8,7 +8,8 @@ import pytest
 from mmreflect.config import parse
 from mmreflect.errors import UserError
 from mmreflect.quality import CHECKS, QualityConfig, Texts, check_row
-from mmreflect.quality.texts import grams, likeness, repetition_in, script_share, scripts_in, stated_answers, words_of
+from mmreflect.quality.stated import said_answers, stated_answers
+from mmreflect.quality.texts import grams, likeness, repetition_in, script_share, scripts_in, words_of
 
 RUN = "one two three four five six seven eight. "
 PLAIN = Texts("How many?", r"There are \boxed{4}.", "4", {})
