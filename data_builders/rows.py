@@ -70,9 +70,7 @@ def _example(row: Row, place: int, folder: Path) -> Example:
     if not isinstance(facts, dict):
         raise UserError(f"row {place}: facts is {facts!r}", "a mapping", "fix the row")
     answer = reference_text(row.get("answer"))
-    return Example(
-        id=_id(row, place), messages=messages, images=images, videos=videos, answer=answer, facts=facts
-    )
+    return Example(id=_id(row, place), messages=messages, images=images, videos=videos, answer=answer, facts=facts)
 
 
 def _id(row: Row, place: int) -> str:

@@ -41,7 +41,9 @@ class Rejected(UserError):
         self.facts: Row = ({"detail": detail} if detail else {}) | facts
 
     @classmethod
-    def of(cls, error: UserError, name: str | None = None, *, prefix: str = "", own: Iterable[object] = ()) -> "Rejected":
+    def of(
+        cls, error: UserError, name: str | None = None, *, prefix: str = "", own: Iterable[object] = ()
+    ) -> "Rejected":
         """Return why a row is not made from the error that says so; the words that tell it apart become its detail.
 
         Args:

@@ -8,6 +8,9 @@ from mmreflect.config import config
 from mmreflect.quality.texts import SCRIPTS, SURE_LEAKS, check_patterns
 from mmreflect.records import Count
 
+COMPARISON = ("repeats", "near_repeats", "likeness", "picture_bits", "against", "overlap")
+"""Settings of how rows are compared when all are there; the others decide about each row while it is made."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Scripts = Annotated[list[str], Field(min_length=1)]
 OFF = BeforeValidator(lambda value: "off" if value is False else value)  # YAML reads a bare off as false
