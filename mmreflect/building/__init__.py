@@ -7,6 +7,15 @@ from mmreflect.building.running import build, plan
 from mmreflect.building.shards import ARRIVING, make_shard
 
 __all__ = [
-    *("ARRIVING", "BuildOptions", "Builder", "Example", "Made", "Maker", "Rejected", "Workers", "build", "make_shard"),
+    "ARRIVING",
+    "BuildOptions",
+    "Builder",
+    "Example",
+    "Made",
+    "Maker",
+    "Rejected",
+    "Workers",
+    "build",
+    "make_shard",
     "plan",
 ]

@@ -19,7 +19,6 @@ from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
 
-
 ARRIVING = Path("arriving")
 """Where makers lay media that came as bytes until they are stored; it is gone when all shards are there."""
 

@@ -25,7 +25,6 @@ from mmreflect.quality.foreign import foreign_content, read_foreign
 from mmreflect.quality.marks import Mark
 from mmreflect.quality.repeats import Repeat, Repeats, find_repeats
 
-
 BEGUN = Path("marks/against.json")
 """Marks of the evaluation sets, written before the first row is taken out."""
 

@@ -49,8 +49,8 @@ class QualityConfig:
             first, `count` them, or `off`.
         near_repeats: the same for rows that are nearly so, with the same answer, in the whole dataset.
         likeness: from which share of common runs of five words on texts are nearly the same (Jaccard).
-        picture_bits: up to how many bits of 64 perceptual hashes of nearly the same picture differ: 6 finds it in another
-            format or size, but not cut by 3 % or more at each side, which moves all of the hash.
+        picture_bits: up to how many bits of 64 perceptual hashes of nearly the same picture differ: 6 finds it in
+            another format or size, but not where 3 % or more are cut off at each side.
         against: evaluation sets: folders that `mmreflect build` wrote, JSONL files of rows, or folders of pictures.
         overlap: `drop` or `count` rows whose question or a medium of which stands in one of them, nearly or exactly.
     """

@@ -12,8 +12,8 @@ from mmreflect.answers.extract import candidates
 from mmreflect.data.loading import DataConfig, load_samples
 from mmreflect.data.store import open_dataset
 from mmreflect.errors import UserError
-from mmreflect.reflection.tags import follows
 from mmreflect.files import read_jsonl
+from mmreflect.reflection.tags import follows
 
 Cli = Callable[..., tuple[int, str]]
 

@@ -263,7 +263,7 @@ def test_bad_evaluation_sets_are_named(run_cli: Cli, tmp_path: Path, source: Cal
     for name, said in (
         ("gone", "which does not exist"),
         ("empty", "which holds neither manifest.json nor a picture"),
-        ("text.jsonl", "text.jsonl can be read"),
+        ("text.jsonl", "in which no row can be read"),
     ):
         code, text = run_cli("build", tree, f"quality.against=[{tmp_path / name}]", f"output={tmp_path / 'to' / name}")
         assert code == 2 and said in text and "Traceback" not in text, text
