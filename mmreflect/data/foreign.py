@@ -31,7 +31,8 @@ class ColumnError(UserError):
 
     def __init__(self, given: str, row: Row, *wanted: str) -> None:
         names = [str(name) for name in row]
-        near = [name for name in wanted if name in names] or [nearest(name, names) for name in wanted]
+        near: list[str | None] = [name for name in wanted if name in names]
+        near += [nearest(name, names) for name in wanted]
         close = next((name for name in near if name), None)
         do = f"did you mean {close!r}? " if close else ""
         super().__init__(given, f"one of: {', '.join(names)}", f"{do}name the column in `columns`")
