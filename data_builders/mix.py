@@ -6,13 +6,17 @@ Each row's source is drawn by the weights, and a source gives its rows in order:
 `datasets.interleave_datasets` gives for these probabilities and this seed. Rows are read as they are needed, those of
 the Hub streamed, and shards written as they come: of a set only the places of its rows are held, eight bytes each.
 
+Rows of datasets of ours stay as they are, since their builds checked them; those of others are checked here as those
+of every builder (`quality`).
+
 A row's id begins with the name of its source, which is also the fact `source` (what stood there is `origin`); taken a
 second time it ends with #1.
 """
 
-import tempfile
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -21,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from mmreflect.building import Example, Made, Maker, Rejected
+from mmreflect.building import ARRIVING, Example, Made, Maker, Rejected
 from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
-from mmreflect.data.foreign import COLUMNS, ForeignRow, Stored, read_foreign
+from mmreflect.data.foreign import COLUMNS, ColumnError, ForeignRow, Stored, read_foreign
 from mmreflect.data.index import RowIndex, index_of
 from mmreflect.data.mixing import Mixture, Stopping, mixed
 from mmreflect.data.store import Row
@@ -38,7 +42,9 @@ from mmreflect.seeds import numpy_rng
 
 __all__ = ["EXEMPT", "Config", "describe", "inputs", "open_maker", "splits"]
 
-EXEMPT = {"*": (*CHECKS, "repeats")}  # rows stay as their sets have them, and weights may take one again
+EXEMPT = {"*": ("repeats",)}  # weights may take a row again
+LOOKED_AT = 20
+"""First rows of a set that must not all lack one column."""
 
 
 @config_class
@@ -177,7 +183,14 @@ def splits(config: Config) -> dict[str, int]:
 
 
 def describe(config: Config) -> dict[str, str]:
-    """Say in the plan what each source gives."""
+    """Say in the plan what each source gives.
+
+    Raises:
+        UserError: the first rows of a file all lack a column; the columns that they have are named.
+    """
+    for name, source in config.sources.items():
+        if source.kind in ("jsonl", "parquet"):
+            _refuse_lacking(name, source)
     mixture, lengths, weights = _mixture(config)
     lines = {}
     for number, (name, source) in enumerate(config.sources.items()):
@@ -187,6 +200,25 @@ def describe(config: Config) -> dict[str, str]:
         most = " at most" if source.kind == "hub" else ""
         lines[name] = f"{source.named}, {lengths[number]:,} rows{most}, {share:.1f} %: takes {taken:,}{passes}"
     return lines
+
+
+def _refuse_lacking(name: str, source: Source) -> None:
+    rows, lacking = _rows(source), list[ColumnError]()
+    for place in range(min(LOOKED_AT, _length(source))):
+        try:
+            read_foreign(rows[place], place, _folder_of(source), source.columns, source.facts)
+        except ColumnError as error:
+            lacking.append(error)
+            continue
+        except UserError:
+            continue  # no JSON, or another fault of a row: it is named when its turn comes
+        return
+    if lacking:
+        raise _all_lack(name, source, lacking[0])
+
+
+def _all_lack(name: str, source: Source, error: ColumnError) -> UserError:
+    return UserError(f"source {name} ({source.named}): {error.given} in its first rows", error.expected, error.do)
 
 
 def open_maker(config: Config) -> Maker:
@@ -207,20 +239,13 @@ class _Mixing:
         self._rejected = 0
 
     def make(self, split: str, places: Sequence[int]) -> Iterator[Made]:
-        with tempfile.TemporaryDirectory(prefix="mmreflect-mix-") as name:
-            folder = Path(name)
-            for place in places:
-                source = self._taken[self._mixture.source_N[place]]
-                try:
-                    made: Example | UserError = source.example(int(self._mixture.draw_N[place]), folder)
-                except UnreachableError:
-                    raise
-                except UserError as error:
-                    made = Rejected(f"{source.name}: {error.given}", source=source.name)
-                    self._rejected += 1
-                yield Made(made, Counter({source.name: 1}))
-                for file in folder.iterdir():  # the row is stored by now
-                    file.unlink()
+        for place in places:
+            folder = Path(self._config.output) / ARRIVING / f"{split}-{place:06}"
+            source = self._taken[self._mixture.source_N[place]]
+            made = source.made(int(self._mixture.draw_N[place]), folder)
+            self._rejected += isinstance(made, UserError)
+            yield Made(made, Counter({source.name: 1}))
+            shutil.rmtree(folder, ignore_errors=True)  # the row is stored by now
 
     def account(self, took: Counter[str]) -> dict[str, Any]:
         share = {
@@ -247,38 +272,62 @@ class _Taken:
         self.name, self._source, self._length = name, source, length
         self._link = config.media == "link"
         self._rows = _rows(source)
+        self._lacking = 0
         self._order: npt.NDArray[np.int64] | None = None
         if source.shuffle:
             whole = _length(source)
             self._order = numpy_rng(config.seed, "mix", name).permutation(whole)[:length]
 
-    def example(self, draw: int, folder: Path) -> Example:
-        """Return a row of the source.
+    def made(self, draw: int, folder: Path) -> Example | UserError:
+        """Return a row of the source, or why there is none.
 
         Args:
             draw: how many were taken before; `folder`: where media that come as bytes are laid.
+
+        Raises:
+            UserError: the Hub cannot be reached, or the first rows all lack a column.
         """
-        again, place = divmod(draw, self._length)
-        place = place if self._order is None else int(self._order[place])
-        row = self._rows[place]
+        row: Row = {}
+        try:
+            again, place = divmod(draw, self._length)
+            place = place if self._order is None else int(self._order[place])
+            row = self._rows[place]
+            return self._example(row, place, again, folder)
+        except UnreachableError:
+            raise
+        except UserError as error:
+            if isinstance(error, ColumnError) and draw == self._lacking:
+                self._lacking += 1
+                if self._lacking == min(LOOKED_AT, self._length):
+                    raise _all_lack(self.name, self._source, error) from None
+            name = self._id_of(row)
+            own = None if name is None else f"{self.name}/{name}"
+            why = Rejected.of(error, own, prefix=f"{self.name}: ", own=[self._source.named])
+            return Rejected(why.given, source=self.name, **why.facts)
+
+    def _id_of(self, row: Row) -> Any:
+        """Return the id of a row that cannot be read, where it has one."""
+        return row.get(self._source.columns.get("id") or "id")
+
+    def _example(self, row: Row, place: int, again: int, folder: Path) -> Example:
         if self._source.kind == "dataset":
             made = asking.carried(row, asking.Source(path=self._source.named), {}, self._link)
+            made = replace(made, exempt=CHECKS)
         else:
-            found = read_foreign(row, place, self._folder, self._source.columns, self._source.facts)
+            found = read_foreign(row, place, _folder_of(self._source), self._source.columns, self._source.facts)
             made = _example(found, folder, self._link)
         before = made.facts.get("source")
         facts = {**made.facts, "source": self.name} | ({} if before is None else {"origin": before})
         name = f"{self.name}/{made.id}" + (f"#{again}" if again else "")
-        return Example(
-            name, made.messages, made.images, made.videos, made.answer, facts, made.link, made.decode, made.rejected
-        )
+        return replace(made, id=name, facts=facts)
 
-    @property
-    def _folder(self) -> Path | None:
-        if self._source.kind != "hub":
-            return Path(self._source.named).parent
-        folder = Path(self._source.named)
-        return folder if folder.is_dir() else None
+
+def _folder_of(source: Source) -> Path | None:
+    """Return what paths of media are relative to."""
+    if source.kind != "hub":
+        return Path(source.named).parent
+    folder = Path(source.named)
+    return folder if folder.is_dir() else None
 
 
 def _example(found: ForeignRow, folder: Path, link: bool) -> Example:
@@ -297,6 +346,7 @@ def _laid(item: Path | Stored, file: Path, usual: str) -> Path:
     if isinstance(item, Path):
         return item
     file = file.with_suffix(Path(item.name or "").suffix or _ending(item.content) or usual)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(item.content)
     return file
 

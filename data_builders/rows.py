@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mmreflect.building import Example
+from mmreflect.answers.lists import reference_text
+from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
 from mmreflect.data.store import Row, try_rows
 from mmreflect.errors import UserError
@@ -56,20 +57,20 @@ def make(config: Config, split: str, index: int) -> Example:
     place, row = _split_rows(config.source, config.seed, config.validation)[split][index]
     if isinstance(row, UserError):
         raise row
-    folder = Path(config.source).parent
+    try:
+        return _example(row, place, Path(config.source).parent)
+    except UserError as error:
+        raise Rejected.of(error, _id(row, place)) from None
+
+
+def _example(row: Row, place: int, folder: Path) -> Example:
     images, videos = _paths(row, "images", folder), _paths(row, "videos", folder)
     messages = row.get("messages") or _messages(row, place, len(images), len(videos))
-    answer, facts = row.get("answer"), row.get("facts") or {}
+    facts = row.get("facts") or {}
     if not isinstance(facts, dict):
         raise UserError(f"row {place}: facts is {facts!r}", "a mapping", "fix the row")
-    return Example(
-        id=_id(row, place),
-        messages=messages,
-        images=images,
-        videos=videos,
-        answer=None if answer is None else str(answer),
-        facts=facts,
-    )
+    answer = reference_text(row.get("answer"))
+    return Example(id=_id(row, place), messages=messages, images=images, videos=videos, answer=answer, facts=facts)
 
 
 def _id(row: Row, place: int) -> str:
@@ -105,7 +106,8 @@ def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
     seen: set[str] = set()
     for place, row in enumerate(rows):
         name = _id(row, place) if isinstance(row, dict) else f"line-{place}"
-        yield row if name not in seen else UserError(f"id {name!r} stands more than once", "each id once", "rename it")
+        twice = Rejected("an id stands more than once", id=name, expected="each id once")
+        yield row if name not in seen else twice
         seen.add(name)
 
 
@@ -137,7 +139,9 @@ def _messages(row: Row, place: int, images: int, videos: int) -> list[dict[str, 
         raise UserError(f"row {place} has neither 'messages' nor a 'question'", "one of both", "add it")
     media = [{"type": "image"}] * images + [{"type": "video"}] * videos
     turns = [{"role": "user", "content": [*media, {"type": "text", "text": row["question"]}]}]
-    if row.get("response"):
+    if row.get("response") is not None:
+        if row["response"] == "":
+            raise UserError("the response is empty", "text, or no 'response' for a row without one", "remove the key")
         turns.append({"role": "assistant", "content": [{"type": "text", "text": row["response"]}]})
     return turns
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmreflect import components, console, recipes
@@ -52,8 +53,13 @@ class Job:
 
     @property
     def free(self) -> list[Keys]:
-        """Where the configuration holds what does not decide the result."""
-        return free_keys(self.config) + free_keys(self.options)
+        """Where the configuration holds what does not decide the result, or nothing so far."""
+        free = free_keys(self.config) + free_keys(self.options)
+        if self.options is None:
+            return free
+        from mmreflect.building.sifting import open_settings
+
+        return free + open_settings(Path(self.config.output), self.options.quality)
 
     def plan(self) -> dict[str, str]:
         """What the run will do, as label and text, without starting it."""

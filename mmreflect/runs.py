@@ -98,7 +98,7 @@ def _tell_moved(path: Path, moved: Sequence[str]) -> None:
 
     shown = "".join(f"\n    {line}" for line in moved)
     console.say(
-        escape(f"'{path}' goes on with other settings, which decide nothing of the result (there -> now):{shown}")
+        escape(f"'{path}' goes on with other settings, which nothing that is there depends on (there -> now):{shown}")
     )
 
 

@@ -21,7 +21,7 @@ from mmreflect.remote.requests import Requests
 from mmreflect.remote.settings import ServerConfig
 
 Cli = Callable[..., tuple[int, str]]
-SAID = "goes on with other settings, which decide nothing of the result (there -> now):"
+SAID = "goes on with other settings, which nothing that is there depends on (there -> now):"
 
 
 # ---- which keys are free -------------------------------------------------------------------------------------------

@@ -1,11 +1,15 @@
 """Lists: ordered, compared element by element as numbers or text; without order only where the set is explicit."""
 
+import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from mmreflect.answers.markup import after_phrase, plain
 from mmreflect.answers.parts import outer_brackets, split_outside
 from mmreflect.answers.quantities import linear, read_quantity, same_quantity
 from mmreflect.answers.verdict import Verdict, judged, ungraded
+from mmreflect.errors import UserError
 
 _BRACKETED = re.compile(r"[\[({]([^\[\](){}]*)[\])}]")
 _LEAD = re.compile(r"^.*?\b(?:is|are|be|were|was)\b\s*:?\s*|^[^,\[]*:\s*(?=\S)", re.IGNORECASE | re.DOTALL)
@@ -34,6 +38,37 @@ def grade_list(answer: str, gold: str) -> Verdict:
             best = items
     reason = "another number of elements" if len(best) != len(wanted) else "another element or order"
     return judged(False, f"[{', '.join(best)}]", shown, reason if best else "no list")
+
+
+def reference_text(value: Any) -> str | None:
+    """Return a row's answer as the text that is graded against; a list of texts or numbers in the form of lists.
+
+    Raises:
+        UserError: it is something that no text stands for: a mapping, a truth value, no number, or a list of lists.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    expected = "text, a number, or a list of these"
+    if isinstance(value, bool):
+        raise UserError("the answer is a truth value", expected, 'write what a response shall say, such as "yes"')
+    if isinstance(value, list | tuple) and value and all(_is_element(item) for item in value):
+        elements = [str(item).strip() for item in value]
+        for separator in (", ", "; "):
+            joined = f"[{separator.join(elements)}]"
+            if _reference(joined)[1] == tuple(linear(element) for element in elements):
+                return joined
+        raise UserError("the answer is a list whose elements cannot be told apart", expected, "write it as text")
+    if isinstance(value, list | tuple | Mapping | bytes):
+        raise UserError(f"the answer is a {type(value).__name__}", expected, "write what a response shall say")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError("the answer is no number (NaN or infinite)", expected, "remove it, or write it as text")
+    return str(value)
+
+
+def _is_element(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, int | str) and bool(str(value).strip())
 
 
 def _reference(gold: str) -> tuple[bool, Items]:

@@ -4,6 +4,18 @@ from mmreflect.building.builder import Builder, Made, Maker, Rejected, Workers
 from mmreflect.building.examples import Example
 from mmreflect.building.options import BuildOptions
 from mmreflect.building.running import build, plan
-from mmreflect.building.shards import make_shard
+from mmreflect.building.shards import ARRIVING, make_shard
 
-__all__ = ["BuildOptions", "Builder", "Example", "Made", "Maker", "Rejected", "Workers", "build", "make_shard", "plan"]
+__all__ = [
+    "ARRIVING",
+    "BuildOptions",
+    "Builder",
+    "Example",
+    "Made",
+    "Maker",
+    "Rejected",
+    "Workers",
+    "build",
+    "make_shard",
+    "plan",
+]

@@ -8,17 +8,19 @@ once, has `open_maker(config)` in the place of `make`; a row of such a leaf may 
 `watch(ahead)`, the progress line moves with the rows that are made and not yet handed over.
 
 Every row is looked over (`mmreflect.quality`). `EXEMPT` says which checks make no sense for which rows: from the kind
-among their facts, or `*` for all, to names of checks; `repeats` lets rows stand more than once.
+among their facts, or `*` for all, to names of checks; `repeats` lets rows stand more than once. A row that was checked
+where it comes from says so itself (`Example.exempt`).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
 from mmreflect.building.examples import Example
+from mmreflect.building.reasons import general_words
 from mmreflect.config import FREE
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
@@ -38,6 +40,32 @@ class Rejected(UserError):
     def __init__(self, reason: str, detail: str = "", **facts: Any) -> None:
         super().__init__(reason)
         self.facts: Row = ({"detail": detail} if detail else {}) | facts
+
+    @classmethod
+    def of(
+        cls, error: UserError, name: str | None = None, *, prefix: str = "", own: Iterable[object] = ()
+    ) -> "Rejected":
+        """Return why a row is not made from the error that says so; the words that tell it apart become its detail.
+
+        Args:
+            name: the row's id, where it has one.
+            prefix: stands before the reason.
+            own: paths and the like that the row holds, as in `general_words`.
+        """
+        facts: Row = {} if name is None else {"id": name}
+        if isinstance(error, Rejected):
+            return cls(f"{prefix}{error.given}", **(facts | error.facts))
+        reason = general_words(error.given, *own)
+        facts |= {"detail": error.given} if reason != error.given else {}
+        return cls(f"{prefix}{reason}", **(facts | ({"expected": error.expected} if error.expected else {})))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild with its facts, so that they survive a trip between processes."""
+        return _rejected, (self.given, self.facts)
+
+
+def _rejected(reason: str, facts: Row) -> Rejected:
+    return Rejected(reason, **facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ class Example:
         decode: decode pictures that are files, and the first frame of every video, before they are stored; else only
             their presence is checked.
         rejected: of a pair for preference training the reply that shall lose; the last of `messages` shall win.
+        exempt: checks that are not made of this row, beside those that its leaf exempts.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Example:
     link: bool = False
     decode: bool = True
     rejected: str | None = None
+    exempt: Collection[str] = ()
 
 
 def store_example(example: Example, folder: Path, media: Path, index: int, stored: dict[str, Path]) -> Row:

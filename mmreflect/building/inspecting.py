@@ -73,7 +73,7 @@ class Inspector:
         """
         prompt, response = split_response(example.messages, example.id)
         texts = Texts(asked_text(prompt), response, example.answer, example.facts, example.rejected)
-        exempt = self._exempt_of(example.facts)
+        exempt = self._exempt_of(example.facts) | set(example.exempt)
         found = check_row(texts, self._config, exempt)
         for finding in found:
             self._count(finding.check, finding.state)

@@ -1,6 +1,7 @@
 """Running a builder: deterministic, sharded, resumable, with a rejects log and a manifest written last."""
 
 import contextlib
+import shutil
 import signal
 import threading
 from collections import Counter
@@ -14,7 +15,7 @@ from mmreflect.building.inspecting import exemptions, write_asked
 from mmreflect.building.manifest import Tally, refuse_empty, say_rejected, write_manifest
 from mmreflect.building.options import BuildOptions
 from mmreflect.building.parts import write_part
-from mmreflect.building.shards import build_shard, places_of, read_shard, row_file, shards_of
+from mmreflect.building.shards import ARRIVING, build_shard, places_of, read_shard, row_file, shards_of
 from mmreflect.building.sifting import sifted
 from mmreflect.building.workers import Shard
 from mmreflect.config import Component, parts_of
@@ -74,6 +75,7 @@ def build(builder: Builder, name: str, config: Any, options: BuildOptions, run: 
             tally.shards[split] = _shards(maker, config, run.path, shards, tally, apart, bar)
             if options.shard is None:
                 refuse_empty(split, size, tally, run.path)
+    shutil.rmtree(run.path / ARRIVING, ignore_errors=True)
     if options.shard is None:
         tally, quality = sifted(run.path, sizes, tally, options.quality)
         write_manifest(run.path, name, config, tally, maker, quality)

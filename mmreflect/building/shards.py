@@ -12,13 +12,16 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.building.builder import Builder, Made, OneByOne, Rejected
-from mmreflect.building.examples import store_example
+from mmreflect.building.examples import Example, store_example
 from mmreflect.building.inspecting import Inspector, marks_file
 from mmreflect.building.rejecting import texts_of_rejected
 from mmreflect.building.workers import Shard
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, sync_folder, write_json, write_jsonl
+
+ARRIVING = Path("arriving")
+"""Where makers lay media that came as bytes until they are stored; it is gone when all shards are there."""
 
 
 def shards_of(config: Any, sizes: Mapping[str, int], part: tuple[int, int] = (1, 1)) -> list[Shard]:
@@ -182,10 +185,16 @@ def _take_rows(
             inspector.mark(row, folder, index)
             rows.append(row)
         except UserError as error:
-            reject["reason"] = error.given
-            texts = texts_of_rejected(one.row)
-            expected: Row = {"expected": error.expected} if error.expected else {}
-            rejects.append(texts | reject | (error.facts if isinstance(error, Rejected) else expected))
+            rejects.append(texts_of_rejected(one.row) | reject | _why(error, one.row, folder))
         if bar is not None:
             bar.advance()
     return rows, rejects, took
+
+
+def _why(error: UserError, row: Example | UserError, folder: Path) -> Row:
+    """Return the reason and all else that a reject says; a dataset's own place is no part of either."""
+    own = () if isinstance(row, UserError) else [item for item in row.images if isinstance(item, Path)]
+    clips = () if isinstance(row, UserError) else [getattr(clip, "path", clip) for clip in row.videos]
+    found = Rejected.of(error, own=[*own, *clips])
+    said: Row = {"reason": found.given, **found.facts}
+    return {key: value.replace(f"{folder}/", "") if isinstance(value, str) else value for key, value in said.items()}

@@ -12,18 +12,38 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.building.inspecting import marks_file, read_marks
-from mmreflect.building.manifest import Tally, refuse_empty
+from mmreflect.building.inspecting import ASKED, marks_file, read_marks
+from mmreflect.building.manifest import Tally, most_common, refuse_empty
 from mmreflect.building.shards import read_shard, room_on_disk
-from mmreflect.config import to_tree
+from mmreflect.config import Keys, parse, to_tree
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, write_atomic, write_json, write_jsonl
 from mmreflect.quality.checks import CHECKS
-from mmreflect.quality.config import QualityConfig
+from mmreflect.quality.config import COMPARISON, QualityConfig
 from mmreflect.quality.foreign import foreign_content, read_foreign
 from mmreflect.quality.marks import Mark
 from mmreflect.quality.repeats import Repeat, Repeats, find_repeats
+
+BEGUN = Path("marks/against.json")
+"""Marks of the evaluation sets, written before the first row is taken out."""
+
+
+def open_settings(folder: Path, config: QualityConfig) -> list[Keys]:
+    """Return where a build's tree holds what it may still go on with otherwise than it was started.
+
+    That is how rows are compared, until the comparison has begun, as long as the same is marked of them.
+    """
+    asked = folder / ASKED
+    if not asked.is_file() or (folder / BEGUN).is_file() or (folder / "result.json").is_file():
+        return []
+    try:
+        known = parse(QualityConfig, read_json(asked)["quality"], str(asked))
+    except UserError:  # another version wrote it
+        return []
+    if (known.compares, known.sketches) != (config.compares, config.sketches):
+        return []
+    return [("quality", name) for name in COMPARISON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +126,33 @@ def _marks_of(folder: Path, split: str, file: Path) -> Path:
 
 
 def _find(folder: Path, marks: Sequence[Mark], shards: Sequence[_Shard], config: QualityConfig) -> Repeats:
-    _remember(folder / "marks" / "against.json", {path: foreign_content(path) for path in config.against})
     foreign = [read_foreign(path) for path in config.against]
     for each in foreign:
         if each.unread:
             console.say(f"[yellow]{console.count(each.unread, 'row')} or pictures of {each.path} cannot be read[/]")
     splits = [shard.split for shard in shards for _ in range(shard.start, shard.end)]
-    return find_repeats(marks, splits, foreign, config)
+    repeats = find_repeats(marks, splits, foreign, config)
+    _refuse_none_left(splits, repeats)
+    _remember(folder / BEGUN, {path: foreign_content(path) for path in config.against})
+    return repeats
+
+
+def _refuse_none_left(splits: Sequence[str], repeats: Repeats) -> None:
+    """Refuse to take out all rows of a split, while another setting can still be chosen."""
+    gone = [(split, repeats.dropped(place)) for place, split in enumerate(splits)]
+    for split in dict.fromkeys(splits):
+        why = [found for own, found in gone if own == split]
+        reasons = Counter(found.reason for found in why if found is not None)
+        if reasons.total() == len(why):
+            raise UserError(
+                f"all {len(why)} rows of split {split!r} were rejected: {most_common(reasons)}",
+                "at least one good row",
+                "correct quality.against, or how rows are compared, and start again; nothing has been taken out yet",
+            )
 
 
 def _remember(file: Path, content: dict[str, str]) -> None:
     """Refuse an evaluation set that has changed since rows were first taken out: those rows are gone."""
-    if not content:
-        return
     known = read_json(file) if file.is_file() else content
     changed = [path for path, mark in content.items() if known.get(path) != mark]
     if changed:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmreflect.answers.lists import reference_text
 from mmreflect.data.store import Row
-from mmreflect.errors import UserError
+from mmreflect.errors import UserError, nearest
 from mmreflect.records import Message
 
 READING = ("answer_type", "options", "precision", "unit")
@@ -19,6 +20,26 @@ COLUMNS = (
 )
 """Our names, which those of a set can be mapped to."""
 _PLACE = re.compile(r"<(image|video)>")
+
+
+LIKE_QUESTION = ("problem", "prompt", "query", "instruction", "conversations")
+"""What others call it."""
+
+
+class ColumnError(UserError):
+    """A row has no such column; the columns that it has are named, and the nearest to one of `wanted` among them."""
+
+    def __init__(self, given: str, row: Row, *wanted: str) -> None:
+        names = [str(name) for name in row]
+        near: list[str | None] = [name for name in wanted if name in names]
+        near += [nearest(name, names) for name in wanted]
+        close = next((name for name in near if name), None)
+        do = f"did you mean {close!r}? " if close else ""
+        super().__init__(given, f"one of: {', '.join(names)}", f"{do}name the column in `columns`")
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        """Rebuild as what it says."""
+        return UserError, (self.given, self.expected, self.do)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +88,16 @@ def read_foreign(
     elif known["messages"] is not None:
         messages = [_turn(turn) for turn in _listed(known["messages"])]
     else:
-        messages = _asked(known, media)
+        messages = _asked(known, media, row)
     told = known["facts"] or {}
     if not isinstance(told, Mapping):
         raise UserError(f"facts is {type(told).__name__}", "a mapping", "map it to null in `columns`")
     told = dict(told) | {name: known[name] for name in READING if known[name] is not None}
     told |= {name: _at(row, name, True) for name in facts}
-    answer, name = known["answer"], known["id"]
+    name = known["id"]
     return ForeignRow(
         f"row-{place:06}" if name is None else str(name),
-        messages, media["image"], media["video"], None if answer is None else str(answer), rejected, told,
+        messages, media["image"], media["video"], reference_text(known["answer"]), rejected, told,
     )  # fmt: skip
 
 
@@ -90,16 +111,18 @@ def _at(row: Row, path: str | None, needed: bool) -> Any:
     for part in [] if path is None else [path] if path in row else path.split("."):
         if not isinstance(found, Mapping) or part not in found:
             if needed:
-                raise UserError(f"column {path!r} is missing", f"one of: {', '.join(map(str, row))}")
+                raise ColumnError(f"column {path!r} is missing", row, str(path))
             return None
         found = found[part]
     return None if path is None else found
 
 
-def _asked(known: Row, media: Mapping[str, Sequence[Any]]) -> list[Message]:
+def _asked(known: Row, media: Mapping[str, Sequence[Any]], row: Row) -> list[Message]:
     question, response = known["question"], known["response"]
+    if question is None:
+        raise ColumnError("there is neither 'messages' nor a 'question'", row, "question", *LIKE_QUESTION)
     if not isinstance(question, str) or not question.strip():
-        raise UserError("there is neither 'messages' nor a 'question'", "one of both", "name its column in `columns`")
+        raise UserError("the question is empty, or no text", "text", "fix the row")
     marks = [match[1] for match in _PLACE.finditer(question)]
     parts: list[dict[str, Any]] = []
     if marks and all(marks.count(kind) == len(items) for kind, items in media.items()):
@@ -114,7 +137,9 @@ def _asked(known: Row, media: Mapping[str, Sequence[Any]]) -> list[Message]:
     else:
         parts = [{"type": kind} for kind, items in media.items() for _ in items]
         parts.append({"type": "text", "text": question})
-    reply = [{"role": "assistant", "content": [{"type": "text", "text": response}]}] if response else []
+    if response == "":
+        raise UserError("the response is empty", "text, or null for a row without one", "map it to null in `columns`")
+    reply = [] if response is None else [{"role": "assistant", "content": [{"type": "text", "text": response}]}]
     return [{"role": "user", "content": parts}, *reply]
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmreflect.answers.lists import reference_text
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import read_json
 from mmreflect.records import Media, Message, Sample, content_parts, media_from_json, text_of
@@ -130,7 +131,8 @@ def sample_from_row(row: Row, folder: Path) -> Sample:
     """Turn a row into a sample; a last assistant turn, or the chosen one of a pair, becomes its response.
 
     Raises:
-        UserError: a needed key is missing, or the placeholders and the media differ in number.
+        UserError: a needed key is missing, the placeholders and the media differ in number, or no text stands for its
+            answer.
     """
     if "rejected" in row and "messages" not in row:
         row = row | {"messages": _chosen(row)}
@@ -141,10 +143,8 @@ def sample_from_row(row: Row, folder: Path) -> Sample:
             )
     messages, response = split_response(row["messages"], str(row["id"]))
     media = _media(row, messages, folder)
-    answer = row.get("answer")
-    return Sample(
-        str(row["id"]), messages, media, None if answer is None else str(answer), response, row.get("facts") or {}
-    )
+    answer = reference_text(row.get("answer"))
+    return Sample(str(row["id"]), messages, media, answer, response, row.get("facts") or {})
 
 
 def conversation(messages: list[Message], rejected: str | None) -> Row:

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mmreflect.answers.extract import final_answer
-from mmreflect.answers.grade import verify
+from mmreflect.answers.grade import reference_problem, verify
 from mmreflect.answers.spec import AnswerSpec, spec_of
 from mmreflect.answers.verdict import Verdict, ungraded
 from mmreflect.errors import UserError
 from mmreflect.quality.config import QualityConfig
-from mmreflect.quality.texts import leak_in, repetition_in, script_share, scripts_in, stated_answers, words_of
+from mmreflect.quality.stated import has_open_tag, said_answers, stated_answers
+from mmreflect.quality.texts import leak_in, repetition_in, script_share, scripts_in, words_of
 
-Check = Literal["final_answer", "answer", "rejected_side", "length", "repetition", "script", "leak"]
-"""`rejected_side`: that of a pair differs from the chosen one, and is not right."""
+Check = Literal["reference", "final_answer", "answer", "rejected_side", "length", "repetition", "script", "leak"]
+"""`reference`: the row's own answer can be graded against; `rejected_side`: that of a pair differs from the chosen one,
+and is not right."""
 CHECKS: tuple[Check, ...] = get_args(Check)
 _RUN, _SHOWN = 8, 200
 
@@ -57,6 +59,7 @@ def check_row(texts: Texts, config: QualityConfig, exempt: Collection[str] = ())
         exempt: checks that the row's builder says make no sense for it; they are not made.
     """
     asked: dict[Check, bool] = {
+        "reference": True,
         "final_answer": config.final_answer != "off",
         "answer": config.answer != "off",
         "rejected_side": True,
@@ -66,6 +69,7 @@ def check_row(texts: Texts, config: QualityConfig, exempt: Collection[str] = ())
         "leak": bool(config.leaks),
     }
     made = {
+        "reference": _reference,
         "final_answer": _final_answer,
         "answer": _answer,
         "rejected_side": _rejected_side,
@@ -112,19 +116,40 @@ def _verdict(text: str, texts: Texts) -> Verdict:
         return ungraded(texts.gold, f"facts: {error.given}")
 
 
+def _reference(texts: Texts, config: QualityConfig) -> _Found:
+    """Look at what training and evaluation grade against, whether a response stands beside it or not."""
+    if texts.gold is None:
+        return "does not apply"
+    try:
+        problem = reference_problem(texts.gold, spec_of(texts.facts))
+    except UserError as error:
+        problem = error.given
+    if problem is None:
+        return "passed"
+    if config.ungraded == "keep":
+        return "kept"
+    return "the answer cannot be graded against", {"detail": problem, "gold": texts.gold[:_SHOWN]}
+
+
 def _final_answer(texts: Texts, config: QualityConfig) -> _Found:
     if texts.response is None:
         return "does not apply"
-    stated = stated_answers(texts.response)
+    spec = _spec(texts)
+    stated = stated_answers(texts.response, spec)
     if any(count > 1 for count in stated):
         return "several final answers", {"final_answers": max(stated)}
+    if has_open_tag(texts.response):
+        return "an answer tag is never closed", {"end": texts.response[-_SHOWN:]}
+    said = said_answers(texts.response, spec)
+    if len(said) > 1:
+        return "several final answers", {"final_answers": len(said), "said": [answer[:_SHOWN] for answer in said]}
     if stated:
         return "passed"
     if texts.gold is None:
         return "does not apply"
     if config.final_answer == "marked":
         return "no final answer in a box or a tag", {"end": texts.response[-_SHOWN:]}
-    if final_answer(texts.response, _spec(texts)) is None:
+    if final_answer(texts.response, spec) is None:
         return "no final answer", {"end": texts.response[-_SHOWN:]}
     return "passed"
 

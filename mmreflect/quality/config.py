@@ -8,6 +8,9 @@ from mmreflect.config import config
 from mmreflect.quality.texts import SCRIPTS, SURE_LEAKS, check_patterns
 from mmreflect.records import Count
 
+COMPARISON = ("repeats", "near_repeats", "likeness", "picture_bits", "against", "overlap")
+"""Settings of how rows are compared when all are there; the others decide about each row while it is made."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Scripts = Annotated[list[str], Field(min_length=1)]
 OFF = BeforeValidator(lambda value: "off" if value is False else value)  # YAML reads a bare off as false
@@ -30,9 +33,11 @@ class QualityConfig:
 
     Attributes:
         answer: `right`: a response must end on the right answer by the project's verifier; `off`: it may say anything.
-        ungraded: whether a row whose answer could not be graded is dropped, under a reason of its own, or kept.
-        final_answer: `one`: exactly one, boxed, tagged, or told by a phrase that the verifier reads; a first try before
-            a reflection is none. `marked`: one box or tag. `off`: any number.
+        ungraded: whether a row whose answer could not be graded, or whose reference cannot be graded against, is
+            dropped, under a reason of its own, or kept.
+        final_answer: `one`: exactly one, boxed, tagged, or told by a phrase that the verifier reads; a box and a tag
+            that say the same are one, two boxes or two tags are not, and no phrase behind them says another. Thinking
+            and a first try before a reflection are none. `marked`: one box or tag. `off`: any number.
         min_words, max_words: of a response; ideographs count one each. None: no limit.
         repetition: how often a response may hold one run of eight words; None: as often as it likes.
         scripts: of the letters of question and response, as in `[latin, greek, han]`; None: a response keeps to Latin,
@@ -44,7 +49,8 @@ class QualityConfig:
             first, `count` them, or `off`.
         near_repeats: the same for rows that are nearly so, with the same answer, in the whole dataset.
         likeness: from which share of common runs of five words on texts are nearly the same (Jaccard).
-        picture_bits: up to how many bits of 64 perceptual hashes of nearly the same picture differ.
+        picture_bits: up to how many bits of 64 perceptual hashes of nearly the same picture differ: 6 finds it in
+            another format or size, but not where 3 % or more are cut off at each side.
         against: evaluation sets: folders that `mmreflect build` wrote, JSONL files of rows, or folders of pictures.
         overlap: `drop` or `count` rows whose question or a medium of which stands in one of them, nearly or exactly.
     """

@@ -1,14 +1,16 @@
 """Evaluation sets that no row may stand in: their marks, and what of a dataset is found among them."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmreflect.data.foreign import LIKE_QUESTION
 from mmreflect.data.store import MANIFEST, Row, open_dataset, try_rows
-from mmreflect.errors import UserError
+from mmreflect.errors import UserError, nearest
 from mmreflect.files import content_mark, folder_mark
 from mmreflect.media.images import load_image
 from mmreflect.quality.config import QualityConfig
@@ -17,6 +19,9 @@ from mmreflect.quality.pictures import Look, bits_between, same_colours
 from mmreflect.quality.search import Buckets, picture_keys, text_keys
 from mmreflect.quality.sketches import Sketch, alike
 
+ASKING = ("question", "messages", "prompt", "images", "videos")
+"""Columns of which a row of an evaluation set has one."""
+LOOKED_AT = 100
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 PICTURE, NEAR_PICTURE = "a picture stands in an evaluation set", "a picture nearly stands in an evaluation set"
 VIDEO = "a video stands in an evaluation set"
@@ -52,10 +57,10 @@ class Overlap:
 
 
 def check_foreign(path: str) -> None:
-    """Check that a path names something that can be read as an evaluation set.
+    """Check that a path names something that can be read as an evaluation set; of a file the first rows are read.
 
     Raises:
-        UserError: it does not.
+        UserError: it does not; where rows hold no question the columns that they have are named.
     """
     if not Path(path).exists():
         raise UserError(
@@ -69,6 +74,42 @@ def check_foreign(path: str) -> None:
             "a folder that mmreflect build wrote, or one of pictures",
             "check the path; questions alone are a JSONL file",
         )
+    if Path(path).is_file():
+        _check_rows(path)
+    elif (Path(path) / MANIFEST).is_file():
+        open_dataset(path).splits()
+
+
+def _check_rows(path: str) -> None:
+    """Refuse a file of whose first rows none can be compared."""
+    if Path(path).suffix.lower() in SUFFIXES:
+        raise UserError(f"quality.against names the picture {path!r}", "a folder of pictures", "name its folder")
+    columns: dict[str, None] = {}
+    wrong = None
+    try:
+        for row in itertools.islice(try_rows(Path(path)), LOOKED_AT):
+            if isinstance(row, UserError):
+                wrong = wrong or row.given
+            elif any(row.get(name) for name in ASKING):
+                return
+            else:
+                columns.update(dict.fromkeys(map(str, row)))
+    except UserError as error:
+        wrong = error.given
+    if not columns:
+        raise UserError(
+            f"quality.against names {path!r}, in which no row can be read ({wrong or 'it is empty'})",
+            "a JSONL file of rows, a dataset folder, or a folder of pictures",
+            "correct the file, or export what it holds as JSONL",
+        )
+    known = list(columns)
+    near = {name: close for name in ASKING for close in [nearest(name, known)] if close}
+    close = next((name for name in LIKE_QUESTION if name in columns), next(iter(near.values()), None))
+    raise UserError(
+        f"quality.against names {path!r}, whose rows have no question; their columns: {', '.join(known)}",
+        f"one of these columns: {', '.join(ASKING)}",
+        f"rename {close!r} to 'question'" if close else "rename the column that asks to 'question'",
+    )
 
 
 def foreign_content(path: str) -> str:
@@ -124,7 +165,9 @@ def _row_marks(path: Path) -> Iterator[Mark | None]:
         try:
             if isinstance(row, UserError):
                 raise row
-            yield mark_of(_whole(row, place), folder, place, sketches=True)
+            mark = mark_of(_whole(row, place), folder, place, sketches=True)
+            asks = any(row.get(name) for name in ("question", "messages", "prompt"))
+            yield mark if asks else replace(mark, words=None, question=None)
         except (UserError, OSError):
             yield None
 
@@ -133,13 +176,15 @@ def _whole(row: Row, place: int) -> Row:
     """Return a row in the layout of datasets; one may be as short as `{"question"}`.
 
     Raises:
-        UserError: it asks nothing.
+        UserError: it neither asks nor shows anything.
     """
     media = {"images": row.get("images") or [], "videos": row.get("videos") or []}
     whole = {"id": str(row.get("id", place)), **row, **media}
     if "messages" in row or "prompt" in row:
         return whole
     question = row.get("question")
+    if question is None and any(media.values()):
+        question = ""
     if not isinstance(question, str):
         raise UserError(f"row {place} has neither 'messages' nor a 'question'", "one of both", "add it")
     shown = [{"type": kind[:-1]} for kind, items in media.items() for _ in items]

@@ -1,20 +1,16 @@
-"""What is looked for in texts: leaks of the reference, repetition, scripts, likeness, the answers they state."""
+"""What is looked for in texts: leaks of the reference, repetition, scripts, likeness."""
 
 import functools
-import itertools
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
-
-from mmreflect.answers.extract import blocks, boxes, outside_parts, outside_reasoning
 
 SURE_LEAKS = (r"\bground[- ]?truth\b", r"\b(reference|gold(en)?) (answer|label|solution)s?\b", r"\banswer key\b")
 """Ways of saying that the answer was given which mean nothing else, whoever wrote the response."""
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
-_JOINED = re.compile(r"[\s$]*(?:,|;|,?\s*\b(?:and|or)\b)[\s$]*", re.IGNORECASE)
 _NAMES = {"CJK": "han", "HIRAGANA": "kana", "KATAKANA": "kana"}
 SCRIPTS = ("latin", "greek", "cyrillic", "han", "kana", "hangul", "arabic", "hebrew", "devanagari", "bengali", "thai")
 """Scripts that can be asked for; letters of others are in none of them."""
@@ -89,22 +85,3 @@ def latin_share(text: str) -> float:
 def _script(letter: str) -> str:
     name = unicodedata.name(unicodedata.normalize("NFKC", letter)[0], "").split(" ")[0]
     return _NAMES.get(name, name.lower())
-
-
-def stated_answers(text: str) -> list[int]:
-    r"""Return how many answers a text marks before its reflection, and behind it; without one, in all.
-
-    Answers are `<answer>` blocks, or else boxes, outside of thinking; boxes that a comma, "and" or "or" joins are one.
-    A part that marks none is left out, so that [1] and [1, 1] are well-formed and [] marks no answer.
-    """
-    parts = outside_parts(text, ("reflection",))
-    counts = [_stated(outside_reasoning(part)) for part in (parts if len(parts) > 1 else [text])]
-    return [count for count in counts if count]
-
-
-def _stated(text: str) -> int:
-    if closed := blocks(text):
-        return len(closed)
-    found = boxes(text)
-    pairs = itertools.pairwise(found)
-    return len(found) - sum(_JOINED.fullmatch(text[one.end : other.start]) is not None for one, other in pairs)

@@ -168,11 +168,14 @@ def test_bad_rows_are_named(tmp_path: Path, run_cli: Cli) -> None:
     code, text = run_cli("build", tree(tmp_path / "out", {"mine": {"path": str(tmp_path / "rows.jsonl")}}))
     assert code == 0 and ids(tmp_path / "out") == ["mine/good"], text
     reasons = [row["reason"] for row in read_jsonl(tmp_path / "out/rejects/train-00000.jsonl")]
-    for reason, words in zip(reasons, ["neither 'messages' nor a 'question'", "no such picture", "marks other numbers of media", "row 5: not JSON"], strict=True):  # fmt: skip
+    for reason, words in zip(reasons, ["neither 'messages' nor a 'question'", "no such picture", "marks other numbers of media", "mine: not JSON"], strict=True):  # fmt: skip
         assert words in reason, reasons
+    rejects = list(read_jsonl(tmp_path / "out/rejects/train-00000.jsonl"))
+    assert [row.get("id") for row in rejects] == ["mine/none", "mine/path", "mine/two", None]
+    assert rejects[1]["detail"].endswith("no.png") and "row 5: not JSON" in rejects[3]["detail"]
     source = {"path": str(tmp_path / "rows.jsonl"), "columns": {"answer": "label.gold"}}
     code, text = run_cli("build", tree(tmp_path / "b", {"mine": source}))
-    assert code == 2 and "mine: column 'label.gold' is missing" in text, text
+    assert code == 2 and "column 'label.gold' is missing in its first rows" in text, text
 
 
 def test_a_set_on_the_hub_that_is_smaller_than_its_limit(
@@ -186,9 +189,7 @@ def test_a_set_on_the_hub_that_is_smaller_than_its_limit(
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **more: opened.update(["load"]) or load(*args, **more))
     code, text = run_cli("build", tree(tmp_path / "out", {"hub": {"hub": str(tmp_path / "hub"), "limit": 40}}))
     assert code == 0 and len(ids(tmp_path / "out")) == 5, text
-    assert open_dataset(str(tmp_path / "out")).manifest["rejects"] == {
-        f"hub: {tmp_path / 'hub'} (train) has fewer rows than its limit": 35
-    }
+    assert open_dataset(str(tmp_path / "out")).manifest["rejects"] == {"hub: … has fewer rows than its limit": 35}
     assert opened["load"] == 1, "it is not opened again for each row that is not there"
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from mmreflect.answers.spec import AnswerSpec
 from mmreflect.config import parse
 from mmreflect.errors import UserError
 from mmreflect.quality import CHECKS, QualityConfig, Texts, check_row
-from mmreflect.quality.texts import grams, likeness, repetition_in, script_share, scripts_in, stated_answers, words_of
+from mmreflect.quality.stated import said_answers, stated_answers
+from mmreflect.quality.texts import grams, likeness, repetition_in, script_share, scripts_in, words_of
 
 RUN = "one two three four five six seven eight. "
 PLAIN = Texts("How many?", r"There are \boxed{4}.", "4", {})
@@ -24,8 +26,31 @@ def test_a_good_row_passes_all_that_apply() -> None:
     assert states(PLAIN) == every and tuple(states(PLAIN)) == CHECKS
 
 
-def test_an_rl_row_has_nothing_to_check() -> None:
-    assert set(states(replace(PLAIN, response=None)).values()) == {"does not apply"}
+def test_of_an_rl_row_the_reference_alone_is_checked() -> None:
+    found = states(replace(PLAIN, response=None))
+    assert found.pop("reference") == "passed" and set(found.values()) == {"does not apply"}
+    assert set(states(replace(PLAIN, response=None, gold=None)).values()) == {"does not apply"}
+
+
+@pytest.mark.parametrize(
+    ("gold", "facts"),
+    [
+        (r"\frac{{{", {}),
+        ("", {}),
+        ("   ", {}),
+        ("Z", {"options": ["x", "y"]}),
+        ("3", {"options": ["x", "y"]}),
+        ("3", {"answer_type": "nonsense"}),
+        ("banana", {"answer_type": "float"}),
+        ("3", {"options": "xy"}),
+    ],
+)
+def test_a_reference_that_nothing_can_be_graded_against(gold: str, facts: dict[str, Any]) -> None:
+    bad = replace(PLAIN, response=None, gold=gold, facts=facts)
+    assert states(bad)["reference"] == "the answer cannot be graded against"
+    assert states(bad, ungraded="keep")["reference"] == "kept"
+    assert check_row(bad, QualityConfig())[0].facts["gold"] == gold
+    assert states(bad, answer="off")["reference"] == "the answer cannot be graded against", "it is not the response's"
 
 
 @pytest.mark.parametrize(
@@ -43,10 +68,42 @@ def test_an_rl_row_has_nothing_to_check() -> None:
         ("<think>a</think><answer>3</answer><reflection>r</reflection><answer>4</answer><answer>5</answer>", [1, 2]),
         ("<think>a</think><answer>3</answer><reflection>looks right</reflection>", [1]),
         ("The answer is 4.", []),
+        (r"<answer>4</answer>, that is \boxed{4}", [1]),
+        (r"<answer>4</answer> No, really it is \boxed{9}", [2]),
+        (r"\boxed{9}. <answer>4</answer>", [2]),
+        (r"<answer>\boxed{4}</answer>", [1]),
+        (r"\boxed{1} and $\boxed{2}$ <answer>1 and 2</answer>", [1]),
     ],
 )
 def test_answers_are_counted_before_and_behind_a_reflection(response: str, counts: list[int]) -> None:
     assert stated_answers(response) == counts
+
+
+MATHS, OPTIONS = AnswerSpec("math"), AnswerSpec("multiple_choice", (("A", "red"), ("B", "blue")))
+
+
+@pytest.mark.parametrize(
+    ("response", "spec", "said"),
+    [
+        ("The answer is 3. Wait, the answer is 4.", MATHS, ["3", "4"]),
+        ("The answer is 3, wait, the answer is 4", MATHS, ["3", "4"]),
+        ("The answer is 3. Hmm, once more. The answer is 4.", None, ["3", "4"]),
+        ("The answer is 3. So the answer is 3.0.", MATHS, ["3"]),
+        ("The answer is clear. The answer is 4.", MATHS, ["4"]),
+        ("The answer is red. So the answer is (A).", OPTIONS, ["red"]),
+        ("The answer is red. No, the answer is B", OPTIONS, ["red", "B"]),
+        ("The answer is a red car. The answer is red car.", AnswerSpec("text"), ["a red car"]),
+        ("The answer is yes. The answer is no.", AnswerSpec("yes_no"), ["yes", "no"]),
+        (r"\boxed{3}. Wait, the answer is 4.", MATHS, ["3", "4"]),
+        (r"The answer is 4? No: \boxed{3}", MATHS, ["3"]),
+        ("<think>The answer is 3.</think> The answer is 4.", MATHS, ["4"]),
+        ("<answer>3</answer><reflection>The answer is 5.</reflection><answer>4</answer>", MATHS, ["4"]),
+        ("<answer>3</answer><reflection>no</reflection> The answer is 4.", MATHS, ["3", "4"]),
+        ("I cannot say.", MATHS, []),
+    ],
+)
+def test_the_answers_that_words_say(response: str, spec: AnswerSpec | None, said: list[str]) -> None:
+    assert said_answers(response, spec) == said
 
 
 def test_exactly_one_final_answer() -> None:
@@ -59,6 +116,14 @@ def test_exactly_one_final_answer() -> None:
     assert found("I like it.", gold=None) == "does not apply"
     assert found(r"\boxed{4} \boxed{4}") == "several final answers"
     assert found(r"\boxed{4} \boxed{4}", gold=None) == "several final answers"
+    for wrong in (
+        "The answer is 4. Wait, the answer is 5.",
+        r"<answer>4</answer> or \boxed{5}",
+        r"\boxed{4}; the answer is 5",
+    ):
+        assert found(wrong) == found(wrong, "marked") == "several final answers"
+    assert found("<answer>4") == found("<answer>4", "marked") == "an answer tag is never closed"
+    assert found("<think>In <answer> tags.</think> The answer is 4.") == "passed"
     assert "final_answer" not in states(PLAIN, final_answer="off")
 
 
@@ -70,7 +135,7 @@ def test_the_final_answer_is_right_by_the_verifier() -> None:
     assert found(None) == "does not apply"
     assert found("  ") == "the final answer could not be graded" and found("  ", ungraded="keep") == "kept"
     assert found("4", {"answer_type": "mathh"}) == "the final answer could not be graded"
-    wrong = check_row(replace(PLAIN, gold="5"), QualityConfig())[1]
+    wrong = check_row(replace(PLAIN, gold="5"), QualityConfig())[2]
     assert wrong.facts["final_answer"] == "4" and wrong.facts["gold"] == "5"
 
 

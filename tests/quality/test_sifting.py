@@ -111,7 +111,7 @@ def test_bad_rows_are_rejected_with_reasons_and_numbers(build: Callable[..., dic
         "the response repeats itself more than 4 times": 1,
         "the response is in another script": 1,
         "the response gives away that the answer was known": 1,
-        "the final answer could not be graded": 1,
+        "the answer cannot be graded against": 1,
     }
     assert manifest["rejects"] == manifest["quality"]["dropped"] == dict(sorted(reasons.items()))
     found = rejects(tmp_path / "out")
@@ -128,7 +128,14 @@ def test_what_is_off_is_not_checked(build: Callable[..., dict[str, Any]], tmp_pa
     rows = [row("wrong", "How many?", r"It is \boxed{5}."), row("boxes", "How much?", r"\boxed{5} no, \boxed{4}")]
     manifest = build(rows, "quality.answer=off", "quality.final_answer=off", "quality.repeats=off", near_repeats="off")
     assert len(kept(tmp_path / "out")) == 2 and manifest["quality"]["compared"] == {}
-    assert set(manifest["quality"]["checks"]) == {"rejected_side", "length", "repetition", "script", "leak"}
+    assert set(manifest["quality"]["checks"]) == {
+        "reference",
+        "rejected_side",
+        "length",
+        "repetition",
+        "script",
+        "leak",
+    }
     lines = (tmp_path / "out/marks/train-00000.jsonl").read_text().splitlines()
     assert len(lines) == 1, "where nothing is compared no row is marked"
 
@@ -256,7 +263,7 @@ def test_bad_evaluation_sets_are_named(run_cli: Cli, tmp_path: Path, source: Cal
     for name, said in (
         ("gone", "which does not exist"),
         ("empty", "which holds neither manifest.json nor a picture"),
-        ("text.jsonl", "text.jsonl can be read"),
+        ("text.jsonl", "in which no row can be read"),
     ):
         code, text = run_cli("build", tree, f"quality.against=[{tmp_path / name}]", f"output={tmp_path / 'to' / name}")
         assert code == 2 and said in text and "Traceback" not in text, text
