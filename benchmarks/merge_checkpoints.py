@@ -1,6 +1,7 @@
 """Synthetic checkpoints of Qwen2.5-VL's shapes and names, for merge.py: true sizes, random values."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,10 +110,11 @@ SMALL = Shape(2, 32, 48, 16, 40, 1, 16, 24)
 def write_models(root: Path, shape: Shape) -> None:
     """Write base, vlm and reason to `root`, and for mergekit `vlm_text`, the VLM's own files seen as a text model."""
     draw = np.random.Generator(np.random.Philox(0))
-    base = draw.standard_normal(TILE, np.float32) * np.float32(0.02)
+    count = min(TILE, sum(math.prod(item) for item in (shape.text() | shape.vision()).values()))
+    base = draw.standard_normal(count, np.float32) * np.float32(0.02)
     for role in ROLES:
         moved = 0.0 if role == "base" else 0.002
-        tile = encode(base + np.float32(moved) * draw.standard_normal(TILE, np.float32), "BF16")
+        tile = encode(base + np.float32(moved) * draw.standard_normal(count, np.float32), "BF16")
         shapes = shape.text() | (shape.vision() if role == "vlm" else {})
         write_model(root / role, shapes, shape.files, tile)
         (root / role / "config.json").write_text(json.dumps(shape.config(role == "vlm")))
