@@ -12,7 +12,7 @@ import numpy as np
 
 from mmreflect.errors import UserError
 from mmreflect.merge.arrays import ROW, Array
-from mmreflect.merge.checkpoint import FLOATS
+from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
 from mmreflect.merge.statistics import Sums
 
 DRIVER = Path("/dev/nvidiactl")
@@ -30,8 +30,8 @@ class Arithmetic(Protocol):
     def decode(self, raw: np.ndarray, code: str) -> Array:
         """Turn bytes into float32."""
 
-    def encode(self, values: Array, code: str) -> np.ndarray:
-        """Round float32 to a dtype; returns its bytes on the CPU."""
+    def encode(self, values: Array, code: str, out: np.ndarray | None = None) -> np.ndarray:
+        """Round float32 to a dtype; returns its bytes on the CPU, in `out` where that is given."""
 
     def measure(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
         """Return the sums of one block, in float64."""
@@ -46,20 +46,25 @@ def decode(raw: np.ndarray, code: str) -> np.ndarray:
     return wide.view(np.float32)
 
 
-def encode(values: np.ndarray, code: str) -> np.ndarray:
-    """Round float32 values to a safetensors dtype, to nearest, ties to even; returns bytes.
+def encode(values: np.ndarray, code: str, out: np.ndarray | None = None) -> np.ndarray:
+    """Round float32 values to a safetensors dtype, to nearest, ties to even; returns bytes, in `out` where it is given.
 
     Values that float16 cannot hold become infinite, which `lost` finds. NaN is no valid input.
     """
+    values = np.ascontiguousarray(values)
+    if out is None:
+        out = np.empty(values.size * ITEM_BYTES[code], np.uint8)
     if code != "BF16":
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(values.astype(_NUMPY[code])).view(np.uint8)
-    bits = np.ascontiguousarray(values).view(np.uint32)
+            np.copyto(out.view(_NUMPY[code]), values.reshape(-1), casting="same_kind")
+        return out
+    bits = values.reshape(-1).view(np.uint32)
     rounded = np.right_shift(bits, 16)
     np.bitwise_and(rounded, 1, out=rounded)
     np.add(rounded, 0x7FFF, out=rounded)
     np.add(rounded, bits, out=rounded)
-    return np.ascontiguousarray(rounded.view(np.uint16)[1::2]).view(np.uint8)
+    np.copyto(out.view(np.uint16), rounded.view(np.uint16)[1::2])
+    return out
 
 
 def lost(raw: np.ndarray, code: str) -> bool:
@@ -78,24 +83,38 @@ class OnCpu:
         """Turn bytes into float32."""
         return decode(raw, code)
 
-    def encode(self, values: Array, code: str) -> np.ndarray:
+    def encode(self, values: Array, code: str, out: np.ndarray | None = None) -> np.ndarray:
         """Round float32 to a dtype."""
-        return encode(values, code)
+        return encode(values, code, out)
 
     def measure(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
         """Return the sums of one block: differences in float32, products and sums in float64."""
-        if base is not None:
-            vlm, reason = vlm - base, reason - base
-        wide_v, wide_r = vlm.astype(np.float64), reason.astype(np.float64)
-        sums: tuple[list[float], list[float], list[float]] = ([], [], [])
-        for first in range(0, wide_v.size, ROW):
-            one, two = wide_v[first : first + ROW], wide_r[first : first + ROW]
-            for found, pair in zip(sums, ((one, one), (two, two), (one, two)), strict=True):
-                found.append(float(np.dot(*pair)))
-        norm_base = None
-        if base is not None:
-            norm_base = math.fsum(float(np.dot(*[base[at : at + ROW]] * 2)) for at in range(0, base.size, ROW))
-        return (math.fsum(sums[0]), math.fsum(sums[1]), math.fsum(sums[2]), norm_base)
+        wide = np.empty((2, vlm.size))
+        for place, side in enumerate((vlm, reason)):
+            if base is None:
+                wide[place] = side
+            else:  # subtracts in float32 and widens on the way, a few thousand values at a time
+                np.subtract(side, base, out=wide[place], dtype=np.float32, casting="unsafe")
+        norms, dots = _inner_by_rows(wide, wide), _inner_by_rows(wide[0], wide[1])
+        norm_base = None if base is None else math.fsum(_inner_by_rows(base, base).tolist())
+        return (math.fsum(norms[0].tolist()), math.fsum(norms[1].tolist()), math.fsum(dots.tolist()), norm_base)
+
+
+def _inner_by_rows(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return the inner products of every ROW values along the last axis; the last one is of what is left over.
+
+    matmul hands a row times a column to the BLAS's inner product, as `np.dot` would, for all rows in one call.
+    """
+    whole = one.shape[-1] // ROW * ROW
+    parts = []
+    for part, row in ((slice(0, whole), ROW), (slice(whole, None), one.shape[-1] - whole)):
+        left, right = one[..., part], two[..., part]
+        if left.size:
+            shape = (*left.shape[:-1], -1, row)
+            with np.errstate(all="ignore"):  # what is not finite is found from the sums
+                found = np.matmul(left.reshape(shape)[..., None, :], right.reshape(shape)[..., :, None])
+            parts.append(found[..., 0, 0])
+    return np.concatenate(parts, -1)
 
 
 class OnDevice:
@@ -113,10 +132,14 @@ class OnDevice:
         values = self._torch.from_numpy(raw).to(self._device).view(getattr(self._torch, FLOATS[code]))
         return values.float()
 
-    def encode(self, values: Array, code: str) -> np.ndarray:
+    def encode(self, values: Array, code: str, out: np.ndarray | None = None) -> np.ndarray:
         """Round float32 to a dtype; returns its bytes on the CPU."""
         encoded = values.to(getattr(self._torch, FLOATS[code])).contiguous()
-        return np.asarray(encoded.view(self._torch.uint8).cpu().numpy())
+        data = np.asarray(encoded.view(self._torch.uint8).cpu().numpy())
+        if out is None:
+            return data
+        out[...] = data
+        return out
 
     def measure(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
         """Return the sums of one block."""

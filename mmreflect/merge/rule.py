@@ -86,8 +86,11 @@ def mix(base: Array, vlm: Array, reason: Array, lam_v: float, lam_r: float) -> A
         return vlm
     if (lam_v, lam_r) == (0.0, 1.0):
         return reason
-    change = (vlm - base) * lam_v
-    change += (reason - base) * lam_r
+    change = vlm - base
+    change *= lam_v
+    other = reason - base
+    other *= lam_r
+    change += other
     change += base
     return change
 

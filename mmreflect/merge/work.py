@@ -175,9 +175,10 @@ class Work:
                 return
         written, position = self._buffers.take(piece.count * item), 0
         for base, vlm, reason in self._blocks(loaded, piece.count):
-            data = self._encoded(name, self._rule.combine(base, vlm, reason, *pair), place.code)
-            written[position : position + data.size] = data
-            position += data.size
+            values = self._rule.combine(base, vlm, reason, *pair)
+            size = values.shape[0] * item
+            self._encoded(name, values, place.code, written[position : position + size])
+            position += size
         self._write(name, piece.start, written)
         self._buffers.give_back(written)
 
@@ -186,8 +187,9 @@ class Work:
         assert place is not None
         self._outputs.write(name, first * ITEM_BYTES[place.code], data.data)
 
-    def _encoded(self, name: str, values: Array, code: str) -> np.ndarray:
-        data = encode(values, code) if isinstance(values, np.ndarray) else self._arithmetic.encode(values, code)
+    def _encoded(self, name: str, values: Array, code: str, out: np.ndarray | None = None) -> np.ndarray:
+        encoder = encode if isinstance(values, np.ndarray) else self._arithmetic.encode
+        data = encoder(values, code, out)
         if code == "F16" and lost(data, code):
             raise UserError(
                 f"{name!r} holds values that {FLOATS[code]} cannot represent (up to {float(abs(values).max()):.3g})",
