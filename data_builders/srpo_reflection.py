@@ -32,8 +32,9 @@ from mmreflect.data.store import sample_from_row
 from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Sample
 from mmreflect.reflection.tags import TAGS, follows
+from mmreflect.teaching.attempts import refuse_leak
 from mmreflect.teaching.drawing import draw
-from mmreflect.teaching.filters import LEAKS, check_patterns, leak_in, sentence_count
+from mmreflect.teaching.filters import LEAKS, check_patterns, sentence_count
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs, splits
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
@@ -211,13 +212,8 @@ class _Making:
             text = said.text.strip()
             if not text or any(tag in text for tag in TAGS):
                 raise Rejected("reflect: the reply is empty or holds tags", text[:200])
-        self._refuse_leak("reflect", text)
+        refuse_leak("reflect", text, self.config.leaks, sample.gold)
         return text
-
-    def _refuse_leak(self, purpose: str, text: str) -> None:
-        found = leak_in(text, self.config.leaks)
-        if found is not None:
-            raise Rejected(f"{purpose}: it gives away that the answer was known", found, reply=text)
 
     def _second(self, sample: Sample, spec: AnswerSpec, shown: dict[str, Any]) -> Generator[Any, Any, str | None]:
         """Return the second thought, or None."""
@@ -231,7 +227,7 @@ class _Making:
             raise Rejected("solve: the tags are not as asked for", said.text[:200])
         if grade(parts[1], sample.gold, spec).passed is not True:
             raise Rejected("solve: the second solution is wrong", parts[1][:200])
-        self._refuse_leak("solve", parts[0])
+        refuse_leak("solve", parts[0], self.config.leaks)
         return parts[0]
 
     def _example(self, sample: Sample, response: str, facts: dict[str, Any]) -> Example:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mmreflect.answers.spec import LETTERS
 from mmreflect.data.parquet import Embedded
-from mmreflect.records import Media
+from mmreflect.records import Media, texts_in
 
 Task = Literal["qa", "grounding"]
 Interval = tuple[float, float]
@@ -107,7 +107,7 @@ class UnaskedError(Exception):
 
 
 LONGEST_NAME, LONGEST_PATH = 255, 4000
-"""Bytes of a file's name and of its path: where they are longer, systems raise instead of finding no file."""
+"""Bytes of a file's name and of its path, at most."""
 
 
 def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[Entry]:
@@ -115,17 +115,34 @@ def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[En
     for name, convert in rows:
         try:
             question = convert()
-            if not all(_can_be_a_file(item.path) for item in question.media):
-                raise UnusableError("the video's name is too long for a file")
-            if not all(_can_be_a_file(item) for item in question.pictures if isinstance(item, str)):
-                raise UnusableError("the picture's name is too long for a file")
+            for item in question.media:
+                _check_name(item.path, "video")
+            for picture in question.pictures:
+                if isinstance(picture, str):
+                    _check_name(picture, "picture")
+            if not all(is_whole(text) for text in texts_in(_written(question))):
+                raise UnusableError("a text holds half of a surrogate pair")
             if not question.media:
                 _check_places(question)
             yield question
         except UnusableError as error:
-            yield Dropped(name[:LONGEST_NAME], str(error))
+            yield Dropped(_shown(name), str(error))
         except UnaskedError as error:
-            yield Dropped(name[:LONGEST_NAME], str(error), asked=False)
+            yield Dropped(_shown(name), str(error), asked=False)
+
+
+def _written(question: Question) -> tuple[object, ...]:
+    """Return all that a row will hold of a question, apart from its media."""
+    return tuple(getattr(question, key) for key in question.__slots__ if key not in ("media", "pictures"))
+
+
+def is_whole(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: JSON may hold half of a surrogate pair, which cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _shown(name: str) -> str:
+    return name[:LONGEST_NAME].encode(errors="backslashreplace").decode()
 
 
 def _check_places(question: Question) -> None:
@@ -141,9 +158,17 @@ def _check_places(question: Question) -> None:
         raise UnusableError("no question in the text")
 
 
-def _can_be_a_file(path: str) -> bool:
-    sizes = [len(part.encode(errors="replace")) for part in path.split("/")]
-    return max(sizes) <= LONGEST_NAME and sum(sizes) + len(sizes) <= LONGEST_PATH
+def _check_name(path: str, kind: str) -> None:
+    """Check that a path can be one of a file: where it cannot, systems raise instead of finding no file.
+
+    Raises:
+        UnusableError: it cannot.
+    """
+    if "\0" in path or not is_whole(path):
+        raise UnusableError(f"the {kind}'s name cannot be a file's")
+    sizes = [len(part.encode()) for part in path.split("/")]
+    if max(sizes) > LONGEST_NAME or sum(sizes) + len(sizes) > LONGEST_PATH:
+        raise UnusableError(f"the {kind}'s name is too long for a file")
 
 
 _LETTER = re.compile(r"\(?([A-Z])[).:]?")
