@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mmreflect.answers.spec import LETTERS
 from mmreflect.data.parquet import Embedded
+from mmreflect.files import LONGEST_NAME, is_whole, problem_of_name
 from mmreflect.records import Media, texts_in
 
 Task = Literal["qa", "grounding"]
@@ -106,10 +107,6 @@ class UnaskedError(Exception):
     """The row at hand is of a kind that the options do not ask for."""
 
 
-LONGEST_NAME, LONGEST_PATH = 255, 4000
-"""Bytes of a file's name and of its path, at most."""
-
-
 def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[Entry]:
     """Yield what each named row becomes when it is converted."""
     for name, convert in rows:
@@ -136,11 +133,6 @@ def _written(question: Question) -> tuple[object, ...]:
     return tuple(getattr(question, key) for key in question.__slots__ if key not in ("media", "pictures"))
 
 
-def is_whole(text: str) -> bool:
-    """Tell whether a text can be written as UTF-8: JSON may hold half of a surrogate pair, which cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def _shown(name: str) -> str:
     return name[:LONGEST_NAME].encode(errors="backslashreplace").decode()
 
@@ -159,16 +151,9 @@ def _check_places(question: Question) -> None:
 
 
 def _check_name(path: str, kind: str) -> None:
-    """Check that a path can be one of a file: where it cannot, systems raise instead of finding no file.
-
-    Raises:
-        UnusableError: it cannot.
-    """
-    if "\0" in path or not is_whole(path):
-        raise UnusableError(f"the {kind}'s name cannot be a file's")
-    sizes = [len(part.encode()) for part in path.split("/")]
-    if max(sizes) > LONGEST_NAME or sum(sizes) + len(sizes) > LONGEST_PATH:
-        raise UnusableError(f"the {kind}'s name is too long for a file")
+    problem = problem_of_name(path)
+    if problem is not None:
+        raise UnusableError(f"the {kind}'s name {problem}")
 
 
 _LETTER = re.compile(r"\(?([A-Z])[).:]?")
