@@ -177,9 +177,9 @@ class _Making:
     def _attempt(self, sample: Sample) -> Generator[Any, Any, tuple[str, str]]:
         turns = asked_turns(sample, self.sheet.text("attempt_system"))
         said = yield from ask(Question("policy", "attempt", turns))
-        parts = tagged(said.text)
+        parts = tagged(said.whole)
         if parts is None:
-            raise Rejected("attempt: the tags are not as asked for", said.text[:200])
+            raise Rejected("attempt: the tags are not as asked for", said.whole[:200])
         if sentence_count(parts[0]) < self.config.min_sentences:
             reason = f"attempt: fewer than {self.config.min_sentences} sentences"
             raise Rejected(reason, parts[0][:200])
@@ -222,9 +222,9 @@ class _Making:
         if self.config.second_think == "short":
             return self.sheet.text("second_think_short")
         said = yield from ask(Question("teacher", "solve", [self.sheet.turn("solve", sample, **shown)]))
-        parts = tagged(said.text)
+        parts = tagged(said.whole)
         if parts is None:
-            raise Rejected("solve: the tags are not as asked for", said.text[:200])
+            raise Rejected("solve: the tags are not as asked for", said.whole[:200])
         if grade(parts[1], sample.gold, spec).passed is not True:
             raise Rejected("solve: the second solution is wrong", parts[1][:200])
         refuse_leak("solve", parts[0], self.config.leaks)

@@ -9,6 +9,7 @@ request begins and ends.
 import importlib.util
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from teaching.staff import POSTS, Post
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_json
 from mmreflect.records import text_of
-from mmreflect.tiny import CHAT_TEMPLATE, TinyConfig, build_processor, build_vlm, train_tokenizer
+from mmreflect.tiny import TinyConfig, build_processor, build_vlm, train_tokenizer
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -36,22 +37,22 @@ SHOWN = """\
 {%- if message['content'] is string -%}{%- set all.text = all.text + message['content'] -%}
 {%- else -%}{%- for part in message['content'] -%}{%- set all.text = all.text + (part['text'] or '') -%}{%- endfor -%}
 {%- endif -%}{%- endif -%}{%- endfor -%}
-{{- '<|im_start|>user\\n' + all.text[:60] + ' ... ' -}}
+{{- '<|im_start|>user\\n' + all.text[:40] + ' ... ' + all.text[-40:] + '\\n' -}}
 {%- for mark in ['How much is ', 'hurt kitten ', 'Room '] -%}
-{%- if mark in all.text -%}{{- mark + all.text.split(mark)[-1][:9] -}}{%- endif -%}
+{%- if mark in all.text -%}{{- mark + all.text.split(mark)[-1].split('?')[0].split(':')[0] -}}{%- endif -%}
 {%- endfor -%}
-{{- ' ... ' + all.text[-60:] + '<|im_end|>\\n' -}}
+{{- '<|im_end|>\\n<|im_start|>assistant\\n' -}}
 {%- if not add_generation_prompt -%}
-{{- '<|im_start|>assistant\\n' -}}
 {%- if messages[-1]['content'] is string -%}{{- messages[-1]['content'] -}}
 {%- else -%}{{- messages[-1]['content'][0]['text'] -}}{%- endif -%}
 {{- '<|im_end|>\\n' -}}
-{%- else -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
+{%- endif -%}"""
+TOPIC = re.compile(r"(?:How much is \d+ \+ \d+|hurt kitten \d+|Room \d+)(?=[?:])")
 SHAPE = TinyConfig(hidden_size=64, layers=2, heads=2, vision_hidden_size=32, vocabulary=700)
 TRAINER = {"max_steps": 120, "per_device_train_batch_size": 24, "learning_rate": 5e-3, "lr_scheduler_type": "linear", "warmup_steps": 10}  # fmt: skip
-QUESTIONS = {"lemma": 12, "cold_start": 20}
+QUESTIONS = {"lemma": 8, "cold_start": 12, "first_try": 24, "re_rest": 24}
 """Where it is not `OTHERS`: few where a question gives many rows."""
-OTHERS = 50
+OTHERS = 40
 
 
 def questions(post: Post, folder: Path, run_cli: Cli) -> Path:
@@ -110,7 +111,8 @@ def learnt(lessons: list[list[dict[str, Any]]], folder: Path, run_cli: Cli) -> P
     code, text = run_cli("build", tree | {"quality": off})
     assert code == 0, text
     tokenizer = train_tokenizer((text_of(turn["content"]) for turns in lessons for turn in turns), SHAPE.vocabulary)
-    assert tokenizer.chat_template == CHAT_TEMPLATE
+    topics = {topic for turns in lessons for turn in turns for topic in TOPIC.findall(text_of(turn["content"]))}
+    tokenizer.add_tokens(sorted(topics))  # each question is one token, as two thousand steps are not to be spent here
     tokenizer.chat_template = SHOWN
     build_vlm(SHAPE, tokenizer).save_pretrained(folder / "untaught")
     build_processor(SHAPE, tokenizer).save_pretrained(folder / "untaught")
