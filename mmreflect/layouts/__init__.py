@@ -6,7 +6,7 @@ every row of them. A row that becomes no question is an entry too, with its reas
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from mmreflect.answers.spec import LETTERS
@@ -130,7 +130,7 @@ def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[En
 
 def _written(question: Question) -> tuple[object, ...]:
     """Return all that a row will hold of a question, apart from its media."""
-    return tuple(getattr(question, key) for key in question.__slots__ if key not in ("media", "pictures"))
+    return tuple(getattr(question, each.name) for each in fields(question) if each.name not in ("media", "pictures"))
 
 
 def _shown(name: str) -> str:

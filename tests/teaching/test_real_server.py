@@ -18,7 +18,8 @@ import pytest
 from remote.loopback import Act, Body, Server
 from rollouts.test_openai_engine import transformers_serve
 from teaching.schooling import School, schooling, write_sums
-from teaching.staff import POSTS, Post
+from teaching.staff import POSTS, Post, right_of
+from teaching.test_staff import reply_of, topic_of
 
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_json
@@ -141,4 +142,7 @@ def test_a_served_model_teaches(name: str, tmp_path: Path, run_cli: Cli) -> None
     dataset = open_dataset(str(tmp_path / "taught"))
     rows = list(dataset.rows("train"))
     print(f"{name}: {len(rows)} rows kept; {asked['answered']} requests; rejects {dataset.manifest['rejects']}")
-    assert len(rows) >= 20
+    for row in rows:
+        ends = post.ends.replace("RIGHT", re.escape(str(right_of(topic_of(row)))))
+        assert re.search(f"{ends}$", reply_of(row)), reply_of(row)
+    assert len(rows) >= 20, dataset.manifest["rejects"]

@@ -93,9 +93,7 @@ def test_over_http_from_a_teacher_that_errs(
     assert {row["detail"] for row in rejected if "gives away" in row["reason"]} == {"reference answer"}
 
 
-def test_a_server_that_takes_thoughts_out_of_replies(
-    sums: Callable[..., Path], tmp_path: Path, run_cli: Cli
-) -> None:
+def test_a_server_that_takes_thoughts_out_of_replies(sums: Callable[..., Path], tmp_path: Path, run_cli: Cli) -> None:
     """Some servers, `transformers serve` among them, give what stands in a `<think>` block beside the reply."""
 
     def behave(body: Body, number: int) -> Act:
