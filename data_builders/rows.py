@@ -19,7 +19,7 @@ from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
 from mmreflect.data.store import Row, try_rows
 from mmreflect.errors import UserError
-from mmreflect.files import content_mark, to_json
+from mmreflect.files import content_mark, problem_of_name, to_json
 
 
 @config_class
@@ -119,7 +119,10 @@ def _key(row: Row | UserError, folder: Path) -> str:
     digest = hashlib.sha256(to_json(asked).encode())
     for item in [*_listed(row.get("images")), *_listed(row.get("videos"))]:
         path = folder / str(item)
-        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else str(item).encode())
+        known = _is_name(str(item)) and path.is_file()
+        digest.update(
+            hashlib.sha256(path.read_bytes()).digest() if known else str(item).encode(errors="backslashreplace")
+        )
     return digest.hexdigest()
 
 
@@ -131,7 +134,15 @@ def _paths(row: Row, key: str, folder: Path) -> list[Path]:
     given = row.get(key) or []
     if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
         raise UserError(f"{key!r} is {given!r}", "a list of paths")
+    for item in given:
+        if not _is_name(item):
+            raise UserError(f"{key!r} holds a name that no file can have", ascii(item)[:200])
     return [folder / item for item in given]
+
+
+def _is_name(path: str) -> bool:
+    """Tell whether a file may have a path: where none can, systems raise instead of finding none."""
+    return problem_of_name(path) is None
 
 
 def _messages(row: Row, place: int, images: int, videos: int) -> list[dict[str, Any]]:

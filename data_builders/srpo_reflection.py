@@ -32,8 +32,9 @@ from mmreflect.data.store import sample_from_row
 from mmreflect.evaluation.asking import Source, carried
 from mmreflect.records import Count, Sample
 from mmreflect.reflection.tags import TAGS, follows
+from mmreflect.teaching.attempts import refuse_leak
 from mmreflect.teaching.drawing import draw
-from mmreflect.teaching.filters import LEAKS, check_patterns, leak_in, sentence_count
+from mmreflect.teaching.filters import LEAKS, check_patterns, sentence_count
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, inputs, splits
 from mmreflect.teaching.prompts import Prompts, asked_turns
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
@@ -176,9 +177,9 @@ class _Making:
     def _attempt(self, sample: Sample) -> Generator[Any, Any, tuple[str, str]]:
         turns = asked_turns(sample, self.sheet.text("attempt_system"))
         said = yield from ask(Question("policy", "attempt", turns))
-        parts = tagged(said.text)
+        parts = tagged(said.whole)
         if parts is None:
-            raise Rejected("attempt: the tags are not as asked for", said.text[:200])
+            raise Rejected("attempt: the tags are not as asked for", said.whole[:200])
         if sentence_count(parts[0]) < self.config.min_sentences:
             reason = f"attempt: fewer than {self.config.min_sentences} sentences"
             raise Rejected(reason, parts[0][:200])
@@ -211,13 +212,8 @@ class _Making:
             text = said.text.strip()
             if not text or any(tag in text for tag in TAGS):
                 raise Rejected("reflect: the reply is empty or holds tags", text[:200])
-        self._refuse_leak("reflect", text)
+        refuse_leak("reflect", text, self.config.leaks, sample.gold)
         return text
-
-    def _refuse_leak(self, purpose: str, text: str) -> None:
-        found = leak_in(text, self.config.leaks)
-        if found is not None:
-            raise Rejected(f"{purpose}: it gives away that the answer was known", found, reply=text)
 
     def _second(self, sample: Sample, spec: AnswerSpec, shown: dict[str, Any]) -> Generator[Any, Any, str | None]:
         """Return the second thought, or None."""
@@ -226,12 +222,12 @@ class _Making:
         if self.config.second_think == "short":
             return self.sheet.text("second_think_short")
         said = yield from ask(Question("teacher", "solve", [self.sheet.turn("solve", sample, **shown)]))
-        parts = tagged(said.text)
+        parts = tagged(said.whole)
         if parts is None:
-            raise Rejected("solve: the tags are not as asked for", said.text[:200])
+            raise Rejected("solve: the tags are not as asked for", said.whole[:200])
         if grade(parts[1], sample.gold, spec).passed is not True:
             raise Rejected("solve: the second solution is wrong", parts[1][:200])
-        self._refuse_leak("solve", parts[0])
+        refuse_leak("solve", parts[0], self.config.leaks)
         return parts[0]
 
     def _example(self, sample: Sample, response: str, facts: dict[str, Any]) -> Example:

@@ -242,8 +242,8 @@ class _Making:
             found: Correction = said.value
             if not 1 <= found.step <= len(steps):
                 raise Rejected("correct: there is no such wrong step", str(found.step))
-            for text in (found.cause, found.correction):
-                refuse_leak("correct", text, self.config.leaks)
+            refuse_leak("correct", found.cause, self.config.leaks, self.asked.sample.gold)
+            refuse_leak("correct", found.correction, self.config.leaks)
             verdict = yield from self._inspected(
                 f"inspect {number}", steps[: found.step], found.cause, found.correction
             )

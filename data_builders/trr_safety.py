@@ -147,9 +147,9 @@ class _Making:
         said = yield from ask(
             Question("writer", "attempt", asked_turns(self.sample, self.sheet.text("attempt_system")))
         )
-        parts = _PARTS.fullmatch(said.text)
-        if parts is None or not follows(said.text, "think") or any(_TAG.search(part) for part in parts.groups()):
-            raise Rejected("attempt: the tags are not as asked for", said.text[:200])
+        parts = _PARTS.fullmatch(said.whole)
+        if parts is None or not follows(said.whole, "think") or any(_TAG.search(part) for part in parts.groups()):
+            raise Rejected("attempt: the tags are not as asked for", said.whole[:200])
         reasoning, first = parts.groups()
         good, _ = yield from self._judged("judge attempt", first)
         if self.category is not None and self.category not in self.config.policies:

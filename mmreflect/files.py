@@ -14,6 +14,8 @@ from typing import Any
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says of a disk that is full, or of a quota that is used up."""
 _HALF = re.compile("[\ud800-\udfff]")
+LONGEST_NAME, LONGEST_PATH = 255, 4000
+"""Bytes of a file's name and of its path, at most."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -95,6 +97,21 @@ def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
         file.write("".join(to_json(row) + "\n" for row in rows).encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def is_whole(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: JSON may hold half of a surrogate pair, which cannot."""
+    return _HALF.search(text) is None
+
+
+def problem_of_name(path: str) -> str | None:
+    """Return why no file can have a path, or None: systems raise for such a one instead of finding no file."""
+    if "\0" in path or not is_whole(path):
+        return "cannot be a file's"
+    sizes = [len(part.encode()) for part in path.split("/")]
+    if max(sizes) > LONGEST_NAME or sum(sizes) + len(sizes) > LONGEST_PATH:
+        return "is too long for a file"
+    return None
 
 
 def content_mark(path: str) -> str:

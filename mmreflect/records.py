@@ -4,7 +4,7 @@ A `Sample` is a question with its media and gold answer. A `Rollout` is one answ
 knows who wrote it. A `Group` is all rollouts of one sample. A `Score` explains itself. Nothing here imports torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -173,6 +173,18 @@ def content_parts(content: str | Sequence[dict[str, Any]]) -> Iterator[dict[str,
 def text_of(content: str | Sequence[dict[str, Any]]) -> str:
     """Join the text parts of a message's content."""
     return "".join(part["text"] for part in content_parts(content) if part["type"] == "text")
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Yield all texts in plain values, the keys of mappings too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from texts_in(pair)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_in(item)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from mmreflect.config import parse, to_tree
 from mmreflect.data.store import Row, split_response
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import read_json, read_jsonl, write_json, write_jsonl
-from mmreflect.quality.checks import CHECKS, Texts, check_row
+from mmreflect.quality.checks import ALWAYS, CHECKS, Texts, check_row
 from mmreflect.quality.config import QualityConfig
 from mmreflect.quality.marks import Mark, asked_text, mark_from_json, mark_of, mark_to_json
+from mmreflect.records import text_of
 
 ASKED = Path("marks/asked.json")
 EVERY = "*"
@@ -25,13 +26,14 @@ def exemptions(builder: Any) -> Exempt:
     """Return what a leaf says makes no sense for its rows, by their kind.
 
     Raises:
-        UserError: it names a check that there is not.
+        UserError: it names a check that there is not, or one that is always made.
     """
     found: Exempt = getattr(builder, "EXEMPT", {})
+    allowed = [*(check for check in CHECKS if check != ALWAYS), REPEATING]
     for names in found.values():
         for name in names:
-            if name not in CHECKS and name != REPEATING:
-                raise unknown_name("check in EXEMPT", name, [*CHECKS, REPEATING])
+            if name not in allowed:
+                raise unknown_name("check in EXEMPT", name, allowed)
     return found
 
 
@@ -72,7 +74,15 @@ class Inspector:
             Rejected: it does not keep to what is asked for; the first failure is the reason, the others stand beside.
         """
         prompt, response = split_response(example.messages, example.id)
-        texts = Texts(asked_text(prompt), response, example.answer, example.facts, example.rejected)
+        texts = Texts(
+            question=asked_text(prompt),
+            response=response,
+            gold=example.answer,
+            facts=example.facts,
+            rejected=example.rejected,
+            name=example.id,
+            system="\n".join(text_of(turn["content"]) for turn in prompt if turn["role"] == "system"),
+        )
         exempt = self._exempt_of(example.facts) | set(example.exempt)
         found = check_row(texts, self._config, exempt)
         for finding in found:

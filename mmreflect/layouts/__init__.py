@@ -6,12 +6,13 @@ every row of them. A row that becomes no question is an entry too, with its reas
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from mmreflect.answers.spec import LETTERS
 from mmreflect.data.parquet import Embedded
-from mmreflect.records import Media
+from mmreflect.files import LONGEST_NAME, is_whole, problem_of_name
+from mmreflect.records import Media, texts_in
 
 Task = Literal["qa", "grounding"]
 Interval = tuple[float, float]
@@ -106,26 +107,34 @@ class UnaskedError(Exception):
     """The row at hand is of a kind that the options do not ask for."""
 
 
-LONGEST_NAME, LONGEST_PATH = 255, 4000
-"""Bytes of a file's name and of its path: where they are longer, systems raise instead of finding no file."""
-
-
 def converted(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[Entry]:
     """Yield what each named row becomes when it is converted."""
     for name, convert in rows:
         try:
             question = convert()
-            if not all(_can_be_a_file(item.path) for item in question.media):
-                raise UnusableError("the video's name is too long for a file")
-            if not all(_can_be_a_file(item) for item in question.pictures if isinstance(item, str)):
-                raise UnusableError("the picture's name is too long for a file")
+            for item in question.media:
+                _check_name(item.path, "video")
+            for picture in question.pictures:
+                if isinstance(picture, str):
+                    _check_name(picture, "picture")
+            if not all(is_whole(text) for text in texts_in(_written(question))):
+                raise UnusableError("a text holds half of a surrogate pair")
             if not question.media:
                 _check_places(question)
             yield question
         except UnusableError as error:
-            yield Dropped(name[:LONGEST_NAME], str(error))
+            yield Dropped(_shown(name), str(error))
         except UnaskedError as error:
-            yield Dropped(name[:LONGEST_NAME], str(error), asked=False)
+            yield Dropped(_shown(name), str(error), asked=False)
+
+
+def _written(question: Question) -> tuple[object, ...]:
+    """Return all that a row will hold of a question, apart from its media."""
+    return tuple(getattr(question, each.name) for each in fields(question) if each.name not in ("media", "pictures"))
+
+
+def _shown(name: str) -> str:
+    return name[:LONGEST_NAME].encode(errors="backslashreplace").decode()
 
 
 def _check_places(question: Question) -> None:
@@ -141,9 +150,10 @@ def _check_places(question: Question) -> None:
         raise UnusableError("no question in the text")
 
 
-def _can_be_a_file(path: str) -> bool:
-    sizes = [len(part.encode(errors="replace")) for part in path.split("/")]
-    return max(sizes) <= LONGEST_NAME and sum(sizes) + len(sizes) <= LONGEST_PATH
+def _check_name(path: str, kind: str) -> None:
+    problem = problem_of_name(path)
+    if problem is not None:
+        raise UnusableError(f"the {kind}'s name {problem}")
 
 
 _LETTER = re.compile(r"\(?([A-Z])[).:]?")

@@ -145,6 +145,9 @@ def _parsed(path: str, changed: int, size: int) -> Any:
         raise UserError(given, "a JSON file", "download it again") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason})", "a JSON file", "download it again") from None
+    except (RecursionError, ValueError):  # Python reads no number of thousands of digits
+        given = f"{path}: nested too deep, or a number too long, to be read"
+        raise UserError(given, "a JSON file", "download it again") from None
 
 
 def _text(path: str) -> str:

@@ -125,7 +125,7 @@ def json_folder(folder: str, pattern: str, keys: Collection[str], layout: str) -
 def _mapping(file: Path) -> Row:
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise UserError(f"{file} is not JSON ({error})", "a JSON file", "download it again") from None
     return tree if isinstance(tree, dict) else {}
 

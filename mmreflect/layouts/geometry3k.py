@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from mmreflect.config import config
-from mmreflect.layouts import Entry, Question, Release, choice, converted, place_of
+from mmreflect.errors import UserError
+from mmreflect.layouts import Entry, Question, Release, UnusableError, choice, converted, place_of
 from mmreflect.layouts._files import Row, read_json_mapping, text_at, texts_at
 from mmreflect.layouts._pictures import is_parquet, json_folder, parquet_files
 from mmreflect.layouts._problems import problems
@@ -49,8 +50,7 @@ def create(options: Config) -> Release:
 
 def _question(folder: Path, row: Row) -> Question:
     texts = texts_at(row, "choices")
-    logic = folder / "logic_form.json"
-    forms = read_json_mapping(str(logic), NAME) if logic.is_file() else {}
+    forms = _forms(folder / "logic_form.json")
     return Question(
         id=f"geometry3k-{folder.name}",
         text=text_at(row, "problem_text"),
@@ -62,6 +62,20 @@ def _question(folder: Path, row: Row) -> Question:
         category=", ".join(_listed(row, "problem_type_graph")) or None,
         details={"goal": _listed(row, "problem_type_goal")} | {name: _listed(forms, name) for name in LOGIC},
     )
+
+
+def _forms(file: Path) -> Row:
+    """Return the logic forms of a problem, which not every one has.
+
+    Raises:
+        UnusableError: the file holds something else.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        return read_json_mapping(str(file), NAME)
+    except UserError:
+        raise UnusableError("logic_form.json holds no mapping") from None
 
 
 def _listed(row: Row, key: str) -> list[str]:

@@ -10,6 +10,7 @@ quote; the file itself could not be seen. Ids are the rows' places: that the pub
 import re
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from mmreflect.config import config
 from mmreflect.layouts import Entry, Question, Release, UnusableError, converted
@@ -60,17 +61,24 @@ def _question(place: int, row: Row, folder: str) -> Question:
     hint, whole = _without_hint(asked)
     text, options, answer, kind = read_question(_CHOICES.sub("\n", whole), answer)
     kind, precision = (kind, None) if options else _type(hint)
+    pictures = needed(paths_at(row, "image", folder))
     return Question(
         id=f"mathv360k-{place}",
         text=text if options else whole,
         source=NAME,
-        pictures=needed(paths_at(row, "image", folder)),
+        pictures=pictures,
         options=options,
         answer=answer,
         answer_type=kind,
         precision=precision,
-        category=str(row["image"]).lstrip("/").split("/")[0],
+        category=_dataset(str(pictures[0]), folder),
     )
+
+
+def _dataset(picture: str, folder: str) -> str | None:
+    """Return the folder that a picture lies in, which is named after its dataset; None where it lies in none."""
+    parts = Path(picture).relative_to(folder).parts
+    return parts[0] if len(parts) > 1 else None
 
 
 def _without_hint(text: str) -> tuple[str, str]:

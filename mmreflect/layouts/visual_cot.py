@@ -103,8 +103,9 @@ def _check_split(row: Row, options: Config) -> None:
 
 
 def _picture(folder: str, dataset: str, name: str) -> str:
-    own = Path(folder) / dataset
-    return str((own if own.is_dir() else Path(folder) / FOLDERS.get(dataset, dataset)) / name)
+    other = FOLDERS.get(dataset)
+    held = dataset if other is None or (Path(folder) / dataset).is_dir() else other
+    return str(Path(folder) / held / name)
 
 
 def _numbers(text: str) -> object:

@@ -1,7 +1,7 @@
 """One row alone: whether it is fit to stand in a dataset. Nothing here reads files or looks at other rows."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from mmreflect.answers.extract import final_answer
@@ -11,11 +11,25 @@ from mmreflect.answers.verdict import Verdict, ungraded
 from mmreflect.errors import UserError
 from mmreflect.quality.config import QualityConfig
 from mmreflect.quality.stated import has_open_tag, said_answers, stated_answers
-from mmreflect.quality.texts import leak_in, repetition_in, script_share, scripts_in, words_of
+from mmreflect.quality.texts import (
+    PLACEHOLDERS,
+    control_character_in,
+    control_token_in,
+    leak_in,
+    repetition_in,
+    script_share,
+    scripts_in,
+    words_of,
+)
+from mmreflect.records import texts_in
 
-Check = Literal["reference", "final_answer", "answer", "rejected_side", "length", "repetition", "script", "leak"]
+Check = Literal[
+    "reference", "final_answer", "answer", "rejected_side", "length", "repetition", "script", "leak", "control"
+]
 """`reference`: the row's own answer can be graded against; `rejected_side`: that of a pair differs from the chosen one,
-and is not right."""
+and is not right. `control`: no text holds tokens or characters that act where they should be read."""
+ALWAYS: Check = "control"
+"""What no row is exempt from: with it a row cannot be trained on."""
 CHECKS: tuple[Check, ...] = get_args(Check)
 _RUN, _SHOWN = 8, 200
 
@@ -28,6 +42,7 @@ class Texts:
         question: the text of all turns before the response.
         response: of a pair the chosen side; None where the row has none. `rejected`: the other side.
         gold, facts: the reference, and how it is to be read.
+        name, system: the row's id, and the text of its system turns.
     """
 
     question: str
@@ -35,6 +50,8 @@ class Texts:
     gold: str | None
     facts: Mapping[str, Any]
     rejected: str | None = None
+    name: str = ""
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ def check_row(texts: Texts, config: QualityConfig, exempt: Collection[str] = ())
     """Make the checks that are asked for, all of them, in the order of `CHECKS`.
 
     Args:
-        exempt: checks that the row's builder says make no sense for it; they are not made.
+        exempt: checks that the row's builder says make no sense for it; they are not made, save `control`.
     """
     asked: dict[Check, bool] = {
         "reference": True,
@@ -67,6 +84,7 @@ def check_row(texts: Texts, config: QualityConfig, exempt: Collection[str] = ())
         "repetition": config.repetition is not None,
         "script": True,
         "leak": bool(config.leaks),
+        "control": True,
     }
     made = {
         "reference": _reference,
@@ -77,8 +95,9 @@ def check_row(texts: Texts, config: QualityConfig, exempt: Collection[str] = ())
         "repetition": _repetition,
         "script": _script,
         "leak": _leak,
+        "control": _control,
     }
-    exempt = {*exempt, "answer"} if "final_answer" in exempt else exempt
+    exempt = ({*exempt, "answer"} if "final_answer" in exempt else {*exempt}) - {ALWAYS}
     texts_of_pair = _without_grade(texts) if "answer" in exempt or config.answer == "off" else texts
     return [
         _finding(check, made[check](texts_of_pair if check == "rejected_side" else texts, config))
@@ -99,7 +118,7 @@ def _finding(check: Check, found: _Found) -> Finding:
 
 def _without_grade(texts: Texts) -> Texts:
     """Return texts of which only the words are compared."""
-    return Texts(texts.question, texts.response, None, texts.facts, texts.rejected)
+    return replace(texts, gold=None)
 
 
 def _spec(texts: Texts) -> AnswerSpec | None:
@@ -224,3 +243,23 @@ def _leak(texts: Texts, config: QualityConfig) -> _Found:
         return "does not apply"
     said = leak_in(texts.response, config.leaks)
     return "passed" if said is None else ("the response gives away that the answer was known", {"said": said})
+
+
+def _control(texts: Texts, config: QualityConfig) -> _Found:
+    """Look at all texts; what is not shown to a model, such as facts, may name tokens."""
+    replies = {"response": texts.response, "rejected side": texts.rejected}
+    shown = {"question": texts.question, "system turn": texts.system, **replies, "reference answer": texts.gold}
+    for name, text in shown.items():
+        token = control_token_in(text or "")
+        if token is not None:
+            return f"the {name} holds a control token", {"token": token}
+    for name, text in replies.items():
+        for placeholder in PLACEHOLDERS:
+            if placeholder in (text or ""):
+                return f"the {name} holds a placeholder of a medium", {"placeholder": placeholder}
+    for name, value in {**shown, "id": texts.name, "text of a fact": texts.facts}.items():
+        for text in texts_in(value):
+            character = control_character_in(text)
+            if character is not None:
+                return f"the {name} holds a control character", {"character": character}
+    return "passed"

@@ -6,9 +6,21 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-SURE_LEAKS = (r"\bground[- ]?truth\b", r"\b(reference|gold(en)?) (answer|label|solution)s?\b", r"\banswer key\b")
+SURE_LEAKS = (
+    r"\bground[- ]?truth\b",
+    r"\b(reference|gold(en)?) (answer|label|solution)s?\b",
+    r"\b(answer|solution) key\b|\bsolution sheet\b",
+    r"\b(I|we) (was|were) (given|told) the (correct|right) (answer|solution)\b",
+    r"\bas (I was |we were )?told, the (correct|right) (answer|solution)\b",
+)
 """Ways of saying that the answer was given which mean nothing else, whoever wrote the response."""
 
+PLACEHOLDERS = ("<image>", "<video>", "<audio>")
+"""Where trainers put media: in a reply each of them is one medium too many."""
+_CONTROL_TOKEN = re.compile(r"<\|(?!(?:object_ref|box|quad)_(?:start|end)\|>)[A-Za-z]\w*\|>")
+_CONTROL_CHARACTER = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]|\r(?!\n)"
+)
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
 _NAMES = {"CJK": "han", "HIRAGANA": "kana", "KATAKANA": "kana"}
@@ -36,6 +48,25 @@ def leak_in(text: str, patterns: Sequence[str]) -> str | None:
         if found:
             return found.group()
     return None
+
+
+def control_token_in(text: str) -> str | None:
+    """Return the first token of a chat template that a text spells out, such as <|im_end|> or <|image_pad|>, or None.
+
+    A tokenizer reads it as the token itself: it ends the turn, or stands for a picture that is not there. The marks of
+    Qwen2-VL's grounding (<|box_start|>, <|object_ref_end|> and the like) are none: they are words of its replies.
+    """
+    found = _CONTROL_TOKEN.search(text)
+    return found.group() if found else None
+
+
+def control_character_in(text: str) -> str | None:
+    """Return the code of the first character of a text that is not to be seen and changes what is, or None.
+
+    Control characters except tab and line break, overrides of the direction of writing, halves of surrogate pairs.
+    """
+    found = _CONTROL_CHARACTER.search(text)
+    return f"U+{ord(found.group()):04X}" if found else None
 
 
 def words_of(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from mmreflect.building import Rejected
 from mmreflect.data.store import Row, sample_from_row
 from mmreflect.evaluation.asking import Source
 from mmreflect.records import Sample
-from mmreflect.teaching.filters import latin_share, leak_in, repetition_in
+from mmreflect.teaching.filters import gold_told_in, latin_share, leak_in, repetition_in
 from mmreflect.teaching.steps import Question, Said
 
 
@@ -99,13 +99,16 @@ class Limits(Protocol):
         """Patterns of what it may not say."""
 
 
-def refuse_leak(purpose: str, text: str, leaks: Sequence[str]) -> None:
+def refuse_leak(purpose: str, text: str, leaks: Sequence[str], gold: str | None = None) -> None:
     """Reject a reply that gives away that it was written with the answer in view.
+
+    Args:
+        gold: of a critique, which comes before the solution: the reference, which it may not tell.
 
     Raises:
         Rejected: it does.
     """
-    found = leak_in(text, leaks)
+    found = leak_in(text, leaks) or (None if gold is None else gold_told_in(text, gold))
     if found is not None:
         raise Rejected(f"{purpose}: it gives away that the answer was known", found, reply=text)
 

@@ -9,6 +9,7 @@ from mmreflect.quality.texts import check_patterns, grams, latin_share, leak_in,
 __all__ = [
     "LEAKS",
     "check_patterns",
+    "gold_told_in",
     "grams",
     "latin_share",
     "leak_in",
@@ -19,18 +20,59 @@ __all__ = [
     "unboxed",
 ]
 
+_RIGHT = r"(?:correct|right|true|actual|intended)"
+_THE_RIGHT = rf"the {_RIGHT} (?:answer|solution|option|choice)\b"
+_OWN = r"(?:official |provided |given |right |correct )?"
+_CHOICES = r"\b(?! (?:choice|option|box|field|space|list))"
+"""Behind `answer`: the choices of a question are no answer."""
+_PLACES = r"(?! (?:in|by|on|at) the (?:figure|picture|chart|graph|image|table|diagram|first|last|next))"
 LEAKS = (
     r"ground[- ]?truth",
     r"\bgold(en)? (answer|label|solution|standard)\b",
-    r"\b(reference|standard|official|model) (answer|solution)s?\b",
-    r"\b(answer|solution) key\b",
-    r"\b(given|provided|supplied|expected|known|stated|target) (correct |right |true )?(answer|solution)\b",
-    r"\b(answer|solution) (is|was|has been) (already )?(given|provided|supplied|told|stated|known)\b",
+    r"\b(reference|official|model) (answer|solution|label)s?\b|\bstandard (answer|solution)s?\b",
+    r"\b(answer|solution|marking|grading) (key|sheet|scheme|guide)s?\b",
+    rf"\b(given|provided|supplied|expected|known|stated|target) ({_RIGHT} )?(answer|solution){_CHOICES}",
+    rf"\b(provided|supplied|target|{_RIGHT}) label (says|is|reads|gives|states|shows)\b",
+    rf"\b(answer|solution) (is|was|has been) (already )?(given|provided|supplied|told|stated|known)\b{_PLACES}",
     r"\b(I|we) (was|were|am|are|have been) (given|told|provided with|shown) the\b[^.]{0,20}\b(answer|solution)\b",
-    r"\baccording to the (key|reference|solution|label)\b",
+    rf"\bas (I (was|am) |we (were|are) )?(told|informed|instructed),? (that )?the {_RIGHT}\b",
+    rf"\b(told|informed) (me |us )?that {_THE_RIGHT}",
+    rf"(?<!now )\b(I|we) (already |happen to )?kn[oe]w (that )?{_THE_RIGHT}",
+    rf"{_THE_RIGHT}[^.]{{0,30}}\b(from|by|in|per) the (hint|key|label|prompt|instructions?)\b",
+    rf"\b(see|know|tell|learn|read)( \w+)? from the {_OWN}answer{_CHOICES}",
+    rf"\b(knowing|given) (that )?{_THE_RIGHT} (is|was)\b",
+    rf"\bas (stated|given|shown|written|said) (in|by|on) the {_OWN}(answer|solution){_CHOICES}(?! (above|below|of|to))",
+    rf"\b(according to|as per|based on|going by) the (key|reference|solution|label|{_OWN}answer){_CHOICES}",
     r"\b(matches|match|agrees|agree|consistent) with the (reference|key|label|given|provided)\b",
+    r"\b(matches|match) the (reference|key|given answer|provided answer|known answer)\b",
 )
 """Ways of saying that the answer was given; matched whatever the case."""
+
+_BEFORE = (
+    r"[\s$*_`\"'(\[{:]*+"
+    r"(?:\\(?:boxed|text|mathrm|mathbf)\s*\{\s*|(?:option|choice)\s+|(?:actually|really|in fact|indeed)\s+)*+"
+    r"[\s$*_`\"'(\[{]*+"
+)
+_ANSWER_IS = re.compile(
+    rf"\b(?:{_RIGHT}|proper) (?:final )?(?:answer|value|option|choice|result|solution)\s*"
+    rf"(?:\b(?:is|was|being|(?:should|would) (?:be|have been))\b|[:=]){_BEFORE}",
+    re.IGNORECASE,
+)
+
+
+def gold_told_in(text: str, gold: str) -> str | None:
+    """Return the words by which a text says that a reference is the right answer, or None.
+
+    "The correct answer is 3" ends a solution as it should; in a critique, which comes before the second solution, it
+    gives the answer away. "The correct answer must therefore be 3" is what a critique may come to, and is let through.
+    SRPO's builder, after pitfall 10 of its data: the reference right behind such words.
+    """
+    wanted = gold.strip()
+    for found in _ANSWER_IS.finditer(text) if wanted else ():
+        rest = text[found.end() :]
+        if rest[: len(wanted)].casefold() == wanted.casefold() and not re.match(r"\w|[.,]\d|'\w", rest[len(wanted) :]):
+            return text[found.start() : found.end() + len(wanted)]
+    return None
 
 
 def sentence_count(text: str) -> int:

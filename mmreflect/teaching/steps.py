@@ -61,6 +61,13 @@ class Said:
     problem: UserError | None = None
     reasoning: str = ""
 
+    @property
+    def whole(self) -> str:
+        """The reply with its thoughts before it in a `<think>` block, where a server took them out of one."""
+        if not self.reasoning or "<think>" in self.text:
+            return self.text
+        return f"<think>{self.reasoning}</think>\n{self.text}"
+
 
 @dataclass(frozen=True, slots=True)
 class Gather:

@@ -144,6 +144,62 @@ def test_files_that_are_not_there_or_of_another_form(run_cli: Cli, root: Path) -
     assert "sources.0.layout: unknown key 'picture'; did you mean 'pictures'?" in refusal(run_cli, root, {**dvqa(root), "picture": "x"})  # fmt: skip
 
 
+NAMES = [
+    (chartqa, "imgname"), (dvqa, "image"), (mathv360k, "image"), (mulberry, "images"), (llava_cot, "image"),
+    (visual_cot, "image"), (scienceqa, "image"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layout", "key"), NAMES)
+def test_names_that_no_file_can_have_cost_their_rows(
+    layout: Callable[..., Any], key: str, run_cli: Cli, root: Path
+) -> None:
+    source = layout(root)
+    place = Path(source["annotations"])
+    text = place.read_text()
+    rows: Any = [json.loads(line) for line in text.splitlines()] if place.suffix == ".jsonl" else json.loads(text)
+    first = rows["1"] if isinstance(rows, dict) else rows[0]
+    odd = [{**first, key: name, "question_id": number} for number, name in enumerate(("a\0", "a\ud800"), 90)]
+    rows = {**rows, "90": odd[0], "91": odd[1]} if isinstance(rows, dict) else [*rows, *odd]
+    place.write_text("\n".join(map(json.dumps, rows)) if place.suffix == ".jsonl" else json.dumps(rows))
+    shown = build(run_cli, root / "out", source)
+    assert "the picture's name cannot be a file's (2)" in shown
+    rejects = open_dataset(str(root / "out")).manifest["rejects"]
+    assert rejects[f"{source['name']}: the picture's name cannot be a file's"] == 2
+
+
+def test_ids_and_texts_that_cannot_be_written_cost_their_rows(run_cli: Cli, root: Path) -> None:
+    source = dvqa(root)
+    place = Path(source["annotations"])
+    rows = json.loads(place.read_text())
+    rows += [{**rows[0], "question_id": "a\ud800"}, {**rows[0], "question_id": 91, "question": "How many\ud800?"}]
+    place.write_text(json.dumps(rows))
+    assert "a text holds half of a surrogate pair (2)" in build(run_cli, root / "out", source)
+    named = [line["row"] for line in read_jsonl(root / "out/rejects/sources.jsonl")]
+    assert "a\\ud800" in named and "91" in named
+
+
+@pytest.mark.parametrize("content", ["[]", '"Find"', "{", "[" * 200_000])
+def test_a_logic_form_of_another_form_costs_its_problem(content: str, run_cli: Cli, root: Path) -> None:
+    source = geometry3k(root)
+    (Path(source["annotations"]) / "10/logic_form.json").write_text(content)
+    assert "logic_form.json holds no mapping (1)" in build(run_cli, root / "out", source)
+    assert set(rows_of(root / "out")) == {"geometry3k-2"}
+
+
+def test_the_dataset_of_a_picture_by_its_path(run_cli: Cli, root: Path) -> None:
+    source = mathv360k(root)
+    place = Path(source["annotations"])
+    rows = json.loads(place.read_text())[:4]
+    for row, image in zip(rows, (["GeoQA+/images/1.png"], "/TabMWP/images/2.png", ["2.png"], "2.png"), strict=True):
+        row["image"] = image
+    (Path(source["pictures"]) / "2.png").write_bytes(png(9))
+    place.write_text(json.dumps(rows))
+    build(run_cli, root / "out", source)
+    found = {name: row["facts"]["category"] for name, row in rows_of(root / "out").items()}
+    assert found == {"mathv360k-0": "GeoQA+", "mathv360k-1": "TabMWP", "mathv360k-2": None, "mathv360k-3": None}
+
+
 def test_missing_and_broken_pictures_are_quarantined_by_one_reason_each(run_cli: Cli, root: Path) -> None:
     source = mathv360k(root)
     folder = Path(source["pictures"])

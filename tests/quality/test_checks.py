@@ -26,10 +26,12 @@ def test_a_good_row_passes_all_that_apply() -> None:
     assert states(PLAIN) == every and tuple(states(PLAIN)) == CHECKS
 
 
-def test_of_an_rl_row_the_reference_alone_is_checked() -> None:
+def test_of_an_rl_row_the_reference_and_its_texts_alone_are_checked() -> None:
     found = states(replace(PLAIN, response=None))
-    assert found.pop("reference") == "passed" and set(found.values()) == {"does not apply"}
-    assert set(states(replace(PLAIN, response=None, gold=None)).values()) == {"does not apply"}
+    assert found.pop("reference") == "passed" and found.pop("control") == "passed"
+    assert set(found.values()) == {"does not apply"}
+    bare = states(replace(PLAIN, response=None, gold=None))
+    assert bare.pop("control") == "passed" and set(bare.values()) == {"does not apply"}
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_leaks() -> None:
 
 def test_what_a_builder_exempts_is_not_asked() -> None:
     bad = replace(PLAIN, response=RUN * 5, gold="5")
-    assert set(states(bad, tuple(CHECKS))) == set()
+    assert set(states(bad, tuple(CHECKS))) == {"control"}, "which is always made"
     assert {"answer", "repetition"} & set(states(bad, ("answer", "repetition"))) == set()
     assert "answer" not in states(bad, ("final_answer",)), "without a final answer there is none to grade"
 

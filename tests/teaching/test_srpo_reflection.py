@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from remote.loopback import Body
-from teaching.schooling import School, chance, schooling, speaker, truth
+from remote.loopback import Act, Body, completion, serving
+from teaching.schooling import School, chance, schooling, speaker, text_of_body, truth
 
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_json, read_jsonl
@@ -91,6 +91,24 @@ def test_over_http_from_a_teacher_that_errs(
     rejected = [row for file in (tmp_path / "out/rejects").iterdir() for row in read_jsonl(file)]
     assert all(row["id"] == f"sum-{row['index']:04}" for row in rejected)
     assert {row["detail"] for row in rejected if "gives away" in row["reason"]} == {"reference answer"}
+
+
+def test_a_server_that_takes_thoughts_out_of_replies(sums: Callable[..., Path], tmp_path: Path, run_cli: Cli) -> None:
+    """Some servers, `transformers serve` among them, give what stands in a `<think>` block beside the reply."""
+
+    def behave(body: Body, number: int) -> Act:
+        text = teach(text_of_body(body), body)
+        thought, end, rest = text.removeprefix("<think>").partition("</think>")
+        more = {"reasoning_content": thought} if end else {}
+        return Act(completion(rest.strip() if end else text, **more))
+
+    source, rows = sums(30), []
+    for label, behaviour in (("split", behave), ("whole", School(teach).behave)):
+        with serving(behaviour) as server:
+            code, text = run_cli("build", through(server, source, tmp_path / label, tmp_path / f"cache-{label}"))
+        assert code == 0, text
+        rows.append({item.id: item.response for item in open_dataset(str(tmp_path / label)).samples("train")})
+    assert len(rows[0]) > 5 and rows[0] == rows[1]
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
