@@ -9,6 +9,9 @@ from mmreflect.charts.marks.bars import contrast
 from mmreflect.charts.plot import Plot, axis_title, category_axis, lay_out, value_axis
 from mmreflect.charts.tables import Table, capital
 
+PALE = "#fff3bf"
+"""Colour of a pale median: white grids and white grounds end elsewhere than it."""
+
 
 def draw(sheet: Sheet, table: Table) -> None:
     """Draw a box plot, upright.
@@ -53,7 +56,7 @@ def _box(sheet: Sheet, table: Table, plot: Plot, row: int, share: float) -> None
         edge = (left, start, right, start + 1)
         fields = {"row": row, "column": place, "value": float(numbers[place])}
         sheet.note("quartile", edge, point=(middle, start + 0.5), colour=ink, **fields)
-    level, line = levels[2] + 0.5, contrast(colour)
+    level, line = levels[2] + 0.5, contrast(colour).replace("#ffffff", PALE)
     sheet.canvas.line([(left, level), (right, level)], line, 2.0)
     fields = {"row": row, "column": 2, "value": float(numbers[2])}
     sheet.note("median", (left, level - 1, right, level + 1), point=(middle, level), colour=line, **fields)

@@ -95,8 +95,8 @@ def _points(sheet: Sheet, table: Table, column: int, course: list[Point | None],
         value = table.values[row][column]
         if point is None or value is None:
             continue
-        # without a marker, a dot half as wide again as the line shows where its pieces meet
-        radius, shape = (RADIUS, marker) if marker else (1.75 + style.line_width / 2, "circle")
+        # without a marker, a dot wider than the line shows where its pieces meet
+        radius, shape = (RADIUS, marker) if marker else (2.5 + style.line_width / 2, "circle")
         box = sheet.canvas.marker(point, shape, radius, colour)
         fields = {"row": row, "column": column, "value": float(value)}
         sheet.note("point", box, point=point, colour=colour, shape=shape, **fields)

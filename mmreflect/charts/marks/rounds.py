@@ -21,7 +21,7 @@ def draw(sheet: Sheet, table: Table) -> None:
     top, left, right = write_title(sheet, table, PAD), PAD, canvas.width - PAD
     beside = style.legend in ("right", "inside")
     width, height = legend_size(sheet, entries, False)
-    margin = line_height(sheet, style.plain) + 8
+    margin = line_height(sheet, style.plain) + 10
     bottom = canvas.height - PAD
     if beside:
         margin = 6.0
@@ -79,7 +79,7 @@ def _slice(
         level = "bottom" if middle < 15 or middle > 345 else "top" if 165 <= middle <= 195 else "middle"
         sheet.write(
             "legend_label",
-            around(centre, radius + 7, middle),
+            around(centre, radius + 9, middle),
             table.rows[row],
             style.plain,
             (side, level),
