@@ -2,9 +2,9 @@
 
 A chart is a table, a question with its solution, a picture as PNG and the check of every element against the pixels:
 all that a row costs. Seconds are processor time of this one process, without imports. The share of elements that are
-seen is that of first drawings, before the check refuses any; every twentieth chart is also asked for its elements noted a
-few pixels elsewhere, which the check must notice. The peer is matplotlib itself: a
-plain bar chart of eight bars through `Figure` and `Axes`, saved as PNG, in turns with ours within the same run.
+seen is that of first drawings, before the check refuses any; every twentieth chart is also asked for its elements noted
+a few pixels elsewhere, which the check must notice. The peer is matplotlib itself: a plain bar chart of eight bars
+through `Figure` and `Axes`, saved as PNG, in turns with ours within the same run.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from mmreflect.charts.elements import TEXTS
 from mmreflect.charts.making import Chart, first_chart, make_chart
 from mmreflect.charts.proof import CHECKED, unseen
 from mmreflect.charts.tables import KINDS
-
 
 STEPS = {"wedge": 10} | dict.fromkeys(TEXTS, 6)
 """Pixels by which an element is noted elsewhere, 4 for the other roles."""
@@ -130,7 +129,9 @@ def main() -> None:
         f"{result['redrawn_per_chart']} redraws per chart; time of matplotlib's own chart: x "
         f"{result['time_ratio_to_matplotlib']:.2f}"
     )
-    rows = [[key, f"{have} of {of}", f"{have / of:.1%}"] for key, (have, of) in result["moved_elements_noticed"].items()]
+    rows = [
+        [key, f"{have} of {of}", f"{have / of:.1%}"] for key, (have, of) in result["moved_elements_noticed"].items()
+    ]
     console.show_table("elements noted 4 pixels elsewhere (texts 6, wedges 10)", ["role", "noticed", "share"], rows)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -157,7 +157,7 @@ def _ink(region: Any, colour: str) -> Any:
     import numpy as np
 
     packed = (region[0].astype(np.int32) << 16) | (region[1].astype(np.int32) << 8) | region[2]
-    rest = packed[_apart(region, colour) > 40]
+    rest = packed[_apart(region, colour) > 2 * EXACT]
     if not rest.size:
         return np.zeros(region.shape[1:], bool)
     values, counts = np.unique(rest[:: rest.size // 400 + 1], return_counts=True)
@@ -284,22 +284,21 @@ def _wedge(scene: Scene, element: Element) -> str:
     x, y, inner, outer, start, end = element.arc
     turns = [start + (end - start) * place / 24 for place in range(25)]
     rim = [around((x, y), length, turn) for turn in turns for length in (inner, outer)]
-    ends = (*(min(item[side] for item in rim) for side in (0, 1)), *(max(item[side] for item in rim) for side in (0, 1)))
+    ends = (
+        *(min(item[side] for item in rim) for side in (0, 1)),
+        *(max(item[side] for item in rim) for side in (0, 1)),
+    )
     if max(abs(one - other) for one, other in zip(ends, element.box, strict=True)) > OFF:
         return "its box is not that of its arc"
     covers = [other.box for other in scene.elements if other.role == "value_label"]
-    within = [_polar(x, y, length, turn) for length, turn in _inside(inner, outer, start, end)]
+    within = [around((x, y), length, turn) for length, turn in _inside(inner, outer, start, end)]
     free = [spot for spot in within if not any(_covers(box, spot) for box in covers)]
     shown = sum(scene.same(*spot, element.colour) for spot in free)
     if not free or shown < len(free):
         return f"its colour is seen at {shown} of {len(free)} places within its arc"
-    beyond = [_polar(x, y, length, turn) for length, turn in _outside(inner, outer, start, end)]
+    beyond = [around((x, y), length, turn) for length, turn in _outside(inner, outer, start, end)]
     crossed = sum(scene.same(*spot, element.colour) for spot in beyond)
     return "" if not crossed else f"its colour goes on at {crossed} of {len(beyond)} places across its edges"
-
-
-def _polar(x: float, y: float, length: float, turn: float) -> tuple[float, float]:
-    return around((x, y), length, turn)
 
 
 def _covers(box: tuple[float, float, float, float], spot: tuple[float, float]) -> bool:
@@ -349,7 +348,11 @@ def _stroke(scene: Scene, element: Element) -> str:
     if element.role == "tick":  # the other end may stand on an axis
         free = free[:1] if flat else free[1:]
     # a pale line ends where what lies behind the whole element is as pale
-    on = [place for place in free if seen(place, level) and not (seen(place, level - aside) and seen(place, level + aside))]
+    on = [
+        place
+        for place in free
+        if seen(place, level) and not (seen(place, level - aside) and seen(place, level + aside))
+    ]
     return "the line goes on beyond its end" if on else ""
 
 
@@ -362,6 +365,9 @@ def _table_cell(scene: Scene, element: Element) -> str:
     if seen is None:
         return "no ink"
     # a digit's ink ends about a pixel before its width does
-    if abs(element.box[2] - CELL_PAD - 1 - seen[2]) > OFF or abs(seen[1] + seen[3] - element.box[1] - element.box[3]) > 5:
+    if (
+        abs(element.box[2] - CELL_PAD - 1 - seen[2]) > OFF
+        or abs(seen[1] + seen[3] - element.box[1] - element.box[3]) > 5
+    ):
         return f"its text stands at {seen}"
     return ""

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -175,9 +175,7 @@ def _title(rng: random.Random, topic: Topic, rows: tuple[str, ...], columns: tup
     return rng.choice(forms)
 
 
-def _roomy_scale(
-    rng: random.Random, span: tuple[Fraction, Fraction], finest: Fraction, rows: int
-) -> Scale:
+def _roomy_scale(rng: random.Random, span: tuple[Fraction, Fraction], finest: Fraction, rows: int) -> Scale:
     """Draw an axis on which a span has room for twice as many readable values as there are rows, if one has."""
     drawn = [read_scale(rng, span[1], finest) for _ in range(6)]
     roomy = [scale for scale in drawn if (span[1] - span[0]) / scale.resolution >= 2 * rows]
@@ -206,15 +204,21 @@ def _numbers(
         beside: list[int] = []
         for column, course in zip(columns, courses, strict=True):
             wanted = first + round(course[row] * (last - first))
-            order = sorted(range(first, last + 1), key=lambda place, wanted=wanted: abs(place - wanted))  # type: ignore[misc]
-            able = [place for place in order if all(abs(place - other) >= apart for other in beside)] or order
-            fresh = [place for place in able if place not in column] if distinct else able
-            place = (fresh or able)[0]
-            if row == count - 1 and len(set(column)) == 1 and place == column[0]:
-                place = next((item for item in able if item != place), place)
+            taken = set(column) if distinct else set()
+            if row == count - 1 and len(set(column)) == 1:
+                taken = set(column)
+            able = (place for place in _nearest(wanted, first, last) if all(abs(place - it) >= apart for it in beside))
+            place = next((place for place in able if place not in taken), wanted)
             column.append(place)
             beside.append(place)
     return tuple(tuple(column[row] * unit for column in columns) for row in range(count))
+
+
+def _nearest(wanted: int, first: int, last: int) -> Iterator[int]:
+    """Give the whole numbers of a range, the nearest to one of them first."""
+    yield wanted
+    for away in range(1, last - first + 1):
+        yield from (place for place in (wanted + away, wanted - away) if first <= place <= last)
 
 
 def _digits(rng: random.Random, topic: Topic, rows: Sequence[str], columns: Sequence[str]) -> Values:

@@ -77,9 +77,7 @@ def _bar(
     sheet.canvas.rectangle(box, colour, style.edge)
     # near its end, but not on an outline
     depth = min(4.0, (box[2] - box[0] if style.horizontal else box[3] - box[1]) / 2)
-    end = (
-        (box[2] - depth, (box[1] + box[3]) / 2) if style.horizontal else ((box[0] + box[2]) / 2, box[1] + depth)
-    )
+    end = (box[2] - depth, (box[1] + box[3]) / 2) if style.horizontal else ((box[0] + box[2]) / 2, box[1] + depth)
     value = table.values[row][column]
     assert value is not None
     role = "segment" if table.kind == "stacked_bar" else "bar"

@@ -102,6 +102,10 @@ def _label_place(sheet: Sheet, text: str, pie: tuple[Point, float], span: tuple[
         corners = [(x + a * half - centre[0], y + b * tall - centre[1]) for a in (-1, 1) for b in (-1, 1)]
         turns = [math.degrees(math.atan2(across, -down)) % 360 for across, down in corners]
         lengths = [math.hypot(*corner) for corner in corners]
-        if min(lengths) > radius * style.hole + 1 and max(lengths) < radius - 1 and start < min(turns) < max(turns) < end:
+        if (
+            min(lengths) > radius * style.hole + 1
+            and max(lengths) < radius - 1
+            and start < min(turns) < max(turns) < end
+        ):
             return x, y
     raise Misfit("a slice is too narrow for its label")
