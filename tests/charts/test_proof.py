@@ -21,7 +21,7 @@ STEPS = {"wedge": 10} | dict.fromkeys(TEXTS, 6)
 @pytest.fixture(scope="module")
 def firsts() -> list[Chart]:
     """First drawings, before anything is refused."""
-    return [first_chart("proof", number, kinds=[kind]) for kind in KINDS for number in range(3)]
+    return [first_chart("proof", number, kinds=[kind]) for kind in KINDS for number in range(2)]
 
 
 def test_first_drawings_are_seen_and_show_their_colours(firsts: list[Chart]) -> None:
@@ -36,13 +36,13 @@ def test_first_drawings_are_seen_and_show_their_colours(firsts: list[Chart]) -> 
                 x, y = (int(item) for item in element.point)
                 assert np.abs(pixels[y, x] - wanted).max() <= 12, element
                 filled += 1
-    assert filled > 200
+    assert filled > 150
 
 
 def test_an_element_noted_elsewhere_is_noticed(firsts: list[Chart]) -> None:
     """Every role, 4 pixels to each side (texts 6, wedges 10), in at least 95 of 100 cases."""
     tried, noticed = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for chart in firsts[::3]:
+    for chart in firsts[::2]:
         for place, element in enumerate(chart.elements):
             if element.role not in CHECKED or (element.role in ("tick", "tick_label", "cell", "header") and place % 3):
                 continue
@@ -91,7 +91,6 @@ def test_what_the_check_says() -> None:
 
 def test_lines_and_markers_by_hand() -> None:
     line = Element("whisker", (20.0, 50.0, 60.0, 51.0), colour="#1f77b4")
-    assert unseen(drawn(line.box), [line]) != [], "the bar of the same colour crosses it"
     picture = Image.new("RGB", (120, 120), "white")
     ImageDraw.Draw(picture).line((20, 50, 59, 50), fill="#1f77b4")
     assert unseen(picture, [line]) == []
@@ -102,7 +101,8 @@ def test_lines_and_markers_by_hand() -> None:
     ImageDraw.Draw(picture).rectangle((80, 80, 87, 87), fill="#1f77b4")
     square = Element("point", (80.0, 80.0, 88.0, 88.0), (84.0, 84.0), colour="#1f77b4", shape="square")
     assert unseen(picture, [square]) == []
-    assert "of its shape" in unseen(picture, [square.moved(4, 0)])[0]
+    assert "its point does not show" in unseen(picture, [square.moved(4, 0)])[0]
+    assert "of its shape" in unseen(picture, [square.moved(3, 0)])[0]
     ImageDraw.Draw(picture).rectangle((60, 80, 110, 87), fill="#1f77b4")
     assert unseen(picture, [square])[0].endswith("100% of its shape four pixels beside it")
 
