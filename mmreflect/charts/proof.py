@@ -93,7 +93,7 @@ class Scene:
         if not (0 <= x < width and 0 <= y < height):
             return False
         (red, green, blue), wanted = self.single[int(x), int(y)], _levels(colour)
-        return max(abs(red - wanted[0]), abs(green - wanted[1]), abs(blue - wanted[2])) <= EXACT
+        return bool(max(abs(red - wanted[0]), abs(green - wanted[1]), abs(blue - wanted[2])) <= EXACT)
 
     def region(self, window: tuple[int, int, int, int]) -> Any:
         """Return the pixels of a window, 3 x height x width."""

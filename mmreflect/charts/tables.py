@@ -127,15 +127,15 @@ def _matrix(rng: random.Random, kind: str, labelled: bool, ordered: bool) -> Tab
     log = topic.log and kind in ("bar", "line")
     # the lowest value of a table is no tiny part of the highest, and both lie in the topic's range
     high = topic.low + (topic.high - topic.low) * rng.uniform(0.6, 1.0)
-    low = max(topic.low, high * rng.uniform(0.12, 0.35))
+    least = max(topic.low, high * rng.uniform(0.12, 0.35))
     top = Fraction(round(high / float(finest))) * finest
     if log:
         values = _digits(rng, topic, rows, columns)
     else:
         exact = labelled or kind in ("heat_map", "table")
-        scale = _roomy_scale(rng, (Fraction(low).limit_denominator(100), max(top, finest * 8)), finest, len(rows))
+        scale = _roomy_scale(rng, (Fraction(least).limit_denominator(100), max(top, finest * 8)), finest, len(rows))
         unit = finest if exact else scale.resolution
-        limits = (max(unit, Fraction(low).limit_denominator(100)), top)
+        limits = (max(unit, Fraction(least).limit_denominator(100)), top)
         courses = draw_courses(rng, topic, rows, columns)
         values = _numbers(rng, topic, courses, limits, unit, kind == "stacked_bar")
     values = _with_gaps(rng, values) if kind in ("line", "heat_map", "table") and not log else values

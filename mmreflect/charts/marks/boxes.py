@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from mmreflect.charts.canvas import Misfit
+from mmreflect.charts.canvas import Box, Misfit
 from mmreflect.charts.elements import Sheet
 from mmreflect.charts.marks.bars import contrast
 from mmreflect.charts.plot import Plot, axis_title, category_axis, lay_out, value_axis
@@ -46,10 +46,10 @@ def _box(sheet: Sheet, table: Table, plot: Plot, row: int, share: float) -> None
         level = levels[place] + 0.5
         sheet.canvas.line([(middle + 0.5, levels[base]), (middle + 0.5, level)], ink, 1.0)
         sheet.canvas.line([(middle - cap, level), (middle + cap, level)], ink, 1.0)
-        box = (middle - cap, level - 0.5, middle + cap, level + 0.5)
+        box: Box = (float(middle - cap), level - 0.5, middle + cap, level + 0.5)
         fields = {"row": row, "column": place, "value": float(numbers[place])}
         sheet.note("whisker", box, point=(middle, level), colour=ink, **fields)
-    body = (left, levels[3], right, levels[1])
+    body: Box = (left, levels[3], right, levels[1])
     sheet.canvas.rectangle(body, colour, ink)
     sheet.note("box", body, point=((left + middle) / 2, (levels[1] + levels[3]) / 2), row=row, colour=colour)
     for place, start in ((1, levels[1] - 1), (3, levels[3])):  # the outline lies inside the body
