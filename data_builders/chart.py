@@ -129,6 +129,7 @@ def _facts(chart: Chart, options: list[str]) -> dict[str, Any]:
         "precision": question.places or 0,
         "labelled": table.labelled,
         "redrawn": chart.redrawn,
+        "refused": chart.refused,
         "chart": chart.annotation().to_json(),
     }
 

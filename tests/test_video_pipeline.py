@@ -48,6 +48,33 @@ def towers(monkeypatch: pytest.MonkeyPatch) -> list[Media]:
     return seen
 
 
+def check_records(run: Path) -> None:
+    records = list(read_jsonl(run / "samples.jsonl"))
+    assert len(records) == 6
+    for record in records:
+        assert record["media"][0]["frames"]["fps"] == 1 and record["facts"]["duration"] == 12.0
+        assert record["sample_facts"]["gt_interval"][0] >= 1
+        assert [item["span"] for item in record["media"]] == [None, [2.0, 6.0]] and "sufficiency" in record["probes"]
+        assert record["facts"]["segment"] == [2.0, 6.0] and record["facts"]["looks"] == 1
+
+
+def check_rollouts(run: Path) -> None:
+    kept = read_json(next((run / "rollouts").glob("step-*.json")))
+    assert len(kept[0]["rollouts"]) == 4
+    for rollout in kept[0]["rollouts"]:
+        assert [item["stage"] for item in rollout["segments"]] == ["propose", "revise", "revise"]
+        assert rollout["score"]["parts"]["dadr.tool"]["value"] == 1.0 and "sufficiency" in rollout["probes"]
+
+
+def check_page(run: Path) -> None:
+    page = (run / "index.html").read_text()
+    looks = re.findall(r'<figure class="film">\s*<figcaption><b>(Look \d)</b>', page)
+    assert looks.count("Look 1") >= 2 and looks.count("Look 2") >= 2, "every look is a strip of frames"
+    assert page.count("data:image/jpeg;base64,") >= 4 * len(set(looks))
+    drawn = re.findall(r'<figure class="timeline">.*?</figure>', page, re.DOTALL)
+    assert len(drawn) >= 2 and all('<rect class="segment"' in item and "chosen 2.0 to 6.0" in item for item in drawn)
+
+
 def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path, towers: list[Media]) -> None:
     from mmreflect.cli import main
     from mmreflect.config import load_yaml
@@ -92,25 +119,8 @@ def test_from_videos_to_a_page(run_cli: Cli, tmp_path: Path, towers: list[Media]
     assert len(log) == 2 and all(
         f"rewards/dadr.{part}/mean" in log[0] for part in ("final", "sufficiency", "format", "tool")
     )
-    records = list(read_jsonl(tmp_path / "eval/samples.jsonl"))
-    assert len(records) == 6
-    for record in records:
-        assert record["media"][0]["frames"]["fps"] == 1 and record["facts"]["duration"] == 12.0
-        assert record["sample_facts"]["gt_interval"][0] >= 1
-        assert [item["span"] for item in record["media"]] == [None, [2.0, 6.0]] and "sufficiency" in record["probes"]
-        assert record["facts"]["segment"] == [2.0, 6.0] and record["facts"]["looks"] == 1
-    kept = read_json(next((tmp_path / "grpo/rollouts").glob("step-*.json")))
-    assert len(kept[0]["rollouts"]) == 4
-    for rollout in kept[0]["rollouts"]:
-        assert [item["stage"] for item in rollout["segments"]] == ["propose", "revise", "revise"]
-        assert rollout["score"]["parts"]["dadr.tool"]["value"] == 1.0 and "sufficiency" in rollout["probes"]
+    check_records(tmp_path / "eval")
+    check_rollouts(tmp_path / "grpo")
     for run in ("eval", "grpo"):
         assert main(["view", str(tmp_path / run)]) == 0
-        page = (tmp_path / run / "index.html").read_text()
-        looks = re.findall(r'<figure class="film">\s*<figcaption><b>(Look \d)</b>', page)
-        assert looks.count("Look 1") >= 2 and looks.count("Look 2") >= 2, "every look is a strip of frames"
-        assert page.count("data:image/jpeg;base64,") >= 4 * len(set(looks))
-        drawn = re.findall(r'<figure class="timeline">.*?</figure>', page, re.DOTALL)
-        assert len(drawn) >= 2 and all(
-            '<rect class="segment"' in item and "chosen 2.0 to 6.0" in item for item in drawn
-        )
+        check_page(tmp_path / run)

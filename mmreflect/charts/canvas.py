@@ -8,7 +8,7 @@ user's changes a byte.
 import functools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,11 +204,34 @@ class Canvas:
             x += across * sine - along * width * cosine
             y += across * cosine + along * width * sine
         x, y = round(x), round(y)
-        context = self._context(colour, 1.0)
-        self._renderer.draw_text(context, x, y, text, _properties(font), angle)
         corners = [(a * cosine + b * sine, -a * sine + b * cosine) for a in (0.0, width) for b in (-above, below)]
         xs, ys = [x + item[0] for item in corners], [y + item[1] for item in corners]
-        return (min(xs), min(ys), max(xs), max(ys))
+        room = (min(xs), min(ys), max(xs), max(ys))
+        if not inside(room, (0, 0, self.width, self.height)):
+            return room
+        context = self._context(colour, 1.0)
+        return self._inked(room, lambda: self._renderer.draw_text(context, x, y, text, _properties(font), angle))
+
+    def _inked(self, room: Box, draw: Callable[[], None]) -> Box:
+        """Draw something within a room and return the box of the pixels that it changed by a third of the most."""
+        import numpy as np
+
+        left, top = max(0, int(room[0]) - 3), max(0, int(room[1]) - 3)
+        pixels = np.asarray(self._renderer.buffer_rgba())
+        pixels = pixels[top : int(room[3]) + 4, left : int(room[2]) + 4, :3]
+        before = pixels.astype(np.int16)
+        draw()
+        changed = np.abs(pixels - before).max(axis=-1)
+        inked = changed > max(int(changed.max()) * 0.35, 1)
+        rows, columns = inked.any(axis=1).nonzero()[0], inked.any(axis=0).nonzero()[0]
+        if not len(rows):
+            return room
+        return (
+            float(left + columns[0]),
+            float(top + rows[0]),
+            float(left + columns[-1] + 1),
+            float(top + rows[-1] + 1),
+        )
 
     def picture(self) -> "Image":
         """Return what was drawn, as an RGB picture."""

@@ -35,6 +35,7 @@ def draw(table: Table, style: Style) -> "tuple[Image, list[Element]]":
         sheet = Sheet(Canvas(style.width, style.height, style.face), style)
         PAINTERS[table.kind](sheet, table)
         sheet.check_texts()
+        sheet.settle_points()
         picture = sheet.canvas.picture()
         if table.kind == "table":  # nothing stands below it
             end = max(element.box[3] for element in sheet.elements)

@@ -1,15 +1,17 @@
 """What stands where in a chart's picture, and the chart's JSON form in a row's facts."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmreflect.charts.canvas import Box, Canvas, Font, Misfit, Point, inside, overlap
+from mmreflect.charts.canvas import Box, Canvas, Font, Misfit, Point, around, inside, overlap
 from mmreflect.charts.styles import Style
 
 TEXTS = ("title", "axis_label", "tick_label", "legend_label", "value_label", "header", "table_cell")
 """Roles whose box is the ink of a text."""
+CELL_PAD = 13.0
+"""Pixels between a number and the right side of its cell in a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,13 @@ class Element:
         role: bar, segment, point, wedge, box, whisker, quartile, median, outlier, cell, tick, legend_key, colour_bar,
             or one of `TEXTS`.
         box: left, top, right, bottom in pixels of the picture; the right and lower ends are exclusive.
-        point: where a pointer would go: the end of a bar, a point, the middle of a wedge.
+        point: where a pointer would go; a filled element shows its own colour there, free of outlines and labels.
         row, column: its place in the table; an axis is named in `text`, by x or y.
         value: what it shows.
-        colour: of its fill, as #rrggbb.
+        colour: of its fill, its line or its ink, as #rrggbb; of a table's cell, what lies behind the text.
+        shape: of a point or an outlier, one of `MARKERS`.
+        angle: of a text that is turned, 45 or 90 degrees.
+        arc: of a wedge: x and y of its centre, inner and outer radius, start and end in degrees clockwise from twelve.
     """
 
     role: str
@@ -34,13 +39,29 @@ class Element:
     value: float | None = None
     text: str | None = None
     colour: str | None = None
+    shape: str | None = None
+    angle: int | None = None
+    arc: tuple[float, ...] | None = None
+
+    def moved(self, across: float, down: float) -> "Element":
+        """Return the element annotated elsewhere, everything that has a place moved along."""
+        left, top, right, bottom = self.box
+        return replace(
+            self,
+            box=(left + across, top + down, right + across, bottom + down),
+            point=(self.point[0] + across, self.point[1] + down) if self.point else None,
+            arc=(self.arc[0] + across, self.arc[1] + down, *self.arc[2:]) if self.arc else None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the compact form: no empty fields, tenths of pixels."""
         data: dict[str, Any] = {"role": self.role, "box": [round(item, 1) for item in self.box]}
         if self.point:
             data["point"] = [round(item, 1) for item in self.point]
-        others = {name: getattr(self, name) for name in ("row", "column", "value", "text", "colour")}
+        if self.arc:
+            data["arc"] = [round(item, 2) for item in self.arc]
+        names = ("row", "column", "value", "text", "colour", "shape", "angle")
+        others = {name: getattr(self, name) for name in names}
         return data | {name: value for name, value in others.items() if value is not None}
 
 
@@ -87,6 +108,7 @@ def annotation_of(facts: Mapping[str, Any]) -> Annotation:
                 **item,
                 "box": tuple(item["box"]),
                 "point": tuple(item["point"]) if "point" in item else None,
+                "arc": tuple(item["arc"]) if "arc" in item else None,
             }
         )
         for item in data.pop("elements")
@@ -125,11 +147,28 @@ class Sheet:
             Misfit: it leaves the picture.
         """
         self.slanted |= angle == 45
-        box = self.canvas.text(point, text, font, ink or self.style.ink, anchor, angle)
+        colour = ink or self.style.ink
+        box = self.canvas.text(point, text, font, colour, anchor, angle)
         if not inside(box, (1, 1, self.canvas.width - 1, self.canvas.height - 1)):
             raise Misfit(f"{role} {text!r} leaves the picture")
-        self.note(role, box, text=text, **fields)
+        self.note(role, box, text=text, colour=colour, angle=angle or None, **fields)
         return box
+
+    def settle_points(self) -> None:
+        """Move the points of rectangles and wedges to where no text and no line covers their colour.
+
+        Raises:
+            Misfit: an element has no such place.
+        """
+        covers = [item.box for item in self.elements if item.role in TEXTS or item.role == "median"]
+        for place, element in enumerate(self.elements):
+            if element.role in ("bar", "segment", "box", "cell", "wedge") and element.point:
+                own = [box for box in covers if overlap(box, element.box)]
+                free = (item for item in _points_in(element) if not any(_covers(box, item) for box in own))
+                point = next(free, None)
+                if point is None:
+                    raise Misfit(f"a label covers the whole {element.role}")
+                self.elements[place] = replace(element, point=point)
 
     def check_texts(self) -> None:
         """Check that no two texts overlap; boxes of slanted tick labels may, their texts run in parallel.
@@ -147,3 +186,27 @@ class Sheet:
                     continue
                 if overlap(one.box, other.box, 1.5):
                     raise Misfit(f"{one.role} {one.text!r} overlaps {other.role} {other.text!r}")
+
+
+def _covers(box: Box, point: Point) -> bool:
+    return box[0] - 2 <= point[0] <= box[2] + 2 and box[1] - 2 <= point[1] <= box[3] + 2
+
+
+def _points_in(element: Element) -> Iterator[Point]:
+    """Give places in an element, the likeliest first."""
+    assert element.point
+    yield element.point
+    if element.arc:
+        x, y, inner, outer, start, end = element.arc
+        for share in (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9):
+            for turn in (0.5, 0.35, 0.65):
+                yield around((x, y), inner + (outer - inner) * share, start + (end - start) * turn)
+        return
+    left, top, right, bottom = element.box
+    inset = [min(3.0, (right - left) / 2), min(3.0, (bottom - top) / 2)]
+    for along in (0.5, 0.25, 0.75, 0.1, 0.9, 0.0, 1.0):
+        for down in (0.5, 0.25, 0.75, 0.1, 0.9, 0.0, 1.0):
+            yield (
+                left + inset[0] + (right - left - 2 * inset[0]) * along,
+                top + inset[1] + (bottom - top - 2 * inset[1]) * down,
+            )

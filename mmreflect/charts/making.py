@@ -1,8 +1,8 @@
 """A whole chart from a seed: a table, a question with its solution, a picture, and its elements, checked."""
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmreflect.charts.canvas import Misfit, check_matplotlib
@@ -50,6 +50,7 @@ class Chart:
 
     Attributes:
         redrawn: draws before this one that did not fit or whose question was ambiguous.
+        refused: draws before this one with an element that is not seen where it is noted.
     """
 
     picture: "Image"
@@ -59,6 +60,7 @@ class Chart:
     question: Question
     skill: str
     redrawn: int
+    refused: int = 0
 
     def annotation(self) -> Annotation:
         """Return what the row's facts hold."""
@@ -80,11 +82,36 @@ def make_chart(*parts: object, kinds: Sequence[str] = KINDS, skills: Sequence[st
     """Make the chart of a seed: the same parts give the same bytes, whatever was drawn before.
 
     The kind and the skill are drawn first, evenly; then tables and styles until one fits and its question has one
-    answer.
+    answer and all of its elements are seen where they are noted. `first_chart` tells what the check refuses.
 
     Raises:
-        UserError: matplotlib is missing; no draw fitted; or an element is not seen where it was noted.
+        UserError: matplotlib is missing, or no draw fitted and was seen.
     """
+    refused = 0
+    for chart in _charts(parts, kinds, skills):
+        if not unseen(chart.picture, chart.elements):
+            return replace(chart, redrawn=chart.redrawn - refused, refused=refused)
+        refused += 1
+    raise UserError(
+        f"no chart of {', '.join(kinds)} with a question of {', '.join(skills)} fitted in {ATTEMPTS} draws",
+        f"a draw that fits and shows its elements where they are noted ({refused} did not)",
+        "ask for more kinds or skills",
+    )
+
+
+def first_chart(*parts: object, kinds: Sequence[str] = KINDS, skills: Sequence[str] = SKILLS) -> Chart:
+    """Make the first chart of a seed that fits, whether or not its elements are seen where they are noted.
+
+    Raises:
+        UserError: matplotlib is missing, or no draw fitted.
+    """
+    for chart in _charts(parts, kinds, skills):
+        return chart
+    raise UserError(f"no chart of {', '.join(kinds)} fitted in {ATTEMPTS} draws", "a chart", "ask for more kinds")
+
+
+def _charts(parts: Sequence[object], kinds: Sequence[str], skills: Sequence[str]) -> Iterator[Chart]:
+    """Give the draws of a seed that fit, in order."""
     check_matplotlib()
     rng = python_rng("chart", *parts)
     kind = rng.choice([kind for kind in kinds if askable(kind, skills)])
@@ -94,11 +121,7 @@ def make_chart(*parts: object, kinds: Sequence[str] = KINDS, skills: Sequence[st
             chart = _draw(python_rng("chart", *parts, attempt), kind, skill, attempt)
         except (Misfit, Unaskable):
             continue
-        problems = unseen(chart.picture, chart.elements)
-        if problems:
-            raise UserError(f"a {kind} chart shows an element elsewhere than noted: {problems[0].partition(' at ')[0]}")
-        return chart
-    raise UserError(f"no {kind} chart with a {skill} question fitted in {ATTEMPTS} draws")
+        yield chart
 
 
 def _draw(rng: random.Random, kind: str, skill: str, attempt: int) -> Chart:

@@ -130,14 +130,17 @@ def draw_legend(sheet: Sheet, entries: Sequence[Entry], left: float, top: float,
     x, y = left + 6, top + 3
     row = line_height(sheet, font) + 4
     for entry in entries:
-        middle = y + row / 2
+        middle = float(round(y + row / 2))
+        x = float(round(x))
         if entry.shape == "patch":
             box = (x, middle - 5, x + KEY, middle + 5)
             sheet.canvas.rectangle(box, entry.colour, style.edge)
         else:
+            box = (x + KEY / 2 - 4, middle - 4, x + KEY / 2 + 4, middle + 4)
             if entry.shape == "line" or entry.shape.endswith("+"):
                 sheet.canvas.line([(x, middle), (x + KEY, middle)], entry.colour, style.line_width)
-            box = (x, middle - 4, x + KEY, middle + 4)
+                half = 4.0 if entry.shape.endswith("+") else style.line_width / 2
+                box = (x, middle - half, x + KEY, middle + half)
             if entry.shape.rstrip("+") in MARKERS:
                 sheet.canvas.marker((x + KEY / 2, middle), entry.shape.rstrip("+"), 4.0, entry.colour)
         sheet.note("legend_key", box, point=(x + KEY / 2, middle), column=entry.column, colour=entry.colour)
@@ -250,7 +253,12 @@ def _ticks(sheet: Sheet, plot: Plot, x: Axis, y: Axis, angle: int) -> None:
                 )
                 number = float(axis.values[place]) if axis.values else None
                 sheet.note(
-                    "tick", box, point=(at, bottom) if upright else (left, at), value=number, text="xy"[not upright]
+                    "tick",
+                    box,
+                    point=(at, bottom + length / 2) if upright else (left - length / 2, at),
+                    value=number,
+                    text="xy"[not upright],
+                    colour=style.ink,
                 )
         for place, (text, share) in enumerate(zip(axis.texts, axis.shares, strict=True)):
             fields = (

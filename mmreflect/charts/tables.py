@@ -2,10 +2,11 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from mmreflect.charts.courses import draw_courses
 from mmreflect.charts.scales import PARTS, Scale, is_nice, label_scale, log_scale, places_of, read_scale
 from mmreflect.charts.topics import CATEGORIES, GRIDS, PAIRS, SPREADS, TIMES, WHOLES, Pair, Topic
 
@@ -124,14 +125,19 @@ def _matrix(rng: random.Random, kind: str, labelled: bool, ordered: bool) -> Tab
         columns = window(rng, names, rng.randint(fewest, min(len(names), 6 if kind == "heat_map" else 4)), True)
     finest = Fraction(1, 10**topic.places)
     log = topic.log and kind in ("bar", "line")
-    top = Fraction(round(topic.high * rng.uniform(0.6, 1.0) / float(finest))) * finest
+    # the lowest value of a table is no tiny part of the highest, and both lie in the topic's range
+    high = topic.low + (topic.high - topic.low) * rng.uniform(0.6, 1.0)
+    least = max(topic.low, high * rng.uniform(0.12, 0.35))
+    top = Fraction(round(high / float(finest))) * finest
     if log:
-        values = _digits(rng, topic, len(rows), len(columns))
+        values = _digits(rng, topic, rows, columns)
     else:
-        scale = read_scale(rng, max(top, finest * 8), finest)
-        unit = finest if labelled or kind in ("heat_map", "table") else scale.resolution
-        bottom = max(unit, Fraction(topic.low).limit_denominator(100))
-        values = _numbers(rng, topic, (len(rows), len(columns)), (bottom, top), unit, kind == "stacked_bar")
+        exact = labelled or kind in ("heat_map", "table")
+        scale = _roomy_scale(rng, (Fraction(least).limit_denominator(100), max(top, finest * 8)), finest, len(rows))
+        unit = finest if exact else scale.resolution
+        limits = (max(unit, Fraction(least).limit_denominator(100)), top)
+        courses = draw_courses(rng, topic, rows, columns)
+        values = _numbers(rng, topic, courses, limits, unit, kind == "stacked_bar")
     values = _with_gaps(rng, values) if kind in ("line", "heat_map", "table") and not log else values
     known = [value for row in values for value in row if value is not None]
     if log:
@@ -169,57 +175,58 @@ def _title(rng: random.Random, topic: Topic, rows: tuple[str, ...], columns: tup
     return rng.choice(forms)
 
 
-def _shape(rng: random.Random, count: int, time: bool) -> list[float]:
-    """Draw a course between 0 and 1: noise, and in time also a rise, a fall, a peak or a dip."""
-    course = rng.choice(["noise", "rise", "rise", "fall", "peak", "dip"]) if time else "noise"
-    if course == "noise":
-        return [rng.random() for _ in range(count)]
-    places = [place / max(1, count - 1) for place in range(count)]
-    centre = rng.uniform(0.3, 0.7)
-    bent = {
-        "rise": places,
-        "fall": [1 - place for place in places],
-        "peak": [1 - min(1.0, abs(place - centre) / 0.7) for place in places],
-        "dip": [min(1.0, abs(place - centre) / 0.7) for place in places],
-    }[course]
-    wobble = rng.uniform(0.05, 0.25)
-    start, span = rng.uniform(0, 0.4), rng.uniform(0.4, 0.6)
-    return [min(1.0, max(0.0, start + span * value + rng.uniform(-wobble, wobble))) for value in bent]
+def _roomy_scale(rng: random.Random, span: tuple[Fraction, Fraction], finest: Fraction, rows: int) -> Scale:
+    """Draw an axis on which a span has room for twice as many readable values as there are rows, if one has."""
+    drawn = [read_scale(rng, span[1], finest) for _ in range(6)]
+    roomy = [scale for scale in drawn if (span[1] - span[0]) / scale.resolution >= 2 * rows]
+    return roomy[0] if roomy else min(drawn, key=lambda scale: scale.resolution)
 
 
 def _numbers(
     rng: random.Random,
     topic: Topic,
-    shape: tuple[int, int],
+    courses: Sequence[Sequence[float]],
     limits: tuple[Fraction, Fraction],
     unit: Fraction,
     thin: bool,
 ) -> Values:
-    """Draw values that are multiples of `unit`, those of one row not too close to each other."""
+    """Turn courses into multiples of `unit`; those of one row are not too close to each other.
+
+    The values of a column differ where the topic is continuous and there is room, and are never all the same.
+    """
     bottom, top = limits
     first, last = math.ceil(bottom / unit), max(math.ceil(bottom / unit) + 3, math.floor(top / unit))
-    courses = [_shape(rng, shape[0], topic.time) for _ in range(shape[1])]
     apart = 0 if thin else max(1, math.ceil((last - first) * 0.03))
-    rows = []
-    for row in range(shape[0]):
-        taken: list[int] = []
-        for course in courses:
-            place = first + round(course[row] * (last - first))
-            for _ in range(50):
-                if all(abs(place - other) >= apart for other in taken):
-                    break
-                place = first + round(rng.random() * (last - first))
-            taken.append(place)
-        rows.append(tuple(place * unit for place in taken))
-    return tuple(rows)
+    count = len(courses[0])
+    distinct = (topic.continuous or rng.random() < 0.5) and last - first >= 2 * count
+    columns: list[list[int]] = [[] for _ in courses]
+    for row in range(count):
+        beside: list[int] = []
+        for column, course in zip(columns, courses, strict=True):
+            wanted = first + round(course[row] * (last - first))
+            taken = set(column) if distinct else set()
+            if row == count - 1 and len(set(column)) == 1:
+                taken = set(column)
+            able = (place for place in _nearest(wanted, first, last) if all(abs(place - it) >= apart for it in beside))
+            place = next((place for place in able if place not in taken), wanted)
+            column.append(place)
+            beside.append(place)
+    return tuple(tuple(column[row] * unit for column in columns) for row in range(count))
 
 
-def _digits(rng: random.Random, topic: Topic, rows: int, columns: int) -> Values:
+def _nearest(wanted: int, first: int, last: int) -> Iterator[int]:
+    """Give the whole numbers of a range, the nearest to one of them first."""
+    yield wanted
+    for away in range(1, last - first + 1):
+        yield from (place for place in (wanted + away, wanted - away) if first <= place <= last)
+
+
+def _digits(rng: random.Random, topic: Topic, rows: Sequence[str], columns: Sequence[str]) -> Values:
     """Draw values of one digit and zeros, spread over the topic's powers of ten."""
     low, high = math.log10(topic.low), math.log10(topic.high)
-    courses = [_shape(rng, rows, topic.time) for _ in range(columns)]
+    courses = draw_courses(rng, topic, rows, columns)
     values = []
-    for row in range(rows):
+    for row in range(len(rows)):
         line: list[Fraction] = []
         for course in courses:
             number = _one_digit(10 ** (low + course[row] * (high - low)))

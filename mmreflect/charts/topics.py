@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 Names = tuple[str, ...]
 
 COUNTRIES: Names = (
-    "Norway", "Brazil", "Japan", "Kenya", "Canada", "India", "Spain", "Mexico", "Poland", "Egypt", "Chile", "Vietnam",
-    "France", "Ghana", "Turkey", "Peru", "Italy", "Sweden", "Greece", "Nepal",
+    "Arvania", "Belmora", "Castova", "Dorland", "Elvaria", "Fensland", "Galdora", "Hestria", "Istmark", "Jorvia",
+    "Kelmar", "Lomira", "Meridon", "Norvik", "Orsia", "Peltova", "Quorra", "Rastenia", "Selvona", "Torvald",
 )  # fmt: skip
+"""Places have invented names: nobody knows better what is drawn for them."""
 CITIES: Names = (
-    "Lisbon", "Osaka", "Toronto", "Lima", "Oslo", "Cairo", "Mumbai", "Sydney", "Boston", "Prague", "Nairobi", "Seoul",
-    "Madrid", "Dublin", "Quito", "Riga",
+    "Alderport", "Brinmouth", "Carrow", "Denholm", "Eastmere", "Farley", "Grenwick", "Hollin", "Ivyford", "Kestle",
+    "Larkhill", "Marstow", "Norbury", "Oakhaven", "Penrose", "Quayside",
 )  # fmt: skip
+STATIONS: Names = ("Station A", "Station B", "Station C", "Station D", "Station E", "Station F", "Station G")
 FRUITS: Names = ("Apples", "Bananas", "Grapes", "Oranges", "Pears", "Mangoes", "Cherries", "Plums", "Melons", "Kiwis")
 DEPARTMENTS: Names = ("Sales", "Finance", "Legal", "Support", "Research", "Design", "Logistics", "IT", "Marketing")
 SPORTS: Names = ("Tennis", "Football", "Swimming", "Rowing", "Judo", "Cycling", "Hockey", "Running", "Golf", "Boxing")
@@ -48,6 +50,8 @@ class Topic:
         additive: sums over rows and series make sense.
         log: values spread over powers of ten.
         time: rows are points in time.
+        wave: the year has one wave, over the months that are its rows or its columns.
+        continuous: a measure, of which no two values of a table are the same where there is room for others.
     """
 
     noun: str
@@ -63,6 +67,8 @@ class Topic:
     additive: bool = False
     log: bool = False
     time: bool = False
+    wave: bool = False
+    continuous: bool = False
 
 
 def _years(first: int, count: int) -> Names:
@@ -72,37 +78,37 @@ def _years(first: int, count: int) -> Names:
 DECADE, SPAN, EVERY_FIVE = _years(2012, 12), _years(2005, 14), tuple(str(year) for year in range(1970, 2025, 5))
 
 CATEGORIES: tuple[Topic, ...] = (
-    Topic("coffee consumption", "kg per person", 1, 12, COUNTRIES, "country", columns=(YEARS_TWO, YEARS_THREE), column_noun="year", places=1),
+    Topic("coffee consumption", "kg per person", 1, 12, COUNTRIES, "country", columns=(YEARS_TWO, YEARS_THREE), column_noun="year", places=1, continuous=True),
     Topic("number of employees", "", 8, 240, DEPARTMENTS, "department", columns=(SEXES, AGES, YEARS_TWO), additive=True),
-    Topic("harvest", "thousand tonnes", 10, 180, FRUITS, "fruit", "of", (YEARS_TWO, YEARS_THREE), "year", additive=True),
-    Topic("price", "$ per kg", 1, 9, FRUITS, "fruit", "of", (YEARS_TWO, ("Market", "Supermarket")), places=2),
+    Topic("harvest", "thousand tonnes", 10, 180, FRUITS, "fruit", "of", (YEARS_TWO, YEARS_THREE), "year", additive=True, continuous=True),
+    Topic("price", "$ per kg", 1, 9, FRUITS, "fruit", "of", (YEARS_TWO, ("Market", "Supermarket")), places=2, continuous=True),
     Topic("number of members", "", 20, 900, SPORTS, "sport", "for", (SEXES, AGES), additive=True),
-    Topic("average test score", "points", 30, 98, SUBJECTS, "subject", "in", (("Class 7a", "Class 7b", "Class 7c"), SEXES)),
+    Topic("average test score", "points", 30, 98, SUBJECTS, "subject", "in", (("Class 7a", "Class 7b", "Class 7c"), SEXES), continuous=True),
     Topic("number of books lent", "", 40, 2600, GENRES, "genre", "for", (YEARS_TWO, ("Adults", "Children")), additive=True),
     Topic("units sold", "", 200, 18000, PRODUCTS, "product", "of", (("Online", "In store"), QUARTERS[:3], YEARS_TWO), "channel", additive=True),
-    Topic("internet access", "%", 25, 99, COUNTRIES, "country", "in", (AREAS, YEARS_TWO, AGES)),
-    Topic("life expectancy", "years", 58, 86, COUNTRIES, "country", "in", (SEXES,), places=1),
-    Topic("top speed", "km/h", 12, 90, ANIMALS, "animal", "of"),
-    Topic("body weight", "kg", 5, 9000, ANIMALS, "animal", "of", log=True),
-    Topic("population", "thousand", 20, 40000, CITIES, "city", "of", (YEARS_TWO,), "year", log=True, additive=True),
-    Topic("rent", "$ per month", 600, 3200, CITIES, "city", "in", (("Centre", "Suburb"), YEARS_TWO)),
-    Topic("battery life", "hours", 4, 26, MODELS, "model", "of", (("Video", "Browsing", "Standby use"),), "use", places=1),
+    Topic("internet access", "%", 25, 99, COUNTRIES, "country", "in", (AREAS, YEARS_TWO, AGES), continuous=True),
+    Topic("life expectancy", "years", 62, 86, COUNTRIES, "country", "in", (SEXES,), places=1, continuous=True),
+    Topic("number of sightings", "", 6, 90, ANIMALS, "animal", "of", (YEARS_TWO,), "year", additive=True),
+    Topic("number of cells", "per ml", 20, 9000, tuple(f"Sample {letter}" for letter in "ABCDEFGHIJ"), "sample", "in", log=True),
+    Topic("population", "thousand", 20, 3000, CITIES, "city", "of", (YEARS_TWO,), "year", log=True, additive=True),
+    Topic("rent", "$ per month", 600, 3200, CITIES, "city", "in", (("Centre", "Suburb"), YEARS_TWO), continuous=True),
+    Topic("battery life", "hours", 4, 26, MODELS, "model", "of", (("Video", "Browsing", "Standby use"),), "use", places=1, continuous=True),
     Topic("share of developers", "%", 3, 60, LANGUAGES, "language", "using", (YEARS_TWO,), "year"),
     Topic("number of visitors", "thousand", 15, 480, CITIES, "city", "in", (("Spring", "Summer", "Autumn"), YEARS_TWO), "season", additive=True),
     Topic("waiting time", "minutes", 2, 45, SHOPS, "branch", "in", (("Morning", "Evening"),), "time of day"),
 )  # fmt: skip
 
 TIMES: tuple[Topic, ...] = (
-    Topic("revenue", "million $", 10, 95, DECADE, "year", columns=(FIRMS, FIRMS[:2]), column_noun="company", places=1, additive=True, time=True),
-    Topic("average temperature", "°C", 1, 32, MONTHS, "month", columns=(CITIES[:3], CITIES[3:5]), column_noun="city", time=True),
-    Topic("rainfall", "mm", 10, 260, MONTHS, "month", columns=(CITIES[5:7], CITIES[8:11]), column_noun="city", additive=True, time=True),
+    Topic("revenue", "million $", 10, 95, DECADE, "year", columns=(FIRMS, FIRMS[:2]), column_noun="company", places=1, additive=True, time=True, continuous=True),
+    Topic("average temperature", "°C", 1, 32, MONTHS, "month", columns=(STATIONS[:3], STATIONS[3:5]), column_noun="station", time=True, wave=True, continuous=True),
+    Topic("rainfall", "mm", 10, 260, MONTHS, "month", columns=(STATIONS[4:6], STATIONS[:3]), column_noun="station", additive=True, time=True, wave=True, continuous=True),
     Topic("number of students", "", 400, 5200, SPAN, "year", columns=(("Bachelor", "Master", "Doctorate"), SEXES), additive=True, time=True),
-    Topic("electricity price", "cents per kWh", 11, 42, DECADE, "year", columns=(COUNTRIES[2:5], COUNTRIES[6:8]), column_noun="country", time=True),
-    Topic("unemployment rate", "%", 2, 18, SPAN, "year", columns=(COUNTRIES[:3], AREAS), column_noun="region", places=1, time=True),
+    Topic("electricity price", "cents per kWh", 11, 42, DECADE, "year", columns=(COUNTRIES[2:5], COUNTRIES[6:8]), column_noun="country", time=True, continuous=True),
+    Topic("unemployment rate", "%", 2, 18, SPAN, "year", columns=(COUNTRIES[:3], AREAS), column_noun="region", places=1, time=True, continuous=True),
     Topic("number of website visits", "", 300, 48000, MONTHS, "month", columns=(("Phone", "Desktop"), ("Search", "Direct", "Social")), column_noun="source", additive=True, time=True),
     Topic("number of downloads", "", 20, 900000, DECADE, "year", columns=(("App X", "App Y"),), column_noun="app", log=True, additive=True, time=True),
-    Topic("solar capacity", "GW", 1, 80, DECADE, "year", columns=(COUNTRIES[5:8],), column_noun="country", additive=True, time=True),
-    Topic("forest area", "%", 18, 64, EVERY_FIVE, "year", columns=(COUNTRIES[9:12], COUNTRIES[12:14]), column_noun="country", time=True),
+    Topic("solar capacity", "GW", 1, 80, DECADE, "year", columns=(COUNTRIES[5:8],), column_noun="country", additive=True, time=True, continuous=True),
+    Topic("forest area", "%", 18, 64, EVERY_FIVE, "year", columns=(COUNTRIES[9:12], COUNTRIES[12:14]), column_noun="country", time=True, continuous=True),
     Topic("number of orders", "", 120, 980, DAYS, "day", "on", (SHOPS[:3], ("Pizza", "Pasta")), "kind", additive=True, time=True),
     Topic("resting heart rate", "beats per minute", 48, 92, DAYS, "day", "on", (("Anna", "Ben"),), "person", time=True),
 )  # fmt: skip
@@ -169,7 +175,7 @@ SPREADS: tuple[Topic, ...] = (
 GRIDS: tuple[Topic, ...] = (
     Topic("number of visitors", "", 5, 95, DAYS, "day", "on", (HOURS,), "hour", additive=True, time=True),
     Topic("number of calls", "", 2, 60, MONTHS, "month", "in", (SHOPS,), "branch", additive=True, time=True),
-    Topic("average temperature", "°C", 1, 32, CITIES, "city", "in", (MONTHS,), "month"),
+    Topic("average temperature", "°C", 1, 32, STATIONS, "station", "at", (MONTHS,), "month", wave=True, continuous=True),
     Topic("accuracy", "%", 40, 99, MODELS, "model", "of", (("Charts", "Maps", "Tables", "Photos", "Text"),), "task"),
     Topic("absences", "days", 1, 40, DEPARTMENTS, "department", "in", (QUARTERS,), "quarter", additive=True),
     Topic("number of goals", "", 1, 48, CITIES, "club", "of", (("2019", "2020", "2021", "2022", "2023"),), "season", additive=True),

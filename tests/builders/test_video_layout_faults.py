@@ -9,6 +9,7 @@ import pytest
 from video_releases import ONE_FILM, clevrer, nextqa, write_csv, write_json, write_video
 
 from mmreflect.data.store import open_dataset
+from mmreflect.layouts._files import UnusableError, number_at, optional_number, pair
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -94,3 +95,12 @@ def test_a_name_of_thousands_of_digits_costs_its_row(run_cli: Cli, tmp_path: Pat
     code, text = build(run_cli, tmp_path, source)
     assert code == 0 and "dropped 1: the video's name is too long for a file (1)" in text, text
     assert set(answers(tmp_path)) == {"clevrer-00000-0", "clevrer-\u00b2-0"}
+
+
+def test_an_integer_of_hundreds_of_digits_is_no_number() -> None:
+    huge = 10**400
+    with pytest.raises(UnusableError, match="no number 'duration'"):
+        number_at({"duration": huge}, "duration")
+    with pytest.raises(UnusableError, match="no interval 'clue'"):
+        pair([0, huge], "clue")
+    assert optional_number({"duration": huge}, "duration") is None

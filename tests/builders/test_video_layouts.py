@@ -34,7 +34,6 @@ from video_releases import (
 from mmreflect.data.loading import DataConfig, load_samples
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_jsonl
-from mmreflect.layouts._files import UnusableError, number_at, optional_number, pair
 
 Cli = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).parent.parent.parent
@@ -391,12 +390,3 @@ def test_a_question_about_the_same_part_of_a_video_stands_in_one_split(run_cli: 
     write_json(root / "STAR_train.json", [row for row in rows if (row["video_id"] == "Q9") == (row["start"] == 1.7)])
     build(run_cli, root / "parts", source, validation=0.5)
     assert {split: len(rows_of(root / "parts", split)) for split in ("train", "validation")} == {"train": 1, "validation": 1}  # fmt: skip
-
-
-def test_an_integer_of_hundreds_of_digits_is_no_number() -> None:
-    huge = 10**400
-    with pytest.raises(UnusableError, match="no number 'duration'"):
-        number_at({"duration": huge}, "duration")
-    with pytest.raises(UnusableError, match="no interval 'clue'"):
-        pair([0, huge], "clue")
-    assert optional_number({"duration": huge}, "duration") is None

@@ -1,92 +1,16 @@
 """Quality of whole datasets, through the front door: planted faults, each with its reason and its count."""
 
-import errno
-import hashlib
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from PIL import Image, ImageDraw
+from quality.planted import NEAR, PLANTED, SAME, TEXT, Rows, evaluation, kept, rejects, row
 
-from mmreflect.building import sifting
-from mmreflect.cli import main
 from mmreflect.data.store import open_dataset
 from mmreflect.files import read_jsonl
 
 Cli = Callable[..., tuple[int, str]]
-Rows = list[dict[str, Any]]
-SAME, NEAR = "an earlier row is the same", "an earlier row is nearly the same"
-TEXT = (
-    "A train of 12 cars leaves the old town at noon and meets another one of 7 cars on a bridge; how many cars are on"
-)
-
-
-def digest(folder: Path) -> dict[str, str]:
-    ignored = {"config.yaml", "result.json", "run.lock", "run.json"}
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ignored)
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def scene(seed: int) -> Image.Image:
-    """A picture of its own for every seed: discs here and there."""
-    picture = Image.new("RGB", (160, 120), "white")
-    draw = ImageDraw.Draw(picture)
-    for place in range(12):
-        shade = hashlib.sha256(f"{seed} {place}".encode()).digest()
-        x, y = shade[3] % 130, shade[4] % 90
-        draw.ellipse([x, y, x + 20 + shade[5] % 40, y + 20 + shade[6] % 40], fill=(shade[0], shade[1], shade[2]))
-    return picture
-
-
-def row(name: str, question: str, response: str | None = r"It is \boxed{4}.", answer: str | None = "4", *images: str) -> dict[str, Any]:  # fmt: skip
-    return {"id": name, "question": question, "response": response, "answer": answer, "images": list(images)}
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Callable[[Rows], Path]:
-    """A folder with rows and six pictures: scenes 0 to 3, scene 0 as a JPEG, and halved."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for seed in range(4):
-        scene(seed).save(folder / f"{seed}.png")
-    scene(0).save(folder / "jpeg.jpg", quality=60)
-    scene(0).resize((80, 60)).save(folder / "half.png")
-
-    def write(rows: Rows) -> Path:
-        file = folder / "rows.jsonl"
-        file.write_text("".join(json.dumps(one) + "\n" for one in rows))
-        return file
-
-    return write
-
-
-@pytest.fixture
-def build(run_cli: Cli, tmp_path: Path, source: Callable[[Rows], Path]) -> Callable[..., dict[str, Any]]:
-    """Build rows and return the manifest."""
-
-    def make(rows: Rows, *words: str, output: str = "out", **quality: Any) -> dict[str, Any]:
-        tree = {"builder": "rows", "source": str(source(rows)), "validation": 0.0, "shard_rows": 3, "quality": quality}
-        code, text = run_cli("build", {**tree, "output": str(tmp_path / output)}, *words)
-        assert code == 0, text
-        manifest: dict[str, Any] = open_dataset(str(tmp_path / output)).manifest
-        return manifest
-
-    return make
-
-
-def kept(folder: Path) -> list[str]:
-    return [str(one["id"]) for one in open_dataset(str(folder)).rows("train")]
-
-
-def rejects(folder: Path) -> dict[str, dict[str, Any]]:
-    return {str(line["id"]): line for file in sorted((folder / "rejects").glob("*.jsonl")) for line in read_jsonl(file)}
 
 
 def test_bad_rows_are_rejected_with_reasons_and_numbers(build: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -140,22 +64,6 @@ def test_what_is_off_is_not_checked(build: Callable[..., dict[str, Any]], tmp_pa
     assert len(lines) == 1, "where nothing is compared no row is marked"
 
 
-PLANTED = [
-    row("a", "How many patches?", r"It is \boxed{4}.", "4", "0.png"),
-    row("a-same", "How many patches?", r"It is \boxed{4}.", "4", "0.png"),
-    row("a-other-response", "How many patches?", r"Counted anew, I say that there must be \boxed{4}.", "4", "0.png"),
-    row("a-other-question", "What is the sum of the corners?", r"It is \boxed{4}.", "4", "0.png"),
-    row("a-other-picture", "How many patches?", r"It is \boxed{4}.", "4", "1.png"),
-    row("a-jpeg", "How many patches?", r"It is \boxed{4}.", "4", "jpeg.jpg"),
-    row("a-half", "How many patches?", r"It is \boxed{4}.", "4", "half.png"),
-    row("b", f"{TEXT} it?", r"Together \boxed{19}.", "19"),
-    row("b-near", f"{TEXT} it then?", r"Together \boxed{19}.", "19"),
-    row("b-other-answer", f"{TEXT} it, and 1?", r"Together \boxed{20}.", "20"),
-    row("c", "How many patches?", r"It is \boxed{4}.", "4", "2.png", "0.png"),
-    row("c-same", "How many patches?", r"It is \boxed{4}.", "4", "2.png", "0.png"),
-    row("c-near", "How many patches?", r"It is \boxed{4}.", "4", "2.png", "half.png"),
-    row("c-far", "How many patches?", r"It is \boxed{4}.", "4", "2.png", "3.png"),
-]
 EXACT_OF = {"a-same": "a", "c-same": "c"}
 NEAR_OF = {"a-jpeg": "a", "a-half": "a", "b-near": "b", "c-near": "c"}
 
@@ -198,19 +106,6 @@ def test_one_question_with_two_references_is_counted_and_kept(
     rows = [row("a", "How many?", None, "4"), row("b", "How many?", None, "5"), row("c", "How many?", None, "4")]
     manifest = build(rows)
     assert kept(tmp_path / "out") == ["a", "b"] and manifest["quality"]["compared"]["same_question_other_answer"] == 1
-
-
-def evaluation(folder: Path) -> Path:
-    """A JSONL file of an evaluation: a question in words, one with scene 3, and one whose picture is broken."""
-    folder.mkdir()
-    scene(3).save(folder / "x.jpg", quality=60)
-    rows: Rows = [
-        {"id": "held", "question": f"{TEXT} it?"},
-        {"id": "shown", "question": "How many patches?", "images": ["x.jpg"]},
-        {"id": "gone", "question": "What?", "images": ["gone.png"]},
-    ]
-    (folder / "eval.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    return folder / "eval.jsonl"
 
 
 def test_overlap_with_evaluation_sets(build: Callable[..., dict[str, Any]], tmp_path: Path, run_cli: Cli) -> None:
@@ -267,177 +162,3 @@ def test_bad_evaluation_sets_are_named(run_cli: Cli, tmp_path: Path, source: Cal
     ):
         code, text = run_cli("build", tree, f"quality.against=[{tmp_path / name}]", f"output={tmp_path / 'to' / name}")
         assert code == 2 and said in text and "Traceback" not in text, text
-
-
-class Full:
-    """A disk that is full at the nth call."""
-
-    def __init__(self, function: Callable[..., Any], at: int) -> None:
-        self._function, self._left = function, at
-
-    def __call__(self, *given: Any) -> Any:
-        self._left -= 1
-        if self._left == 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return self._function(*given)
-
-
-@pytest.mark.parametrize(
-    ("name", "at"), [("write_jsonl", 1), ("write_atomic", 1), ("write_atomic", 2), ("_sweep", 1), ("_sweep", 2)]
-)
-def test_a_pass_that_broke_off_goes_on_to_the_same_bytes(
-    name: str, at: int, build: Callable[..., Any], run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(PLANTED, near_repeats="drop")
-    tree = json.loads((tmp_path / "config.yaml").read_text()) | {"output": str(tmp_path / "cut")}
-    with monkeypatch.context() as patch:
-        patch.setattr(sifting, name, Full(getattr(sifting, name), at))
-        code, text = run_cli("build", tree)
-    assert code == 2 and "is full" in text and not (tmp_path / "cut/manifest.json").exists()
-    assert run_cli("build", tree)[0] == 0
-    assert digest(tmp_path / "cut") == digest(tmp_path / "out")
-
-
-def test_a_pass_that_was_killed_goes_on_to_the_same_bytes(
-    build: Callable[..., Any], run_cli: Cli, tmp_path: Path
-) -> None:
-    build(PLANTED, near_repeats="drop")
-    tree = json.loads((tmp_path / "config.yaml").read_text()) | {"output": str(tmp_path / "cut")}
-    (tmp_path / "cut.json").write_text(json.dumps(tree))
-    script = (
-        "import os, sys; from mmreflect.building import sifting; from mmreflect.cli import main\n"
-        "sifting._sweep = lambda *given: os.kill(os.getpid(), 9)\n"
-        f"main(['build', {str(tmp_path / 'cut.json')!r}])"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, env=dict(os.environ))
-    assert ended.returncode == -signal.SIGKILL and not (tmp_path / "cut/manifest.json").exists()
-    assert len((tmp_path / "cut/train/00000.jsonl").read_text().splitlines()) == 2, "one of three rows is gone already"
-    assert run_cli("build", tree)[0] == 0
-    assert digest(tmp_path / "cut") == digest(tmp_path / "out")
-
-
-def test_parts_are_compared_when_they_are_put_together(
-    build: Callable[..., Any], run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(PLANTED, near_repeats="drop")
-    tree = (tmp_path / "config.yaml").read_text()
-    parts = [str(tmp_path / name) for name in ("first", "second")]
-    for number, part in enumerate(parts, 1):
-        code, text = run_cli("build", tree, f"output={part}", f"shard={number}/2")
-        assert code == 0 and "an earlier row" not in text, text
-    merge = ["build", "merge", str(tmp_path / "merged"), *parts]
-    with monkeypatch.context() as patch:
-        patch.setattr(sifting, "_sweep", Full(sifting._sweep, 2))
-        assert main(merge) == 2
-    before = [digest(Path(part)) for part in parts]
-    assert main(merge) == 0
-    assert digest(tmp_path / "merged") == digest(tmp_path / "out")
-    assert [digest(Path(part)) for part in parts] == before, "media of a part are linked, and stay"
-
-
-def test_a_build_whose_manifest_was_lost_ends_at_the_same_bytes(
-    build: Callable[..., Any], run_cli: Cli, tmp_path: Path
-) -> None:
-    build(PLANTED)
-    before = digest(tmp_path / "out")
-    (tmp_path / "out/manifest.json").unlink()
-    (tmp_path / "out/result.json").unlink()
-    (tmp_path / "out/train/00000.jsonl").unlink()
-    build(PLANTED)
-    assert digest(tmp_path / "out") == before
-
-
-def test_an_evaluation_set_that_changes_in_the_middle_is_refused(
-    build: Callable[..., Any], run_cli: Cli, tmp_path: Path
-) -> None:
-    held_out = evaluation(tmp_path / "eval")
-    build(PLANTED, against=[str(held_out)])
-    (tmp_path / "out/result.json").unlink()
-    held_out.write_text(held_out.read_text() + '{"question": "new?"}\n')
-    code, text = run_cli("build", (tmp_path / "config.yaml").read_text())
-    assert code == 2 and "has changed since this dataset was compared with it" in text
-
-
-def test_shards_and_marks_that_do_not_fit_are_named(build: Callable[..., Any], run_cli: Cli, tmp_path: Path) -> None:
-    build(PLANTED)
-    (tmp_path / "out/result.json").unlink()
-    shard = tmp_path / "out/train/00000.jsonl"
-    shard.write_text(shard.read_text().splitlines(keepends=True)[0])
-    code, text = run_cli("build", (tmp_path / "config.yaml").read_text())
-    assert code == 2 and "does not hold the rows of its marks" in text and "it is built again" in text
-    (tmp_path / "out/marks/train-00000.jsonl").unlink()
-    code, text = run_cli("build", (tmp_path / "config.yaml").read_text())
-    assert code == 2 and "has no" in text and "marks/train-00000.jsonl" in text
-    shard.unlink()
-    assert run_cli("build", (tmp_path / "config.yaml").read_text())[0] == 0
-
-
-def test_workers_find_the_same(run_cli: Cli, tmp_path: Path) -> None:
-    """Every row of this leaf stands twice, but for its id; one of its kinds may."""
-    leaf = tmp_path / "pairs_of_rows.py"
-    leaf.write_text(
-        "from mmreflect.building import Example, Workers\n"
-        "from mmreflect.config import config\n\n"
-        "EXEMPT = {'free': ('repeats',)}\n\n"
-        "@config\nclass Config:\n    output: str\n    seed: int = 0\n    shard_rows: int = 3\n    workers: Workers = 1\n\n"
-        "def splits(config):\n    return {'train': 12}\n\n"
-        "def make(config, split, index):\n"
-        "    question = {'role': 'user', 'content': f'What is {index % 6}?'}\n"
-        "    facts = {'kind': 'free' if index % 6 == 0 else 'bound'}\n"
-        "    return Example(str(index), [question], answer=str(index % 6), facts=facts)\n"
-    )
-    for workers in (1, 2):
-        tree = {"builder": str(leaf), "output": str(tmp_path / str(workers)), "workers": workers}
-        assert run_cli("build", tree)[0] == 0
-        assert kept(tmp_path / str(workers)) == ["0", "1", "2", "3", "4", "5", "6"]
-    assert digest(tmp_path / "1") == digest(tmp_path / "2")
-    assert open_dataset(str(tmp_path / "1")).manifest["quality"]["compared"]["exempt"] == 2
-    (tmp_path / "wrong.py").write_text(leaf.read_text().replace("'repeats'", "'repeat'"))
-    code, text = run_cli("build", {"builder": str(tmp_path / "wrong.py"), "output": str(tmp_path / "x")})
-    assert code == 2 and "unknown check in EXEMPT 'repeat'" in text and "did you mean 'repeats'?" in text, text
-
-
-PAIRS = """
-from mmreflect.building import Example
-from mmreflect.config import config
-
-SIDES = [("4", "5"), ("4", "5"), ("4", "4"), ("5", "4"), ("4", "x = 4")]
-
-
-@config
-class Config:
-    output: str
-    offset: int = 10
-    seed: int = 0
-    shard_rows: int = 3
-
-
-def splits(config):
-    return {"train": 5, "validation": 1}
-
-
-def make(config, split, index):
-    chosen, rejected = (f"So it is \\\\boxed{{{side}}}." for side in SIDES[index])
-    number = index // 2 + (config.offset if split == "validation" else 0)
-    asked = {"role": "user", "content": f"Question {number}?"}
-    return Example(f"{split}-{index}", [asked, {"role": "assistant", "content": chosen}], answer="4", rejected=rejected)
-"""
-
-
-def test_pairs_are_checked_on_both_sides_and_compared(run_cli: Cli, tmp_path: Path) -> None:
-    leaf = tmp_path / "some_pairs.py"
-    leaf.write_text(PAIRS)
-    code, text = run_cli("build", {"builder": str(leaf), "output": str(tmp_path / "out")})
-    assert code == 0, text
-    assert kept(tmp_path / "out") == ["train-0"]
-    found = {name: line["reason"] for name, line in rejects(tmp_path / "out").items()}
-    assert found == {
-        "train-1": SAME,
-        "train-2": "both sides of the pair are the same",
-        "train-3": "the final answer is wrong",
-        "train-4": "the rejected side is right",
-    }
-    code, text = run_cli("build", {"builder": str(leaf), "output": str(tmp_path / "x"), "offset": 0})
-    assert code == 2 and "1 questions stand in two splits" in text, (
-        "pairs have no messages, and are compared all the same"
-    )

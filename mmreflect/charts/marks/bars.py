@@ -75,7 +75,9 @@ def _bar(
         raise Misfit("a bar is too thin, or longer than the axis")
     colour = style.palette[column if len(table.columns) > 1 else row % len(style.palette) if style.each else 0]
     sheet.canvas.rectangle(box, colour, style.edge)
-    end = (box[2], (box[1] + box[3]) / 2) if style.horizontal else ((box[0] + box[2]) / 2, box[1])
+    # near its end, but not on an outline
+    depth = min(4.0, (box[2] - box[0] if style.horizontal else box[3] - box[1]) / 2)
+    end = (box[2] - depth, (box[1] + box[3]) / 2) if style.horizontal else ((box[0] + box[2]) / 2, box[1] + depth)
     value = table.values[row][column]
     assert value is not None
     role = "segment" if table.kind == "stacked_bar" else "bar"

@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Any
 
 from mmreflect.charts.canvas import Box, Misfit, inside
-from mmreflect.charts.elements import Sheet
+from mmreflect.charts.elements import CELL_PAD, Sheet
 from mmreflect.charts.marks.bars import contrast
 from mmreflect.charts.plot import PAD, category_axis, lay_out, line_height, write_title
 from mmreflect.charts.scales import places_of, written
@@ -108,12 +108,13 @@ def draw_table(sheet: Sheet, table: Table) -> None:
     canvas.rectangle((left, top, left + sum(widths), top + height), shade if style.each else style.plot_face)
     for number, line in enumerate([head, *texts]):
         y = top + height * number
-        if number and number % 2 == 0 and style.legend_frame:
+        shaded = number > 0 and number % 2 == 0 and style.legend_frame
+        if shaded:
             canvas.rectangle((left, y, left + sum(widths), y + height), style.plot_face)
         x = left
         for place, text in enumerate(line):
             box = (x, y, x + widths[place], y + height)
-            _table_cell(sheet, table, box, text, number - 1, place - 1)
+            _table_cell(sheet, table, box, text, (number - 1, place - 1), style.plot_face if shaded else style.face)
             x += widths[place]
     _rules(sheet, (left, top, left + sum(widths), top + height * (len(texts) + 1)), height, widths)
     if table.unit:
@@ -121,19 +122,21 @@ def draw_table(sheet: Sheet, table: Table) -> None:
         sheet.write("axis_label", where, f"{capital(table.noun)} in {table.unit}", style.small, ("left", "top"))
 
 
-def _table_cell(sheet: Sheet, table: Table, box: Box, text: str, row: int, column: int) -> None:
-    style, middle = sheet.style, (box[1] + box[3]) / 2
+def _table_cell(sheet: Sheet, table: Table, box: Box, text: str, at: tuple[int, int], ground: str) -> None:
+    from matplotlib.colors import to_hex
+
+    style, middle, (row, column) = sheet.style, (box[1] + box[3]) / 2, at
     font = style.strong if row < 0 else style.plain
     ink = contrast(style.palette[0]) if row < 0 and style.each else None
-    point, anchor = ((box[0] + 13, middle), "left") if column < 0 else ((box[2] - 13, middle), "right")
+    point, anchor = ((box[0] + CELL_PAD, middle), "left") if column < 0 else ((box[2] - CELL_PAD, middle), "right")
     fields: dict[str, Any] = {"row": row} if row >= 0 else {}
     fields |= {"column": column} if column >= 0 else {}
     value = table.values[row][column] if row >= 0 and column >= 0 else None
     role = "table_cell" if row >= 0 and column >= 0 else "header"
     number: dict[str, Any] = {} if value is None else {"value": float(value)}
-    where = sheet.write(role, point, text, font, (anchor, "middle"), ink=ink, **fields, **number)
+    sheet.write(role, point, text, font, (anchor, "middle"), ink=ink, **fields, **number)
     if role == "table_cell":
-        sheet.note("cell", box, point=((where[0] + where[2]) / 2, middle), **fields, **number)
+        sheet.note("cell", box, point=(box[0] + 5, middle), colour=str(to_hex(ground)), **fields, **number)
 
 
 def _rules(sheet: Sheet, box: Box, height: float, widths: list[float]) -> None:

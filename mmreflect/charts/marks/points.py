@@ -90,13 +90,16 @@ def _runs(course: list[Point | None]) -> list[list[Point]]:
 def _points(sheet: Sheet, table: Table, column: int, course: list[Point | None], marker: str | None) -> None:
     style = sheet.style
     colour = style.palette[column]
+    fields: dict[str, Any]
     for row, point in enumerate(course):
         value = table.values[row][column]
         if point is None or value is None:
             continue
-        # without a marker, a dot as wide as the line and a little more ends and joins its pieces
-        box = sheet.canvas.marker(point, marker or "circle", RADIUS if marker else 0.5 + style.line_width / 2, colour)
-        sheet.note("point", box, point=point, row=row, column=column, value=float(value), colour=colour)
+        # without a marker, a dot wider than the line shows where its pieces meet
+        radius, shape = (RADIUS, marker) if marker else (2.5 + style.line_width / 2, "circle")
+        box = sheet.canvas.marker(point, shape, radius, colour)
+        fields = {"row": row, "column": column, "value": float(value)}
+        sheet.note("point", box, point=point, colour=colour, shape=shape, **fields)
 
 
 def _labels(sheet: Sheet, table: Table, courses: list[list[Point | None]]) -> None:
@@ -120,8 +123,8 @@ def _labels(sheet: Sheet, table: Table, courses: list[list[Point | None]]) -> No
                 continue
             text = written(value, table.places, True)
             width, tall = sheet.canvas.measure(text, font)[0] / 2 + 1, sheet.canvas.capital(font) + 1
-            for base in (point[1] - RADIUS - 4, point[1] + RADIUS + 4 + tall):
-                box = (point[0] - width, base - tall, point[0] + width, base + 1)
+            for base in (point[1] - RADIUS - 5, point[1] + RADIUS + 5 + tall):
+                box = (point[0] - width - 3, base - tall - 3, point[0] + width + 3, base + 4)
                 if not any(box[0] <= x <= box[2] and box[1] <= y <= box[3] for x, y in passed):
                     break
             else:
@@ -148,12 +151,17 @@ def draw_scatter(sheet: Sheet, table: Table) -> None:
     shape = style.marker or MARKERS[0]
     grouped = len(table.group_names) > 1
     entries = [Entry(name, style.palette[place], shape, place) for place, name in enumerate(table.group_names)]
-    x = value_axis(table.x_scale, style.numbers, table.x_unit, axis_title(table.x_noun, table.x_unit))
-    y = value_axis(table.scale, style.numbers, table.unit, axis_title(table.noun, table.unit))
-    plot = lay_out(sheet, table, x, y, entries if grouped else [])
+    x_axis = value_axis(table.x_scale, style.numbers, table.x_unit, axis_title(table.x_noun, table.x_unit))
+    y_axis = value_axis(table.scale, style.numbers, table.unit, axis_title(table.noun, table.unit))
+    plot = lay_out(sheet, table, x_axis, y_axis, entries if grouped else [])
+    placed: list[Point] = []
     for row, (across, up) in enumerate(table.values):
         assert across is not None and up is not None
         point = (plot.x(table.x_scale.share(across)), plot.y(table.scale.share(up)))
+        if any(max(abs(point[0] - x), abs(point[1] - y)) < 2 * RADIUS + 2 for x, y in placed):
+            raise Misfit("a point hides another one")
+        placed.append(point)
         colour = style.palette[table.groups[row]]
         box = sheet.canvas.marker(point, shape, RADIUS, colour)
-        sheet.note("point", box, point=point, row=row, column=table.groups[row], value=float(up), colour=colour)
+        fields: dict[str, Any] = {"row": row, "column": table.groups[row], "value": float(up)}
+        sheet.note("point", box, point=point, colour=colour, shape=shape, **fields)
