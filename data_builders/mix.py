@@ -28,7 +28,7 @@ from pydantic import Field
 from mmreflect.building import ARRIVING, Example, Made, Maker, Rejected
 from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
-from mmreflect.data.foreign import COLUMNS, ColumnError, ForeignRow, Stored, read_foreign
+from mmreflect.data.foreign import COLUMNS, ColumnError, ForeignRow, Stored, laid, read_foreign
 from mmreflect.data.index import RowIndex, index_of
 from mmreflect.data.mixing import Mixture, Stopping, mixed
 from mmreflect.data.store import Row
@@ -331,29 +331,14 @@ def _folder_of(source: Source) -> Path | None:
 
 
 def _example(found: ForeignRow, folder: Path, link: bool) -> Example:
-    images = [_laid(item, folder / f"{place}", ".png") for place, item in enumerate(found.images)]
-    videos = [_laid(item, folder / f"v{place}", ".mp4") for place, item in enumerate(found.videos)]
+    images = [laid(item, folder / f"{place}", ".png") for place, item in enumerate(found.images)]
+    videos = [laid(item, folder / f"v{place}", ".mp4") for place, item in enumerate(found.videos)]
     whole = link and not any(
         isinstance(item, Stored) for item in found.videos
     )  # what came as bytes has no file to link to
     return Example(
         found.id, found.messages, images, videos, found.answer, found.facts, link=whole, rejected=found.rejected
     )  # fmt: skip
-
-
-def _laid(item: Path | Stored, file: Path, usual: str) -> Path:
-    """Return where a medium lies; one that came as bytes is written, under the ending that it had."""
-    if isinstance(item, Path):
-        return item
-    file = file.with_suffix(Path(item.name or "").suffix or _ending(item.content) or usual)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(item.content)
-    return file
-
-
-def _ending(content: bytes) -> str:
-    starts = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
-    return next((ending for start, ending in starts.items() if content.startswith(start)), "")
 
 
 def _rows(source: Source) -> Rows:

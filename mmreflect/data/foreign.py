@@ -196,3 +196,18 @@ def _medium(item: Any, kind: str, folder: Path | None) -> Path | Stored:
         return (folder or Path("/")) / item
     said = f"a path ({item})" if isinstance(item, str) else type(item).__name__
     raise UserError(f"{kind}: {said}", "its bytes" if folder is None else "a path or bytes", "download the set first")
+
+
+def laid(item: Path | Stored, file: Path, usual: str) -> Path:
+    """Return where a medium lies; one that came as bytes is written, under the ending that it had."""
+    if isinstance(item, Path):
+        return item
+    file = file.with_suffix(Path(item.name or "").suffix or _ending(item.content) or usual)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(item.content)
+    return file
+
+
+def _ending(content: bytes) -> str:
+    starts = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
+    return next((ending for start, ending in starts.items() if content.startswith(start)), "")
