@@ -31,7 +31,7 @@ from mmreflect.data.options import block_of, options_of, orders, permuted
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Source, carried
-from mmreflect.quality import CHECKS
+from mmreflect.quality import EXEMPTIBLE
 from mmreflect.records import Count, Message, content_parts
 from mmreflect.seeds import python_rng
 from mmreflect.teaching import maker
@@ -44,7 +44,7 @@ from mmreflect.teaching.steps import Question, Said, Steps, checked
 
 __all__ = ["EXEMPT", "Config", "describe", "inputs", "open_maker", "splits"]
 
-EXEMPT = {"*": CHECKS}  # responses stay as their source has them, which checked them its own way
+EXEMPT = {"*": EXEMPTIBLE}  # responses stay as their source has them, which checked them its own way
 
 PROMPTS = Path(__file__).parent / "prompts" / "augment"
 Kind = Literal["rephrase", "permute"]

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from mmreflect.answers.grade import verify
 from mmreflect.answers.spec import spec_of
-from mmreflect.building import Example
+from mmreflect.building import Example, Rejected
 from mmreflect.components import EngineOption, default
 from mmreflect.config import config as config_class
 from mmreflect.data.store import Row, sample_from_row
@@ -27,13 +27,13 @@ from mmreflect.environments import single_turn
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Found, Source, ask_each, asked_with, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
-from mmreflect.quality import CHECKS
+from mmreflect.quality import EXEMPTIBLE
 from mmreflect.records import Sample, content_parts
 from mmreflect.rollouts.actions import Sampling
 
 __all__ = ["EXEMPT", "Config", "inputs", "make", "splits"]
 
-EXEMPT = {"*": CHECKS}  # rows stay as their source has them, which checked them its own way
+EXEMPT = {"*": EXEMPTIBLE}  # rows stay as their source has them, which checked them its own way
 
 
 @config_class
@@ -79,7 +79,7 @@ def make(config: Config, split: str, index: int) -> Example:
     verdicts = [verify(item.text, found.sample.gold, spec).passed for item in found.rollouts]
     share = sum(verdict is True for verdict in verdicts) / len(verdicts)
     if share >= config.limit:
-        raise UserError("answered without looking", f"{share:.2f} of the replies are right")
+        raise Rejected("answered without looking", f"{share:.2f} of the replies are right")
     return carried(row, config.source, {"blind": round(share, 4)}, config.media == "link")
 
 

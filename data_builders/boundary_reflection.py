@@ -28,7 +28,7 @@ from mmreflect.environments import grounding, single_turn
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Source, ask_each, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
-from mmreflect.quality import CHECKS
+from mmreflect.quality import EXEMPTIBLE
 from mmreflect.records import Media, Sample
 from mmreflect.rollouts.actions import Sampling
 
@@ -44,7 +44,7 @@ ASK = (
 
 __all__ = ["EXEMPT", "Config", "inputs", "make", "splits"]
 
-EXEMPT = {"*": CHECKS}  # rows stay as their source has them, which checked them its own way
+EXEMPT = {"*": EXEMPTIBLE}  # rows stay as their source has them, which checked them its own way
 
 
 @config_class

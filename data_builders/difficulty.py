@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mmreflect.answers.intervals import interval_of, iou, parse_interval
-from mmreflect.building import Example
+from mmreflect.building import Example, Rejected
 from mmreflect.components import EngineOption, default
 from mmreflect.config import config as config_class
 from mmreflect.data.store import Row, sample_from_row
@@ -25,7 +25,7 @@ from mmreflect.environments import grounding
 from mmreflect.errors import UserError
 from mmreflect.evaluation.asking import Found, Source, ask_each, asked_with, carried, engine_of, inputs, rows_of, splits
 from mmreflect.models import ModelOption
-from mmreflect.quality import CHECKS
+from mmreflect.quality import EXEMPTIBLE
 from mmreflect.records import Sample
 from mmreflect.rollouts.actions import Sampling
 
@@ -34,7 +34,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 __all__ = ["EXEMPT", "Config", "inputs", "make", "splits"]
 
-EXEMPT = {"*": CHECKS}  # rows stay as their source has them, which checked them its own way
+EXEMPT = {"*": EXEMPTIBLE}  # rows stay as their source has them, which checked them its own way
 
 
 @config_class
@@ -90,7 +90,7 @@ def make(config: Config, split: str, index: int) -> Example:
     stated = parse_interval(found.rollouts[0].text, config.ask.layout)
     difficulty = round(1 - iou(stated, interval_of(found.sample.facts["gt_interval"])), 6)
     if not config.min_difficulty <= difficulty <= config.max_difficulty:
-        raise UserError(f"difficulty outside {config.min_difficulty:g} to {config.max_difficulty:g}")
+        raise Rejected(f"difficulty outside {config.min_difficulty:g} to {config.max_difficulty:g}")
     finite = stated is not None and all(math.isfinite(bound) for bound in stated)
     facts = {"difficulty": difficulty, "zero_shot": list(stated) if stated and finite else None}
     return carried(row, config.source, facts, config.media == "link")

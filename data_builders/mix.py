@@ -36,7 +36,7 @@ from mmreflect.data.streams import UnreachableError, hub_rows, parquet_length, p
 from mmreflect.errors import UserError, nearest
 from mmreflect.evaluation import asking
 from mmreflect.files import content_mark, to_json
-from mmreflect.quality import CHECKS
+from mmreflect.quality import EXEMPTIBLE
 from mmreflect.records import Count
 from mmreflect.seeds import numpy_rng
 
@@ -312,7 +312,7 @@ class _Taken:
     def _example(self, row: Row, place: int, again: int, folder: Path) -> Example:
         if self._source.kind == "dataset":
             made = asking.carried(row, asking.Source(path=self._source.named), {}, self._link)
-            made = replace(made, exempt=CHECKS)
+            made = replace(made, exempt=EXEMPTIBLE)
         else:
             found = read_foreign(row, place, _folder_of(self._source), self._source.columns, self._source.facts)
             made = _example(found, folder, self._link)

@@ -42,14 +42,14 @@ from mmreflect.evaluation.rating import RatingMaker, Tally
 from mmreflect.evaluation.speaking import check_speaker, speaker_mark, subject_of
 from mmreflect.files import content_mark
 from mmreflect.models import ModelOption
-from mmreflect.quality import CHECKS
+from mmreflect.quality import EXEMPTIBLE
 from mmreflect.records import Count, FrameSampling
 from mmreflect.rollouts.actions import Sampling
 from mmreflect.statistics import pass_at_k
 
 __all__ = ["EXEMPT", "Config", "describe", "inputs", "open_maker", "splits"]
 
-EXEMPT = {"*": CHECKS}  # rows stay as their source has them, which checked them its own way
+EXEMPT = {"*": EXEMPTIBLE}  # rows stay as their source has them, which checked them its own way
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

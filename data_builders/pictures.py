@@ -93,8 +93,11 @@ def make(config: Config, split: str, index: int) -> Example:
 
 def _example(config: Config, collected: Collected, question: Question) -> Example:
     facts = _facts(question) | collected.details | dict(question.details)
-    if config.ungradable == "reject":
-        _check_reference(question, facts)
+    problem = reference_problem(question.answer, spec_of(facts))
+    if problem is not None and config.ungradable == "reject":
+        raise UserError(
+            f"{question.source}: nothing can be graded against the reference answer", f"{question.answer!r}: {problem}"
+        )
     paths = _paths(question, collected)
     sizes = [_size(path) for path in paths]
     if question.boxes and sizes:
@@ -108,6 +111,7 @@ def _example(config: Config, collected: Collected, question: Question) -> Exampl
         images=paths,
         answer=question.answer,
         facts=facts,
+        exempt=("reference", "answer") if problem is not None else (),
         decode=False,  # they are decoded above, so that all broken ones have one reason
     )
 
@@ -140,19 +144,6 @@ def _parts(question: Question) -> Iterator[Part]:
             piece = piece.rstrip()
         if piece:
             yield {"type": "text", "text": piece}
-
-
-def _check_reference(question: Question, facts: dict[str, Any]) -> None:
-    """Refuse a reference answer that no answer could be graded against.
-
-    Raises:
-        UserError: why.
-    """
-    problem = reference_problem(question.answer, spec_of(facts))
-    if problem is not None:
-        raise UserError(
-            f"{question.source}: nothing can be graded against the reference answer", f"{question.answer!r}: {problem}"
-        )
 
 
 def _paths(question: Question, collected: Collected) -> list[Path]:

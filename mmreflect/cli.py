@@ -282,7 +282,7 @@ def _export(folder: str, words: Sequence[str]) -> None:
     if is_checkpoint(folder):
         export_checkpoint(folder, words)
         return
-    if not (Path(folder) / "run.json").is_file():
+    if not any(next(Path(folder).glob(pattern), None) for pattern in ("run.json", "samples.jsonl", "*/samples.jsonl")):
         raise UserError(
             f"{folder} holds neither a dataset (manifest.json), an evaluation (run.json) nor a checkpoint (weights)",
             "the output folder of mmreflect build, eval or train, or a checkpoint",

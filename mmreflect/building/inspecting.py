@@ -11,7 +11,7 @@ from mmreflect.config import parse, to_tree
 from mmreflect.data.store import Row, split_response
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.files import read_json, read_jsonl, write_json, write_jsonl
-from mmreflect.quality.checks import ALWAYS, CHECKS, Texts, check_row
+from mmreflect.quality.checks import CHECKS, EXEMPTIBLE, Texts, check_row
 from mmreflect.quality.config import QualityConfig
 from mmreflect.quality.marks import Mark, asked_text, mark_from_json, mark_of, mark_to_json
 from mmreflect.records import text_of
@@ -29,7 +29,7 @@ def exemptions(builder: Any) -> Exempt:
         UserError: it names a check that there is not, or one that is always made.
     """
     found: Exempt = getattr(builder, "EXEMPT", {})
-    allowed = [*(check for check in CHECKS if check != ALWAYS), REPEATING]
+    allowed = [*EXEMPTIBLE, REPEATING]
     for names in found.values():
         for name in names:
             if name not in allowed:

@@ -4,7 +4,7 @@ import re
 
 from mmreflect.data.foreign import COLUMNS
 
-_PLACE = re.compile(r"(?:^|(?<=: ))(?:row (?:'[^']*'|\"[^\"]*\"|\d+)|[^:]*, (?:line|row) \d+)(?:: | (?=is ))")
+_PLACE = re.compile(r"(?:^|(?<=: ))(?:row (?:'[^']*'|\"[^\"]*\"|\d+): |[^:]*, (?:line|row) \d+(?:: | (?=is )))")
 _ROW = re.compile(r"\brow (?:'[^']*'|\"[^\"]*\"|\d+)")
 _ASIDE = re.compile(r"\s*\((?!s\))[^()]*(?:\([^()]*\)[^()]*)*\)")
 _VALUE = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)

@@ -11,7 +11,7 @@ repeats.py    which rows are dropped because others are like them
 foreign.py    marks of evaluation sets
 """
 
-from mmreflect.quality.checks import CHECKS, Check, Finding, Texts, check_row
+from mmreflect.quality.checks import CHECKS, EXEMPTIBLE, Check, Finding, Texts, check_row
 from mmreflect.quality.config import QualityConfig
 
-__all__ = ["CHECKS", "Check", "Finding", "QualityConfig", "Texts", "check_row"]
+__all__ = ["CHECKS", "EXEMPTIBLE", "Check", "Finding", "QualityConfig", "Texts", "check_row"]

@@ -31,6 +31,8 @@ and is not right. `control`: no text holds tokens or characters that act where t
 ALWAYS: Check = "control"
 """What no row is exempt from: with it a row cannot be trained on."""
 CHECKS: tuple[Check, ...] = get_args(Check)
+EXEMPTIBLE = tuple(check for check in CHECKS if check != ALWAYS)
+"""What a leaf, or a row, can be exempt from."""
 _RUN, _SHOWN = 8, 200
 
 

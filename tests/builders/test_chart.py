@@ -62,8 +62,8 @@ def test_one_process_and_two_build_the_same_bytes(built: Path, run_cli: Cli, tmp
     assert code == 0, text
     assert digest(tmp_path / "one") == digest(built)
     assert (
-        len(digest(built)) == 18 + 3 + 3 + 2 + 1
-    )  # pictures, shards, marks, what rows were asked and compared with, manifest
+        len(digest(built)) == 18 + 3 + 3 + 2 + 1 + 1
+    )  # pictures, shards, marks, what rows were asked and compared with, manifest, README
     quality = open_dataset(str(built)).manifest["quality"]
     assert quality["checks"]["repetition"] == {"exempt": 18}, "who counts says the same of every element"
     assert quality["dropped"] == {} and quality["compared"]["found"] == {}, "charts of one style are no repeats"

@@ -45,7 +45,7 @@ def test_columns_and_facts_by_their_names() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"question": " "}, {}, "there is neither 'messages' nor a 'question'"),
+    ({"question": " "}, {}, "the question is empty, or no text"),
     ({"question": "<image>", "images": ["a", "b"]}, {}, "the question marks other numbers of media"),
     ({"question": "q"}, {"columns": {"answer": "label"}}, "column 'label' is missing"),
     ({"question": "q"}, {"facts": ["level"]}, "column 'level' is missing"),

@@ -213,7 +213,7 @@ def test_what_cannot_be_exported(grid: Path, tmp_path: Path, capsys: pytest.Capt
     for folder, said in (
         (grid, "expected: one of: card, llama_factory, ms_swift, trl"),
         (open_run, "is not finished"),
-        (tmp_path / "gone", "holds no answers"),
+        (tmp_path / "gone", "does not exist"),
     ):
         assert main(["export", str(folder), "format=lmms_eval", f"output={tmp_path / 'x'}"]) == 2
         assert said in capsys.readouterr().err

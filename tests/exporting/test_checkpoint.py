@@ -369,7 +369,7 @@ def test_a_text_model(tiny_model: Models, tmp_path: Path) -> None:
 def test_results_are_still_results(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "none").mkdir()
     assert main(["export", str(tmp_path / "none"), "format=lmms_eval", f"output={tmp_path / 'x'}"]) == 2
-    assert "holds no answers" in capsys.readouterr().err
+    assert "holds neither a dataset (manifest.json), an evaluation" in capsys.readouterr().err
 
 
 def test_the_examples_run(

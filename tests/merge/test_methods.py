@@ -13,6 +13,7 @@ from mmreflect.cli import main
 from mmreflect.components import names
 from mmreflect.config import parse
 from mmreflect.errors import UserError
+from mmreflect.merge.attention import Attention
 from mmreflect.merge.methods import dare_linear, frank, layer_swap, linear, metagpt, slerp, task_arithmetic, ties, wudi
 from mmreflect.merge.methods._dare import drop
 from mmreflect.merge.statistics import LayerStats
@@ -207,7 +208,8 @@ def test_every_method_has_its_case_above():
 @pytest.mark.parametrize("importance", ["norm2", "uniform", "inv_norm2", "curvature"])
 @pytest.mark.parametrize("prior", ["none", "attention", "exponential", "fixed"])
 def test_every_importance_goes_with_every_prior(tmp_path, importance, prior):
-    (tmp_path / "a.json").write_text(json.dumps({"attention": [0.6, 0.3, 0.15]}))
+    measured = Attention("v", {}, {}, [0.6, 0.3, 0.15], [0.0] * 3, math.log(2), 1.2, 1.0, [])
+    (tmp_path / "a.json").write_text(json.dumps(measured.tree()))
     (tmp_path / "c.json").write_text(json.dumps({"vlm": [3, 2, 1], "reason": [1, 1, 1]}))
     tree = {"name": prior, "floor": 0.0}
     tree |= {"measured": str(tmp_path / "a.json")} if prior in ("attention", "exponential") else {}

@@ -59,6 +59,7 @@ def test_what_is_off_is_not_checked(build: Callable[..., dict[str, Any]], tmp_pa
         "repetition",
         "script",
         "leak",
+        "control",
     }
     lines = (tmp_path / "out/marks/train-00000.jsonl").read_text().splitlines()
     assert len(lines) == 1, "where nothing is compared no row is marked"

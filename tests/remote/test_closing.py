@@ -93,7 +93,8 @@ def test_a_close_does_not_wait_for_rests_between_attempts(tmp_path: Path, monkey
 
 
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background ignores it
 from mmreflect.records import Turn
 from mmreflect.remote.asks import Ask
 from mmreflect.remote.client import Client

@@ -165,7 +165,10 @@ def test_a_signal_ends_a_build_and_nothing_is_asked_again(
         tree = through(server, source, tmp_path, {"concurrency": 4})
         (tmp_path / "build.json").write_text(json.dumps(tree))
         words = [sys.executable, "-u", "-m", "mmreflect", "build", str(tmp_path / "build.json")]
-        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs this in the background ignores it
+        )  # fmt: skip
         end = time.monotonic() + 60
         while len(begun) < 10 and time.monotonic() < end:
             time.sleep(0.01)
