@@ -175,7 +175,7 @@ class Limits:
             LimitReachedError: there is none although nothing is under way.
         """
         cost = self._server.cost(tokens_in, tokens_out)
-        while not self._fits(tokens_in + tokens_out, cost):
+        while self._crowded() or not self._fits(tokens_in + tokens_out, cost):
             if not self._held:
                 raise self._reached(tokens_in + tokens_out, cost)
             await self._freed.wait()
@@ -186,6 +186,11 @@ class Limits:
             self._hold(-1, -tokens_in - tokens_out, -cost)
             self._freed.set()  # what was spent may be less than what was held: all who wait look again
             self._freed = asyncio.Event()
+
+    def _crowded(self) -> bool:
+        """Tell whether as many hold room as may be under way: who waits for a slot may find that more was spent."""
+        limited = self._server.max_tokens_total is not None or self._server.max_cost is not None
+        return limited and self._held >= self._server.concurrency
 
     def _hold(self, requests: int, tokens: int, cost: float) -> None:
         self._held, self._held_tokens = self._held + requests, self._held_tokens + tokens

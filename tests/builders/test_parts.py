@@ -84,7 +84,7 @@ def test_parts_hold_the_files_of_the_whole_and_merge_to_it(
         assert own.items() <= whole.items() and not own.keys() & seen.keys()
         seen |= own
         assert read_json(Path(part) / "result.json")["part"] == f"{number}/3"
-    shared = ("run.json", "manifest.json", "marks/asked.json", "README.md")
+    shared = ("run.json", "manifest.json", "marks/asked.json", "marks/against.json", "README.md")
     assert seen == {name: mark for name, mark in whole.items() if name not in shared}
     assert read_json(tmp_path / "part2/result.json")["rows"] == {"train": 4, "validation": 0}
 

@@ -58,10 +58,10 @@ def test_grpo_is_the_same_and_its_history_is_known(
     held, streamed = tmp_path / "held", tmp_path / "streamed"
     assert log_of(streamed) == log_of(held) and weights(streamed) == weights(held)
     builder = {"builder": "pass_rate", "source": {"path": str(grid), "split": "rl"}, "output": str(tmp_path / "chosen")}
-    code, text = run_cli("build", builder | {"history": [str(streamed)], "top": 2})
+    code, text = run_cli("build", builder | {"history": [str(streamed)]})
     assert code == 0, text
     rows = [sample.facts for sample in open_dataset(str(tmp_path / "chosen")).samples("rl")]
-    assert len(rows) == 2 and all(len(facts["accuracies"]) >= 2 for facts in rows)
+    assert len(rows) == 12 and all(len(facts["accuracies"]) >= 2 for facts in rows)
 
 
 @pytest.fixture
