@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(VENV)/bin/mmreflect demo $(ARGS)
 
 test: $(STAMP) lint
-	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) lint
 	$(VENV)/bin/python -m pytest $(ARGS)
