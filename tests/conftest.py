@@ -61,6 +61,27 @@ def tiny_model(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     return make
 
 
+@pytest.fixture(scope="session")
+def trained(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model after a short cold start, so that some answers are right and some are not."""
+    from mmreflect.cli import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    shape = {"hidden_size": 32, "layers": 2, "heads": 2, "vision_hidden_size": 32}
+    settings = {"max_steps": 60, "per_device_train_batch_size": 8, "learning_rate": 5e-3, "save_steps": 60}
+    file = folder / "sft.json"
+    tree = {
+        "method": "sft",
+        "output": str(folder / "run"),
+        "model": {"path": "tiny", "tiny": shape},
+        "data": {"path": str(grid)},
+        "trainer": settings,
+    }
+    file.write_text(json.dumps(tree))
+    assert main(["train", str(file)]) == 0
+    return folder / "run/model"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Frames that are kept between runs do not go to the user's home."""

@@ -41,7 +41,8 @@ def grade(answer: str | None, gold: str | None, spec: AnswerSpec | None = None) 
     """
     spec = (spec or AnswerSpec()).resolved(gold)
     try:
-        verdict = _cached(answer, gold, spec) if _is_small(answer, gold) else _grade(answer, gold, spec)
+        verdict, troubles = (_cached if _is_small(answer, gold) else _counted)(answer, gold, spec)
+        stats.count(**troubles)
     except NotGradedError as error:
         verdict = error.verdict
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -116,6 +117,13 @@ def _no(_: float, answer: str | None, gold: str | None, reason: str) -> Verdict:
     return judged(False, answer, gold, reason)
 
 
-_cached = lru_cache(maxsize=CACHE_SIZE)(_grade)
+def _counted(answer: str | None, gold: str | None, spec: AnswerSpec) -> tuple[Verdict, dict[str, int]]:
+    """Grade; also return what went wrong on the way, which counts each time that the verdict is given."""
+    with stats.held() as troubles:
+        verdict = _grade(answer, gold, spec)
+    return verdict, dict(troubles)
+
+
+_cached = lru_cache(maxsize=CACHE_SIZE)(_counted)
 
 __all__ = ["AnswerSpec", "Verdict", "clear_cache", "grade", "reference_problem", "verify"]

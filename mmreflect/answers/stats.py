@@ -2,6 +2,8 @@
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -43,10 +45,30 @@ class GradingStats:
 
 _LOCK = threading.Lock()
 _STATS = GradingStats()
+_HELD = threading.local()
+
+
+@contextmanager
+def held() -> Iterator[Counter[str]]:
+    """Keep what this thread counts from now on, instead of adding it: a verdict from a cache must count as its first.
+
+    What went to a worker is added all the same, as a verdict from a cache sends nothing; so is everything if it raises.
+    """
+    outer, _HELD.amounts = getattr(_HELD, "amounts", None), Counter()
+    try:
+        yield (amounts := _HELD.amounts)
+    except BaseException:
+        _HELD.amounts = outer
+        count(**amounts)
+        raise
+    _HELD.amounts = outer
 
 
 def count(**amounts: int) -> None:
     """Add to counters, from any thread."""
+    if (kept := getattr(_HELD, "amounts", None)) is not None:
+        kept.update(amounts)
+        amounts = {"sent": kept.pop("sent", 0)}
     with _LOCK:
         for name, amount in amounts.items():
             setattr(_STATS, name, getattr(_STATS, name) + amount)

@@ -18,8 +18,9 @@ from typing import Any
 
 LIMIT_S = 2.0
 """CPU seconds that a worker gives one pair."""
-WALL_S = 5.0
-"""Seconds after which a worker that has not answered is killed and replaced."""
+WALL_S = 30.0
+"""Seconds after which a worker that has not answered is killed and replaced: one that works ends by its own CPU limits
+long before, so that only a worker that waits comes to this, and no answer is wrong because the machine was busy."""
 START_S = 60.0
 """Seconds in which a worker must have imported math-verify."""
 

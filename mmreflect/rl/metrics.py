@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmreflect.answers.spec import spec_of
-from mmreflect.answers.stats import grading_stats
+from mmreflect.answers.stats import GradingStats, grading_stats
 from mmreflect.records import Group, Rollout, Stop
 from mmreflect.reflection.ledger import entry
 from mmreflect.rl.rows import Row
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from mmreflect.rl.trainer import ReflectGRPOTrainer
 
 
-def log_round(trainer: "ReflectGRPOTrainer", groups: Sequence[Group], rows: Sequence[Row], tools: Tools) -> None:
+def log_round(
+    trainer: "ReflectGRPOTrainer", groups: Sequence[Group], rows: Sequence[Row], tools: Tools, before: GradingStats
+) -> None:
     """Add one round to the trainer's running means and to TRL's completion table.
 
     Args:
         rows: all rows of the round, before the selection.
+        before: what had been graded when it began: this process may have graded for others.
     """
     metrics = trainer._metrics["train"]
     rollouts = [rollout for group in groups for rollout in group.rollouts]
@@ -28,9 +31,9 @@ def log_round(trainer: "ReflectGRPOTrainer", groups: Sequence[Group], rows: Sequ
         metrics[name].append(value)
     for name, values in tools.metrics.items():
         metrics[name].extend(values)
-    stats = grading_stats(reset=True)
-    metrics["reward/verify_timeouts"].append(float(stats.timeouts))
-    metrics["reward/verify_errors"].append(float(stats.errors))
+    after = grading_stats()
+    metrics["reward/verify_timeouts"].append(float(after.timeouts - before.timeouts))
+    metrics["reward/verify_errors"].append(float(after.errors - before.errors))
     spoken = sum(len(rollout.prompt_ids) + len(rollout.token_ids) for rollout in rollouts)
     trainer.state.num_input_tokens_seen += spoken
     metrics["num_tokens"] = [trainer.state.num_input_tokens_seen]

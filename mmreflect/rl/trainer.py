@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from mmreflect.answers.stats import grading_stats
 from mmreflect.data.rendering import Renderer, pad_rows
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, to_json, write_atomic, write_json
@@ -127,6 +128,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
         steps = max(1, self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps)
         place = self._step // (self.args.steps_per_generation * self.num_iterations)
         tools = Tools(method.engine, method.sampling, method.scorer, self.args.seed, step, steps, place)
+        graded = grading_stats()
         groups, rows = self._round(samples, tools, "rollout")
         self._check_failures(groups)
         unasked = self._unasked(samples)
@@ -140,7 +142,7 @@ class ReflectGRPOTrainer(FiniteMixin, CheckpointMixin, ValidationMixin, GRPOTrai
 
         selected = method.selection(list(rows), len(rows), tools, more)
         method.watch(step, groups)
-        log_round(self, groups, rows, tools)
+        log_round(self, groups, rows, tools, graded)
         return selected
 
     def _round(self, samples: list[Sample], tools: Tools, purpose: str) -> tuple[list[Group], list[Row]]:

@@ -93,6 +93,16 @@ def test_verdicts_are_cached_and_still_counted() -> None:
     assert (stats.right, stats.sent) == (3, 1)
 
 
+def test_a_timeout_from_the_cache_counts_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics of a step must not depend on what the process graded before."""
+    monkeypatch.setattr(workers, "LIMIT_S", 0.3)
+    for _ in range(3):
+        grade("(x+y+z+w)^{99}", r"\log x", MATH)
+        grade("9999!i", "i", MATH)
+    stats = grading_stats()
+    assert (stats.timeouts, stats.capped, stats.wrong, stats.sent) == (3, 3, 6, 1)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -42,27 +42,6 @@ def log_of(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not any(word in key for word in timed)} for row in rows]
 
 
-@pytest.fixture(scope="module")
-def trained(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model after a short cold start, so that some answers are right and some are not."""
-    from mmreflect.cli import main
-
-    folder = tmp_path_factory.mktemp("trained")
-    shape = {"hidden_size": 32, "layers": 2, "heads": 2, "vision_hidden_size": 32}
-    settings = {"max_steps": 60, "per_device_train_batch_size": 8, "learning_rate": 5e-3, "save_steps": 60}
-    file = folder / "sft.json"
-    tree = {
-        "method": "sft",
-        "output": str(folder / "run"),
-        "model": {"path": "tiny", "tiny": shape},
-        "data": {"path": str(grid)},
-        "trainer": settings,
-    }
-    file.write_text(json.dumps(tree))
-    assert main(["train", str(file)]) == 0
-    return folder / "run/model"
-
-
 FORCED = {
     "stages": [
         {

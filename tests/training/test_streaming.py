@@ -3,7 +3,9 @@
 import gc
 import json
 import shutil
+import statistics
 import tracemalloc
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from rl.test_trainer import config as grpo_config
 from training.test_sft import config as sft_config
 from training.test_sft import log_of
 
+from mmreflect.answers import workers
+from mmreflect.answers.grade import AnswerSpec, grade
 from mmreflect.data.loading import DataConfig, load_samples
 from mmreflect.data.store import open_dataset
 from mmreflect.data.streaming import SampleStream
@@ -46,22 +50,38 @@ def test_sft_is_the_same_to_the_bit(
 
 
 def test_grpo_is_the_same_and_its_history_is_known(
-    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+    run_cli: Cli, grid: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than an epoch, every rollout kept: the question of greatest variance can be chosen afterwards."""
-    keys = {"max_steps": 7, "save_steps": 7}
+    """More than an epoch, every rollout kept: the questions of greatest variance can be chosen afterwards.
+
+    What the process graded before a run is not in the run's metrics.
+    """
+    monkeypatch.setattr(workers, "LIMIT_S", 0.3)
+    assert "time limit" in grade("(x+y+z+w)^{99}", r"\log x", AnswerSpec("math")).reason
+    monkeypatch.undo()
+    keys = {"max_steps": 7, "save_steps": 7, "max_completion_length": 40}
     for name, words in (("held", ()), ("streamed", (STREAM,))):
-        settings = grpo_config(grid, tmp_path / name, tiny_model("qwen2_5_vl"), **keys)
+        settings = grpo_config(grid, tmp_path / name, trained, **keys)
         settings |= {"selection": "dynamic_sampling", "rollout": {"keep_every": 1, "keep_groups": 1000}}
         code, text = run_cli("train", settings, *words)
         assert code == 0, text
     held, streamed = tmp_path / "held", tmp_path / "streamed"
     assert log_of(streamed) == log_of(held) and weights(streamed) == weights(held)
+    assert log_of(held)[0]["reward/verify_timeouts"] == 0.0
+    assert weights(held) != (trained / "model.safetensors").read_bytes()
     builder = {"builder": "pass_rate", "source": {"path": str(grid), "split": "rl"}, "output": str(tmp_path / "chosen")}
-    code, text = run_cli("build", builder | {"history": [str(streamed)]})
+    code, text = run_cli("build", builder | {"history": [str(streamed)], "top": 3})
     assert code == 0, text
-    rows = [sample.facts for sample in open_dataset(str(tmp_path / "chosen")).samples("rl")]
-    assert len(rows) == 12 and all(len(facts["accuracies"]) >= 2 for facts in rows)
+    seen: dict[str, list[float]] = defaultdict(list)
+    for file in sorted((streamed / "rollouts").glob("step-*.json")):
+        for group in json.loads(file.read_text()):
+            right = [rollout["score"]["parts"]["accuracy"]["value"] for rollout in group["rollouts"]]
+            seen[group["sample_id"]].append(statistics.fmean(right))
+    spread = {name: statistics.pvariance(means) for name, means in seen.items()}
+    rows = list(open_dataset(str(tmp_path / "chosen")).samples("rl"))
+    assert {sample.id: sample.facts["accuracies"] for sample in rows} == {sample.id: seen[sample.id] for sample in rows}
+    kept = sorted(spread[sample.id] for sample in rows)
+    assert kept == sorted(spread.values())[-3:] and kept[0] > 0
 
 
 @pytest.fixture
