@@ -108,11 +108,11 @@ def ours(root: Path, method: str, options: dict[str, Any]) -> dict[str, float]:
 
 def theirs(root: Path, python: str, method: str, dtype: str) -> dict[str, float]:
     """Merge with mergekit."""
-    models = [
+    models: list[dict[str, Any]] = [
         {"model": str(root / folder), "parameters": each}
         for folder, each in zip(("vlm_text", "reason"), EACH[method], strict=True)
     ]
-    tree = {"merge_method": method, "models": models, "dtype": dtype, "out_dtype": "bfloat16"}
+    tree: dict[str, Any] = {"merge_method": method, "models": models, "dtype": dtype, "out_dtype": "bfloat16"}
     tree |= {"parameters": {"normalize": method != "task_arithmetic", **METHODS[method][1]}}
     tree |= {} if method == "linear" else {"base_model": str(root / "base")}
     (root / "mergekit.json").write_text(json.dumps(tree))  # JSON is YAML

@@ -223,7 +223,9 @@ def run_seed(
     vlm = training(folder / "vlm", str(base), data["pictures"], steps[0], 1e-3, seed)
     llm = training(folder / "reason", {"path": str(base), "part": "decoder"}, data["words"], steps[1], 1e-3, seed)
     eyes, reason = (str(mmreflect.train(tree).path / "model") for tree in (vlm, llm))
-    found = measure(Pictures(str(data["pictures"]), limit=64, prompt=how_many("red")), eyes, folder / "attention")
+    found = measure(
+        Pictures(pictures=str(data["pictures"]), limit=64, prompt=how_many("red")), eyes, folder / "attention"
+    )
     answers = {
         "VLM": asked_all(eyes, data, folder / "eval-vlm", questions),
         "reasoning LLM": asked_all(reason, data, folder / "eval-reason", questions, sees=False),

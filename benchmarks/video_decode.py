@@ -130,7 +130,7 @@ def timed(work: Callable[[], Frames]) -> tuple[float, Frames]:
 
 def measure_speed(folder: Path, rounds: int, counts: Sequence[int], decoders: Sequence[str]) -> list[dict[str, Any]]:
     """Time every contender on every clip and count, in turns."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     readers = {
         name: VideoReader(ReaderConfig(decoder=name, cache=str(folder / name), workers=1))  # type: ignore[arg-type]
         for name in decoders

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -37,7 +37,7 @@ from mmreflect.config import config as config_class
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.media.sampling import frame_count, frame_indices, frame_range
 from mmreflect.records import Media, Sample
-from mmreflect.rollouts.actions import Action, Probe
+from mmreflect.rollouts.actions import Action, Observe, Probe
 from mmreflect.rollouts.transcript import messages_of, play
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ class Config:
     splits: Annotated[dict[str, Annotated[int, Field(gt=0)]], Field(min_length=1)]
     demonstrate: list[str] = Field(default_factory=list)
     seed: int = 0
-    kinds: Annotated[list[Kind], Field(min_length=1)] = Field(
-        default_factory=lambda: ["colour", "change", "direction", "grounding"]
-    )
+    kinds: Annotated[list[Kind], Field(min_length=1)] = Field(default_factory=lambda: list(get_args(Kind)))
     seconds: Annotated[int, Field(ge=8)] = 12
     box_seconds: tuple[Annotated[int, Field(ge=2)], int] = (2, 4)
     fps: Annotated[int, Field(ge=4)] = 8
@@ -340,12 +338,13 @@ def _demonstrate(
     segment = (float(scene.box[0]), float(scene.box[1])) if careful or aside else lazy
     whole = segment[0] <= scene.event[0] and scene.event[1] <= segment[1]
     shown = whole and is_shown(config, scene.kind, segment, scene.event)
-    guess = names.index(scene.second) if shown and sample.gold in LETTERS else rng.randrange(len(names))
+    guess = names.index(scene.second) if shown and (sample.gold or " ") in LETTERS else rng.randrange(len(names))
     letter = LETTERS[guess]
 
     def answer(action: Action) -> str:
         if isinstance(action, Probe):
             return letter
+        assert isinstance(action, Observe), "these environments put no words in a reply"
         if action.stage == "propose":
             thoughts = " ".join(_glance(config, scene))
             return f"<think>{thoughts}</think><time_interval>[{segment[0]:.1f}, {segment[1]:.1f}]</time_interval>"

@@ -247,14 +247,16 @@ class _Making:
         if self.config.hard is None:
             return
         total = hard_rows(failed, len(heard), self.config.hard)
-        order = self._injection_order() if self.injected is not None else places
-        rank = order.index((self.injected, self.place) if self.injected is not None else self.place)
+        if self.injected is not None:
+            rank = self._injection_order().index((self.injected, self.place))
+        else:
+            rank = places.index(self.place)
         modes = self.config.modes
         most = total // 2 if self.injected is not None else total - total // 2
         if rank * len(modes) + modes.index(self.mode) >= most:
             raise Rejected(f"{self.origin}: the question has rows enough for how hard it is")
 
-    def _injection_order(self) -> list[Any]:
+    def _injection_order(self) -> list[tuple[str, int]]:
         """Return the injections of the question that can be made, each round of types in an order drawn for it."""
         types = [kind for kind in self.config.types if why_unseen(kind, self.asked.sample) is None]
         types.sort(key=lambda kind: derive_seed(self.config.seed, self.name, kind, "order"))

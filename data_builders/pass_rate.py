@@ -301,12 +301,12 @@ class _Reading:
         if len(accuracies) < 2:
             raise Rejected("fewer than two accuracies are known", accuracies=accuracies)
         rate = sum(accuracies) / len(accuracies)
-        facts = {"pass_rate": rate, "accuracies": accuracies, "variance": variance(accuracies)}
+        facts: dict[str, Any] = {"pass_rate": rate, "accuracies": accuracies, "variance": variance(accuracies)}
         made = _chosen(config, row, rate, facts, took)
         if self._top is not None and len(set(accuracies)) == 1:
-            raise Rejected("the accuracy never changes: its variance is 0", **facts)
+            raise Rejected("the accuracy never changes: its variance is 0", "", **facts)
         if self._top is not None and name not in self._top:
-            raise Rejected(f"not among the {config.top} of greatest variance", **facts)
+            raise Rejected(f"not among the {config.top} of greatest variance", "", **facts)
         return made
 
     def account(self, took: Counter[str]) -> dict[str, Any]:

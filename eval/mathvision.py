@@ -89,9 +89,9 @@ def extract(response: str) -> str:
     if "oxed{" not in text:
         for flag in _FLAGS:
             for form in (flag, flag.replace("the", "The")):
-                said = form in text
+                flagged = form in text
                 text = text.split(form)[-1].strip()
-                text = text.split("\n")[0].split(". ")[0] if said else text
+                text = text.split("\n")[0].split(". ")[0] if flagged else text
     elif text.count("oxed{") > 1:
         text = "\\boxed{" + text.split("oxed{")[-1]
     answer = clean_formula(text)

@@ -195,7 +195,7 @@ def by_rule(row: Row, text: str) -> str:
         try:
             return str(ast.literal_eval(found[-1])) if found else said
         except (ValueError, SyntaxError):
-            return found[-1]
+            return str(found[-1])
     numbers = [number for number in _NUMBER.findall(said) if number not in ("", "-")]
     return numbers[-1].replace(",", "") if numbers else said
 

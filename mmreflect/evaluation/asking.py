@@ -61,12 +61,16 @@ def rows_of(source: Source, split: str) -> Sequence[Row]:
 
 
 class Asking(Protocol):
-    """What every builder that asks a model is configured by."""
+    """What every builder that asks a model is configured by; a configuration is frozen, and so are these."""
 
-    source: Source
-    model: ModelConfig
-    engine: Component
-    seed: int
+    @property
+    def source(self) -> Source: ...
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def engine(self) -> Component: ...
+    @property
+    def seed(self) -> int: ...
 
 
 def inputs(config: Asking) -> dict[str, str]:

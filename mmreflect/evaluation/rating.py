@@ -66,21 +66,32 @@ def tally(group: Group) -> Tally:
 
 
 class Rating(Protocol):
-    """What a builder that rates questions is configured by."""
+    """What a builder that rates questions is configured by; a configuration is frozen, and so are these."""
 
-    source: Source
-    model: ModelConfig | None
-    engine: Component
-    environment: Component
-    rollouts: int
-    batch_size: int
-    unanswered: str
-    min_pixels: int | None
-    max_pixels: int | None
-    frames: FrameSampling
-    seed: int
-    shard_rows: int
-
+    @property
+    def source(self) -> Source: ...
+    @property
+    def model(self) -> ModelConfig | None: ...
+    @property
+    def engine(self) -> Component: ...
+    @property
+    def environment(self) -> Component: ...
+    @property
+    def rollouts(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def unanswered(self) -> str: ...
+    @property
+    def min_pixels(self) -> int | None: ...
+    @property
+    def max_pixels(self) -> int | None: ...
+    @property
+    def frames(self) -> FrameSampling: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def shard_rows(self) -> int: ...
     @property
     def sampling(self) -> Sampling:
         """How the model speaks."""

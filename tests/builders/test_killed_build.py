@@ -18,7 +18,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     file = tmp_path / "build.json"
-    file.write_text(json.dumps({"builder": "grid", "output": "x", "splits": {"train": 3000}, "shard_rows": 100}))
+    file.write_text(json.dumps({"builder": "grid", "output": "x", "splits": {"train": 900}, "shard_rows": 30}))
 
     def command(output: str) -> list[str]:
         return [sys.executable, "-m", "mmreflect", "build", str(file), f"output={tmp_path / output}"]
