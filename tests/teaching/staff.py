@@ -140,7 +140,7 @@ POSTS = {
             "broken": Slip("Walk through the steps", '{"step": 2, ', "correct 1: no reply was JSON that fits"),
             "leaks": Slip("Walk through the steps", correction(step=2, cause="The answer key says RIGHT."), "correct: it gives away that the answer was known"),
         },
-        few=10, many=90, options={"stage": "pairs", "attempts": 3},
+        few=10, many=180, options={"stage": "pairs", "attempts": 3},
     ),
     "trr_safety": Post(
         "trr_safety", trr_safety, ("writer", "guard"), r"(I cannot .*|It is \\boxed\{2\})</revise>",
