@@ -44,6 +44,16 @@ class Loaded:
     vlm_code: str
     reason_code: str
 
+    @property
+    def codes(self) -> tuple[str, str, str]:
+        """The dtypes of base, VLM and reasoning model; empty where there is no base."""
+        return self.base_code, self.vlm_code, self.reason_code
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return self.vlm.nbytes // ITEM_BYTES[self.vlm_code]
+
 
 def cut(tensor: PlannedTensor, size: int = PIECE) -> Iterator[Piece]:
     """Cut the merged values of a tensor into pieces of at most `size` values, or of one row where that is longer."""

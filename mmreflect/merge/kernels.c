@@ -1,0 +1,225 @@
+/* The arithmetic of a merge in one pass over each value: see kernels.py, which builds and calls this, and OnCpu in
+ * arithmetic.py, whose numpy gives the same results to the last bit. Arrays may lie at any address.
+ *
+ * Nothing here may be contracted or reordered by the compiler (-ffp-contract=off, no -ffast-math), with one exception:
+ * a product of two float32 is exact in float64, so that it may be fused with the sum that it is added to.
+ */
+
+#include <stdint.h>
+#include <string.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
+enum { BF16, F16, F32, F64 };
+enum { MIX, BLEND };
+enum { LANES = 128, BLOCK = 65536, CHUNK = 1024 };
+
+typedef uint16_t any16 __attribute__((aligned(1), may_alias));
+typedef float any32 __attribute__((aligned(1), may_alias));
+typedef double any64 __attribute__((aligned(1), may_alias));
+typedef float narrow4 __attribute__((vector_size(16)));
+typedef double wide4 __attribute__((vector_size(32)));
+typedef float any_narrow4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double any_wide4 __attribute__((vector_size(32), aligned(8), may_alias));
+
+static inline float as_float(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+static inline uint32_t as_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+
+static inline float from_half(uint16_t half)
+{
+    float scaled = as_float((uint32_t)(half & 0x7fff) << 13) * 0x1p112f; /* exact, also where half is subnormal */
+    uint32_t bits = as_bits(scaled) | (scaled >= 65536.0f ? 0x7f800000u : 0u);
+    return as_float(bits | (uint32_t)(half & 0x8000) << 16);
+}
+
+/* To nearest, ties to even; what float16 cannot hold becomes infinite. */
+static inline uint16_t to_half(float value)
+{
+    uint32_t bits = as_bits(value), size = bits & 0x7fffffff;
+    uint32_t normal = (size - (112u << 23) + 0xfff + ((size >> 13) & 1)) >> 13;
+    uint32_t small = as_bits(as_float(size) + 0.5f) - as_bits(0.5f); /* the sum rounds to steps of 2^-24 */
+    uint32_t half = size < 0x38800000u ? small : normal;
+    half = size >= 0x47800000u ? 0x7c00u : half;
+    half = size > 0x7f800000u ? 0x7e00u : half;
+    return (uint16_t)(half | (bits >> 16 & 0x8000));
+}
+
+static inline uint16_t to_brain(float value)
+{
+    uint32_t bits = as_bits(value);
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+static void widen(const unsigned char *raw, int code, int64_t first, int count, float *restrict out)
+{
+    if (code == BF16) {
+        const any16 *values = (const any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = as_float((uint32_t)values[i] << 16);
+    } else if (code == F16) {
+        const any16 *values = (const any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = from_half(values[i]);
+    } else if (code == F32) {
+        memcpy(out, (const any32 *)raw + first, sizeof(float) * (size_t)count);
+    } else {
+        const any64 *values = (const any64 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = (float)values[i];
+    }
+}
+
+static void narrow(const float *restrict values, int code, int64_t first, int count, unsigned char *raw)
+{
+    if (code == BF16) {
+        any16 *out = (any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = to_brain(values[i]);
+    } else if (code == F16) {
+        any16 *out = (any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = to_half(values[i]);
+    } else if (code == F32) {
+        memcpy((any32 *)raw + first, values, sizeof(float) * (size_t)count);
+    } else {
+        any64 *out = (any64 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = values[i];
+    }
+}
+
+#define NARROW(address) (*(const any_narrow4 *)(address))
+#define WIDE(address) (*(any_wide4 *)(address))
+#ifdef __AVX__
+#define CONVERT(value) ((wide4)_mm256_cvtps_pd((__m128)(value))) /* gcc makes four instructions of the other */
+#else
+#define CONVERT(value) __builtin_convertvector(value, wide4)
+#endif
+
+/* Add rows of LANES values to the lanes, in ascending order in each lane. */
+static void add_rows(const float *base, const float *vlm, const float *reason, int rows, double (*sums)[LANES])
+{
+    for (int lane = 0; lane < LANES; lane += 8) {
+        wide4 vv[2], rr[2], vr[2], bb[2];
+        for (int half = 0; half < 2; half++) {
+            vv[half] = WIDE(&sums[0][lane + 4 * half]);
+            rr[half] = WIDE(&sums[1][lane + 4 * half]);
+            vr[half] = WIDE(&sums[2][lane + 4 * half]);
+            bb[half] = WIDE(&sums[3][lane + 4 * half]);
+        }
+        for (int i = lane; i < rows * LANES; i += LANES) {
+            for (int half = 0; half < 2; half++) {
+                narrow4 from = NARROW(base + i + 4 * half);
+                wide4 b = CONVERT(from);
+                wide4 v = CONVERT(NARROW(vlm + i + 4 * half) - from);
+                wide4 r = CONVERT(NARROW(reason + i + 4 * half) - from);
+                vv[half] += v * v;
+                rr[half] += r * r;
+                vr[half] += v * r;
+                bb[half] += b * b;
+            }
+        }
+        for (int half = 0; half < 2; half++) {
+            WIDE(&sums[0][lane + 4 * half]) = vv[half];
+            WIDE(&sums[1][lane + 4 * half]) = rr[half];
+            WIDE(&sums[2][lane + 4 * half]) = vr[half];
+            WIDE(&sums[3][lane + 4 * half]) = bb[half];
+        }
+    }
+}
+
+/* Write the lanes of ||vlm - base||^2, ||reason - base||^2, their product and ||base||^2; base may be NULL. */
+void mmreflect_measure(const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
+                       const unsigned char *reason, int reason_code, int64_t count, double (*lanes)[LANES])
+{
+    float b[CHUNK] = {0}, v[CHUNK], r[CHUNK];
+    double sums[4][LANES];
+    memset(lanes, 0, sizeof sums);
+    for (int64_t block = 0; block < count; block += BLOCK) {
+        int64_t stop = count - block < BLOCK ? count : block + BLOCK;
+        memset(sums, 0, sizeof sums);
+        for (int64_t first = block; first < stop; first += CHUNK) {
+            int size = (int)(stop - first < CHUNK ? stop - first : CHUNK);
+            int rows = size / LANES;
+            if (base)
+                widen(base, base_code, first, size, b);
+            widen(vlm, vlm_code, first, size, v);
+            widen(reason, reason_code, first, size, r);
+            add_rows(b, v, r, rows, sums);
+            for (int i = rows * LANES, lane = 0; i < size; i++, lane++) {
+                double from = b[i], one = v[i] - b[i], two = r[i] - b[i];
+                sums[0][lane] += one * one;
+                sums[1][lane] += two * two;
+                sums[2][lane] += one * two;
+                sums[3][lane] += from * from;
+            }
+        }
+        for (int sum = 0; sum < 4; sum++)
+            for (int lane = 0; lane < LANES; lane++)
+                lanes[sum][lane] += sums[sum][lane];
+    }
+}
+
+static inline float mixed(float base, float vlm, float reason, float lam_v, float lam_r)
+{
+    return ((vlm - base) * lam_v + (reason - base) * lam_r) + base;
+}
+
+/* The usual case, without the way through memory. */
+static void mix_brain(const any16 *restrict base, const any16 *restrict vlm, const any16 *restrict reason,
+                      int64_t count, float lam_v, float lam_r, any16 *restrict out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        float b = as_float((uint32_t)base[i] << 16), v = as_float((uint32_t)vlm[i] << 16);
+        out[i] = to_brain(mixed(b, v, as_float((uint32_t)reason[i] << 16), lam_v, lam_r));
+    }
+}
+
+/* Write base + (lam_v (vlm - base) + lam_r (reason - base)), or lam_v vlm + lam_r reason, rounded to a dtype. */
+void mmreflect_combine(int form, const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
+                       const unsigned char *reason, int reason_code, int64_t count, float lam_v, float lam_r,
+                       unsigned char *out, int out_code)
+{
+    float b[CHUNK], v[CHUNK], r[CHUNK];
+    if (form == MIX && base_code == BF16 && vlm_code == BF16 && reason_code == BF16 && out_code == BF16) {
+        mix_brain((const any16 *)base, (const any16 *)vlm, (const any16 *)reason, count, lam_v, lam_r, (any16 *)out);
+        return;
+    }
+    for (int64_t first = 0; first < count; first += CHUNK) {
+        int size = (int)(count - first < CHUNK ? count - first : CHUNK);
+        widen(vlm, vlm_code, first, size, v);
+        widen(reason, reason_code, first, size, r);
+        if (form == MIX) {
+            widen(base, base_code, first, size, b);
+            for (int i = 0; i < size; i++)
+                v[i] = mixed(b[i], v[i], r[i], lam_v, lam_r);
+        } else {
+            for (int i = 0; i < size; i++)
+                v[i] = v[i] * lam_v + r[i] * lam_r;
+        }
+        narrow(v, out_code, first, size, out);
+    }
+}
+
+/* Round values to another dtype. */
+void mmreflect_convert(const unsigned char *raw, int code, int64_t count, unsigned char *out, int out_code)
+{
+    float values[CHUNK];
+    for (int64_t first = 0; first < count; first += CHUNK) {
+        int size = (int)(count - first < CHUNK ? count - first : CHUNK);
+        widen(raw, code, first, size, values);
+        narrow(values, out_code, first, size, out);
+    }
+}
