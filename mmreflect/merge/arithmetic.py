@@ -14,6 +14,7 @@ import numpy as np
 from mmreflect.errors import UserError
 from mmreflect.merge.arrays import Array
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
+from mmreflect.merge.checksums import checksum
 from mmreflect.merge.kernels import BLEND, LANES, MIX, Kernels, NoKernels, load, outlook
 from mmreflect.merge.pieces import Loaded
 from mmreflect.merge.rule import Pair, blend, mix
@@ -43,6 +44,9 @@ class Arithmetic(Protocol):
 
     def measure(self, loaded: Loaded) -> Sums:
         """Return the sums of a piece: differences in float32, products and sums in float64."""
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
 
     def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Write what a rule makes of a piece to `out`, rounded to the dtype `code`; float16 may become infinite."""
@@ -115,6 +119,10 @@ class OnCpu:
         """Write what a rule makes of a piece to `out`."""
         _combine_blocks(self, function, loaded, pair, code, out)
 
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+        return checksum(data)
+
 
 def _lanes(base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray) -> np.ndarray:
     """Return the sums of one block, lane by lane."""
@@ -164,6 +172,10 @@ class Compiled(OnCpu):
         else:
             self._kernels.combine(form, loaded.base, loaded.vlm, loaded.reason, loaded.codes, pair, out, code)
 
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+        return self._kernels.checksum(data)
+
 
 class OnDevice:
     """torch on a GPU. The merged values are those of the CPU; the sums may differ in their last bits."""
@@ -198,6 +210,10 @@ class OnDevice:
     def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Write what a rule makes of a piece to `out`."""
         _combine_blocks(self, function, loaded, pair, code, out)
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+        return checksum(data)
 
     def _measured(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
         norm_base = None

@@ -70,7 +70,7 @@ def execute(
     _check_inputs(plan, folder / "inputs.json")
     keep_small_memory()
     with console.progress_bar("merging", len(plan.tensors)) as bar:
-        outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance)
+        outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance, arithmetic.checksum)
         stats = _Stats(folder / "layers.jsonl")
         work = Work(plan, rule, outputs, arithmetic)
         pool = ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2)))
@@ -80,6 +80,7 @@ def execute(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             outputs.close()
+            work.close()
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
     merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX__
+#if defined(__AVX__) || defined(__PCLMUL__)
 #include <immintrin.h>
 #endif
 
@@ -140,19 +140,66 @@ static void add_rows(const float *base, const float *vlm, const float *reason, i
     }
 }
 
-/* Write the lanes of ||vlm - base||^2, ||reason - base||^2, their product and ||base||^2; base may be NULL. */
+#if defined(__AVX2__) && defined(__FMA__)
+#define HAS_BRAIN_ROWS 1
+
+static inline __m256 load_brain(const unsigned char *raw)
+{
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)raw));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+#define LOW(value) _mm256_cvtps_pd(_mm256_castps256_ps128(value))
+#define HIGH(value) _mm256_cvtps_pd(_mm256_extractf128_ps(value, 1))
+
+/* The same for rows of bfloat16 as they were read, without the way through memory. */
+static void add_brain_rows(const unsigned char *base, const unsigned char *vlm, const unsigned char *reason, int rows,
+                           double (*sums)[LANES])
+{
+    for (int lane = 0; lane < LANES; lane += 8) {
+        __m256d total[4][2];
+        for (int sum = 0; sum < 4; sum++)
+            for (int half = 0; half < 2; half++)
+                total[sum][half] = _mm256_loadu_pd(&sums[sum][lane + 4 * half]);
+        for (int i = 2 * lane; i < 2 * rows * LANES; i += 2 * LANES) {
+            __m256 from = load_brain(base + i);
+            __m256 one = _mm256_sub_ps(load_brain(vlm + i), from), two = _mm256_sub_ps(load_brain(reason + i), from);
+            __m256d b[2] = {LOW(from), HIGH(from)}, v[2] = {LOW(one), HIGH(one)}, r[2] = {LOW(two), HIGH(two)};
+            for (int half = 0; half < 2; half++) {
+                total[0][half] = _mm256_fmadd_pd(v[half], v[half], total[0][half]);
+                total[1][half] = _mm256_fmadd_pd(r[half], r[half], total[1][half]);
+                total[2][half] = _mm256_fmadd_pd(v[half], r[half], total[2][half]);
+                total[3][half] = _mm256_fmadd_pd(b[half], b[half], total[3][half]);
+            }
+        }
+        for (int sum = 0; sum < 4; sum++)
+            for (int half = 0; half < 2; half++)
+                _mm256_storeu_pd(&sums[sum][lane + 4 * half], total[sum][half]);
+    }
+}
+#else
+#define HAS_BRAIN_ROWS 0
+#define add_brain_rows(base, vlm, reason, rows, sums)
+#endif
+
+/* Add the lanes of ||vlm - base||^2, ||reason - base||^2, their product and ||base||^2 to what is there;
+ * base may be NULL. */
 void mmreflect_measure(const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
                        const unsigned char *reason, int reason_code, int64_t count, double (*lanes)[LANES])
 {
     float b[CHUNK] = {0}, v[CHUNK], r[CHUNK];
     double sums[4][LANES];
-    memset(lanes, 0, sizeof sums);
+    int brain = base && base_code == BF16 && vlm_code == BF16 && reason_code == BF16;
     for (int64_t block = 0; block < count; block += BLOCK) {
         int64_t stop = count - block < BLOCK ? count : block + BLOCK;
         memset(sums, 0, sizeof sums);
         for (int64_t first = block; first < stop; first += CHUNK) {
             int size = (int)(stop - first < CHUNK ? stop - first : CHUNK);
             int rows = size / LANES;
+            if (HAS_BRAIN_ROWS && brain && size == CHUNK) {
+                add_brain_rows(base + 2 * first, vlm + 2 * first, reason + 2 * first, rows, sums);
+                continue;
+            }
             if (base)
                 widen(base, base_code, first, size, b);
             widen(vlm, vlm_code, first, size, v);
@@ -223,3 +270,59 @@ void mmreflect_convert(const unsigned char *raw, int code, int64_t count, unsign
         narrow(values, out_code, first, size, out);
     }
 }
+
+/* Add bytes to a CRC-32 (of zlib), one by one; this is for the few that are left over. */
+static uint32_t crc_bytes(uint32_t crc, const unsigned char *data, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return crc;
+}
+
+#ifdef __PCLMUL__
+/* Move 16 bytes forward by the distance that the pair of constants stands for, and add those that lie there. */
+static inline __m128i fold(__m128i value, __m128i constants, __m128i there)
+{
+    __m128i low = _mm_clmulepi64_si128(value, constants, 0x00), high = _mm_clmulepi64_si128(value, constants, 0x11);
+    return _mm_xor_si128(_mm_xor_si128(low, high), there);
+}
+
+/* The CRC-32 of data, going on from the one of what stands before: polynomials are multiplied 64 bits at a time, and
+ * 64 bytes of them are folded onto the next 64 (Gopal et al., Fast CRC Computation Using PCLMULQDQ, Intel, 2009). */
+uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
+{
+    const __m128i by_64 = _mm_set_epi64x(0x1c6e41596, 0x154442bd4); /* x^(512-32), x^(512+32) modulo the polynomial */
+    const __m128i by_16 = _mm_set_epi64x(0x0ccaa009e, 0x1751997d0); /* x^(128-32), x^(128+32) */
+    uint32_t crc = ~before;
+    if (count >= 64) {
+        __m128i part[4];
+        unsigned char rest[16];
+        for (int i = 0; i < 4; i++)
+            part[i] = _mm_loadu_si128((const __m128i *)data + i);
+        part[0] = _mm_xor_si128(part[0], _mm_cvtsi32_si128((int)crc));
+        for (data += 64, count -= 64; count >= 64; data += 64, count -= 64)
+            for (int i = 0; i < 4; i++)
+                part[i] = fold(part[i], by_64, _mm_loadu_si128((const __m128i *)data + i));
+        for (int i = 1; i < 4; i++)
+            part[i] = fold(part[i - 1], by_16, part[i]);
+        for (; count >= 16; data += 16, count -= 16)
+            part[3] = fold(part[3], by_16, _mm_loadu_si128((const __m128i *)data));
+        _mm_storeu_si128((__m128i *)rest, part[3]);
+        crc = crc_bytes(0, rest, 16);
+    }
+    return ~crc_bytes(crc, data, count);
+}
+
+int mmreflect_has_crc32(void) { return 1; }
+#else
+/* Never called: zlib is faster than bytes one by one. */
+uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
+{
+    return ~crc_bytes(~before, data, count);
+}
+
+int mmreflect_has_crc32(void) { return 0; }
+#endif

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmreflect.merge.checksums import checksum
+
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
 LANES = 128
@@ -46,6 +48,11 @@ class Kernels:
         self._measure.argtypes = (*sides, pointer)
         self._combine.argtypes = (code, *sides, weight, weight, pointer, code)
         self._convert.argtypes = (pointer, code, count, pointer, code)
+        self._crc32 = library.mmreflect_crc32 if library.mmreflect_has_crc32() else None
+        library.mmreflect_crc32.argtypes, library.mmreflect_crc32.restype = (
+            (pointer, count, ctypes.c_uint32),
+            ctypes.c_uint32,
+        )
         for function in (self._measure, self._combine, self._convert):
             function.restype = None
 
@@ -53,7 +60,7 @@ class Kernels:
         self, base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray, codes: tuple[str, str, str]
     ) -> np.ndarray:
         """Return the lanes of ||tau_V||^2, ||tau_R||^2, <tau_V, tau_R> and ||base||^2: float64 (4, LANES)."""
-        lanes = np.empty((4, LANES))
+        lanes = np.zeros((4, LANES))
         self._measure(*_sides(base, vlm, reason, codes), lanes.ctypes.data)
         return lanes
 
@@ -78,6 +85,12 @@ class Kernels:
         """Round values to another dtype."""
         count = raw.nbytes // _item(code)
         self._convert(raw.ctypes.data, _CODES[code], count, out.ctypes.data, _CODES[out_code])
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data: with carry-less multiplication where the processor has it, else zlib's."""
+        if self._crc32 is None:
+            return checksum(data)
+        return int(self._crc32(np.frombuffer(data, np.uint8).ctypes.data, data.nbytes, 0))
 
 
 def _sides(

@@ -54,6 +54,10 @@ class Work:
         """Have a layer read ahead."""
         self._reader.announce(self._plan.by_layer[layer])
 
+    def close(self) -> None:
+        """Close the files that are read."""
+        self._reader.close()
+
     def input_bytes(self, piece: Piece) -> int:
         """Bytes of a piece in all models."""
         codes = [self._plan.vlm.tensors[piece.tensor.name].dtype, piece.stretch.reason.code]
@@ -78,7 +82,7 @@ class Work:
         assert place is not None
         item = ITEM_BYTES.get(entry.dtype, 1)
         data = self._buffers.take(count * item)
-        self._plan.vlm.fill(name, first, data.data)
+        self._plan.vlm.fill(name, first, data.data, self._reader.handles)
         if place.code == entry.dtype:
             self._outputs.write(name, first * item, data.data)
         else:
@@ -87,8 +91,7 @@ class Work:
 
     def measure(self, piece: Piece, keep: bool) -> tuple[Sums, Loaded | None]:
         """Read a piece and return its sums, and its bytes if they are to be kept."""
-        loaded = self._reader.load(piece)
-        sums = self._checked(piece, self._arithmetic.measure(loaded))
+        loaded, sums = self._measured(piece)
         if keep and self._outputs.place(piece.tensor.name) is not None:
             return sums, loaded
         self._reader.release(loaded)
@@ -107,8 +110,7 @@ class Work:
         place = self._outputs.place(piece.tensor.name)
         if place is None and not measure:
             return None
-        loaded = self._reader.load(piece)
-        sums = self._checked(piece, self._arithmetic.measure(loaded)) if measure else None
+        loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
         if place is not None:
             self._combine(piece, loaded, pair)
         self._reader.release(loaded)
@@ -125,8 +127,7 @@ class Work:
         assert isinstance(self._rule, TensorRule)
         name = piece.tensor.name
         place = self._outputs.place(name)
-        loaded = self._reader.load(piece)
-        sums = [self._checked(piece, self._arithmetic.measure(loaded))] if measure else []
+        loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
         if place is not None:
             base = None if loaded.base is None else self._arithmetic.decode(loaded.base, loaded.base_code)
             vlm = self._arithmetic.decode(loaded.vlm, loaded.vlm_code)
@@ -140,7 +141,14 @@ class Work:
                 self._write(name, piece.start + first, part)
         else:
             self._reader.release(loaded)
-        return sums
+        return [] if sums is None else [sums]
+
+    def _measured(self, piece: Piece) -> tuple[Loaded, Sums]:
+        loaded = self._reader.load(piece)
+        sums = self._arithmetic.measure(loaded)
+        if not math.isfinite(sums[0] + sums[1]):
+            raise _not_finite(self._plan, piece, self._reader)
+        return loaded, sums
 
     def _combine(self, piece: Piece, loaded: Loaded, pair: Pair) -> None:
         """Combine a piece block by block; a weight of 1 alone takes the model's own bytes."""
@@ -175,11 +183,6 @@ class Work:
         if code == "F16" and lost(data, code):
             raise _too_large(name, float(abs(values).max()))
         return data
-
-    def _checked(self, piece: Piece, sums: Sums) -> Sums:
-        if not math.isfinite(sums[0] + sums[1]):
-            raise _not_finite(self._plan, piece, self._reader)
-        return sums
 
 
 def _too_large(name: str, largest: float) -> UserError:
