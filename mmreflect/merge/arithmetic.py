@@ -126,19 +126,18 @@ class OnCpu:
 
 def _lanes(base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray) -> np.ndarray:
     """Return the sums of one block, lane by lane."""
-    wide = np.zeros((3, vlm.size))
+    wide = np.empty((3, vlm.size))
     for place, side in enumerate((vlm, reason)):
         if base is None:
             wide[place] = side
         else:  # subtracts in float32 and widens on the way, a few thousand values at a time
             np.subtract(side, base, out=wide[place], dtype=np.float32, casting="unsafe")
-    if base is not None:
-        wide[2] = base
-    lanes, product, whole = np.zeros((4, LANES)), np.empty(vlm.size), vlm.size // LANES * LANES
+    wide[2] = 0.0 if base is None else base
+    lanes, whole = np.empty((4, LANES)), vlm.size // LANES * LANES
+    rows, rest = wide[:, :whole].reshape(3, -1, LANES), wide[:, whole:]
     for place, (one, two) in enumerate(((0, 0), (1, 1), (0, 1), (2, 2))):
-        np.multiply(wide[one], wide[two], out=product)
-        np.add.reduce(product[:whole].reshape(-1, LANES), axis=0, out=lanes[place])
-        lanes[place, : vlm.size - whole] += product[whole:]
+        np.einsum("ij,ij->j", rows[one], rows[two], out=lanes[place])  # row by row
+        lanes[place, : rest.shape[1]] += rest[one] * rest[two]
     return lanes
 
 

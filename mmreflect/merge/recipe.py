@@ -73,7 +73,9 @@ class MergeRecipe:
             UserError: as `open`.
         """
         plan, layout, rule = self.open(settings)
-        costs = estimate(plan, layout, rule, hold=int(settings.hold_gb * 1e9))
+        arithmetic = foretold(settings.device, settings.arithmetic)
+        hold = int(settings.hold_gb * 1e9)
+        costs = estimate(plan, layout, rule, hold, compiled=not arithmetic.startswith("numpy"))
         blocks = console.count(len(plan.blocks), "decoder block")
         rows: dict[str, str] = {model.role: str(model.folder) for model in plan.models}
         rows["checks"] = "passed" + (f", except forced: {', '.join(settings.force)}" if plan.warnings else "")
@@ -99,7 +101,7 @@ class MergeRecipe:
         )
         measures = isinstance(rule, WeightRule) and rule.prior is not None and not rule.prior.w_v
         loads = f"; before that the VLM is loaded, {plan.vlm.size / 1e9:.2f} GB on disk" if measures else ""
-        rows["arithmetic"] = foretold(settings.device, settings.arithmetic)
+        rows["arithmetic"] = arithmetic
         rows["memory"] = costs.memory + loads
         rows["time"] = costs.time
         return rows
