@@ -143,8 +143,11 @@ def _lanes(base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray) -> np.n
 
 def _sums(lanes: np.ndarray, based: bool) -> Sums:
     """Add up lanes; NaN and infinity, which an exact sum refuses, come through."""
-    with np.errstate(all="ignore"):
-        found = [math.fsum(row.tolist()) if np.isfinite(row).all() else float(row.sum()) for row in lanes]
+    if np.isfinite(lanes).all():
+        found = [math.fsum(row) for row in lanes.tolist()]
+    else:
+        with np.errstate(all="ignore"):
+            found = lanes.sum(axis=1).tolist()
     return (found[0], found[1], found[2], found[3] if based else None)
 
 

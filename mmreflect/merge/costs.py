@@ -15,7 +15,7 @@ SECONDS_PER_VALUE = 4e-9  # of one core, for reading, measuring, combining and r
 NUMPY_SECONDS_PER_VALUE = 12e-9  # the same without compiled arithmetic
 TENSOR_SECONDS_PER_VALUE = 6e-8  # the same for rules of whole tensors, which sort or draw random numbers
 WORKING_COPIES = 8  # float32 arrays of a tensor's size that such a rule holds at a time
-SAMPLE = 32_000_000
+SAMPLE = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)

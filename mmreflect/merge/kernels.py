@@ -19,7 +19,9 @@ import numpy as np
 from mmreflect.merge.checksums import checksum
 
 SOURCE = Path(__file__).with_name("kernels.c")
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
+NATIVE = "-march=native"
+"""Not every compiler knows it; where it fails the kernels are built for any processor of the kind."""
 LANES = 128
 """Sums that are kept side by side, each in its own order; see `OnCpu`. BLOCK and LANES are the same in the C source."""
 MIX, BLEND = 0, 1
@@ -146,7 +148,7 @@ def cache_folder() -> Path:
 def _library(compiler: list[str]) -> Path:
     """Return the file for this source, compiler and processor: a home folder may be shared by many machines."""
     mark = hashlib.sha256(SOURCE.read_bytes())
-    mark.update("\0".join([*compiler, *FLAGS, platform.machine(), _processor()]).encode())
+    mark.update("\0".join([*compiler, *FLAGS, NATIVE, platform.machine(), _processor()]).encode())
     return cache_folder() / f"merge-{mark.hexdigest()[:20]}.so"
 
 
@@ -171,7 +173,10 @@ def _build(compiler: list[str], file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             made = Path(folder) / "kernels.so"
-            done = subprocess.run([*compiler, *FLAGS, "-o", str(made), str(SOURCE)], capture_output=True, text=True)
+            words = [*compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+            done = subprocess.run([*words, NATIVE], capture_output=True, text=True)
+            if done.returncode:
+                done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
                 said = (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[0]
                 raise NoKernels(f"{compiler[0]} cannot build them: {said}")

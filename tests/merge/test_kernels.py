@@ -24,9 +24,17 @@ BITS = {"BF16": (np.uint16, 0x7F80), "F16": (np.uint16, 0x7C00), "F32": (np.uint
 SPECIAL = [0.0, -0.0, 1e-45, -1e-40, 6e-8, 65504.0, 65520.0, -1e5, 3.4e38, -3.4e38, 1.0, -1.0]
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Compiled(load())
+@pytest.fixture(scope="module", params=["for this processor", "for any"])
+def compiled(request, tmp_path_factory):
+    if request.param == "for this processor":
+        return Compiled(load())
+    folder = tmp_path_factory.mktemp("old")
+    old = folder / "cc"
+    old.write_text(f'#!/bin/sh\ncase "$*" in *native*) exit 1;; esac\nexec {find_compiler()[0]} "$@"\n')
+    old.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CC", str(old))
+        return Compiled(load())
 
 
 def values(rng, code, count, shift=0, usual=0.5):
