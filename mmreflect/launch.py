@@ -12,10 +12,10 @@ from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, 
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, open_run
 from mmreflect.suites import Suite, prepare_suite
-from mmreflect.sweeps import Sweep, prepare_sweep
 
 if TYPE_CHECKING:
     from mmreflect.building import BuildOptions
+    from mmreflect.sweeps import Sweep
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -101,12 +101,12 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
     made = prepare_call(verb, source, overrides)
     if isinstance(made, Suite):
         raise UserError(f"{len(made.jobs)} benchmarks are named", "one", "name one of them")
-    if isinstance(made, Sweep):
+    if not isinstance(made, Job):
         raise UserError(f"{len(made.settings)} settings of a sweep are named", "one merge", "remove the block sweep")
     return made
 
 
-def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job | Suite | Sweep:
+def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> "Job | Suite | Sweep":
     """Read and check a configuration without importing anything heavy.
 
     One of several benchmarks is a suite, a merge with a block `sweep` a sweep.
@@ -120,6 +120,8 @@ def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Jo
     tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else _plain(source)
     tree = apply_overrides(tree, overrides)
     if verb == "merge" and "sweep" in tree:
+        from mmreflect.sweeps import prepare_sweep
+
         return prepare_sweep(tree, where, prepare_call)
     spec = VERBS[verb]
     name = tree.pop(spec.key, None)

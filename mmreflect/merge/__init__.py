@@ -7,6 +7,7 @@
     rule.py        what a method is to the executor; prior.py how much the VLM counts per layer
     methods/       one file per method; its stem is `method:` in YAML
     executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
+    kernels.py     the arithmetic of a CPU in one pass: kernels.c, built by the machine's C compiler; numpy does without
     report.py      merge_report.json and the model card; verify.py checks the written model, at once or years later
     recipe.py      all of it, from a configuration to a finished folder
 

@@ -19,7 +19,7 @@ class LayerStats:
         norm2_v: ||tau_V||^2, the squared L2 norm of VLM - base; of the VLM itself where there is no base.
         norm2_r: ||tau_R||^2, the same for the reasoning model.
         dot: <tau_V, tau_R>.
-        norm2_base: ||base||^2, to single precision; None where there is no base.
+        norm2_base: ||base||^2; None where there is no base.
     """
 
     layer: int

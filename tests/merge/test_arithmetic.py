@@ -1,13 +1,16 @@
 """Bytes to float32 and back, on the CPU and by torch as on a GPU; layers that are held in memory or read twice."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from test_methods import CASES, merge, models  # noqa: F401  (a fixture)
 
 from mmreflect.cli import main
-from mmreflect.merge import executor, work
+from mmreflect.merge import recipe, work
 from mmreflect.merge.arithmetic import OnCpu, OnDevice, choose, decode, encode, lost
+from mmreflect.merge.pieces import Loaded
 
 CODES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
@@ -35,25 +38,42 @@ def test_what_a_dtype_cannot_hold_is_found():
     assert lost(encode(np.array([3.4e38], np.float32), "BF16"), "BF16")
 
 
+def held(base, vlm, reason):
+    """A piece of float32 values."""
+    raw = [None if side is None else side.view(np.uint8) for side in (base, vlm, reason)]
+    return Loaded(*raw, "F32" if base is not None else "", "F32", "F32")
+
+
 def test_sums_are_of_float32_differences_in_float64():
     rng = np.random.default_rng(0)
     base, vlm, reason = (rng.standard_normal(20_000).astype(np.float32) for _ in range(3))
-    one, two = (vlm - base).astype(np.float64), (reason - base).astype(np.float64)
-    for arithmetic, sides in (
-        (OnCpu(), (base, vlm, reason)),
-        (OnDevice("cpu"), [torch.from_numpy(side) for side in (base, vlm, reason)]),
-    ):
-        found = arithmetic.measure(*sides)
-        assert found[:3] == pytest.approx((one @ one, two @ two, one @ two), rel=1e-13)
-        assert found[3] == pytest.approx(float(base.astype(np.float64) @ base), rel=1e-5)
-    assert OnCpu().measure(None, vlm, reason)[3] is None
+    one, two, wide = (vlm - base).astype(np.float64), (reason - base).astype(np.float64), base.astype(np.float64)
+    for arithmetic in (OnCpu(), OnDevice("cpu")):
+        found = arithmetic.measure(held(base, vlm, reason))
+        assert found == pytest.approx((one @ one, two @ two, one @ two, wide @ wide), rel=1e-13)
+        assert arithmetic.measure(held(None, vlm, reason))[3] is None
+
+
+def test_the_order_of_a_sum_is_the_one_that_is_said(monkeypatch):
+    """Blocks of 256 values, lane i modulo 128, each lane from 0 in every block, then the blocks, then the lanes."""
+    rng = np.random.default_rng(1)
+    base, vlm, reason = (rng.standard_normal(700).astype(np.float32) for _ in range(3))
+    one, two = (vlm - base).astype(np.float64).tolist(), (reason - base).astype(np.float64).tolist()
+    lanes = [0.0] * 128
+    for block in (range(0, 256), range(256, 512), range(512, 700)):
+        own = [0.0] * 128
+        for place in block:
+            own[place % 128] += one[place] * two[place]
+        lanes = [total + part for total, part in zip(lanes, own, strict=True)]
+    monkeypatch.setattr(OnCpu, "block", 256)
+    assert OnCpu().measure(held(base, vlm, reason))[2] == math.fsum(lanes)
 
 
 @pytest.mark.parametrize("method", [*CASES, "frank", "metagpt"])
 def test_torch_writes_what_numpy_writes(models, tmp_path, monkeypatch, method):  # noqa: F811
     options = CASES[method][0] if method in CASES else {}
-    merge(models, tmp_path / "numpy", method, **options)
-    monkeypatch.setattr(executor, "choose", lambda device: OnDevice("cpu"))
+    merge(models, tmp_path / "numpy", method, arithmetic="numpy", **options)
+    monkeypatch.setattr(recipe, "choose", lambda *asked: OnDevice("cpu"))
     merge(models, tmp_path / "torch", method, **options)
     one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("numpy", "torch"))
     assert one == two
