@@ -220,8 +220,9 @@ def run_seed(
 ) -> dict[str, Any]:
     """Tune both from the base with one seed, merge them by every method, and ask everything."""
     folder = output / f"seed-{seed}"
-    vlm = training(folder / "vlm", str(base), data["pictures"], steps[0], 1e-3, seed)
-    llm = training(folder / "reason", {"path": str(base), "part": "decoder"}, data["words"], steps[1], 1e-3, seed)
+    kept = {"path": str(base), "freeze": ["embeddings"]}  # large models' hardly move, and merging keeps the VLM's
+    vlm = training(folder / "vlm", kept, data["pictures"], steps[0], 1e-3, seed)
+    llm = training(folder / "reason", {**kept, "part": "decoder"}, data["words"], steps[1], 1e-3, seed)
     eyes, reason = (str(mmreflect.train(tree).path / "model") for tree in (vlm, llm))
     found = measure(
         Pictures(pictures=str(data["pictures"]), limit=64, prompt=how_many("red")), eyes, folder / "attention"
@@ -373,7 +374,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--rows", type=int, default=4000, help="questions per dataset, 256 of them held out")
     parser.add_argument("--questions", type=int, default=HELD_OUT, help="of each kind, per model")
-    parser.add_argument("--steps", type=int, nargs=3, default=[400, 400, 200], help="of the base, the VLM, the LLM")
+    parser.add_argument("--steps", type=int, nargs=3, default=[400, 400, 500], help="of the base, the VLM, the LLM")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     arguments = parser.parse_args()
     output = arguments.output

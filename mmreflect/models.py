@@ -42,7 +42,8 @@ class ModelConfig:
         part: `decoder` takes the text decoder out of a VLM and trains it as a text-only LLM.
         attention: `auto` is FlashAttention 2 where it is installed and a GPU is there, else SDPA.
         dtype: of the weights; `auto` is bfloat16 on a GPU, float32 on a CPU.
-        freeze: parts whose weights do not move: `vision` (the tower), `projector` (the mergers), `decoder`.
+        freeze: parts whose weights do not move: `vision` (the tower), `projector` (the mergers), `decoder` (with its
+            embeddings), or of that only the `embeddings`: the table of tokens and the head.
     """
 
     path: str
@@ -50,7 +51,7 @@ class ModelConfig:
     part: Literal["whole", "decoder"] = "whole"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    freeze: list[Literal["vision", "projector", "decoder"]] = Field(default_factory=list)
+    freeze: list[Literal["vision", "projector", "decoder", "embeddings"]] = Field(default_factory=list)
     lora: LoraOptions | None = None
     tiny: TinyConfig = Field(default_factory=TinyConfig)
 
@@ -215,11 +216,16 @@ def part_of(name: str) -> Literal["vision", "projector", "decoder"]:
     return "projector" if "merger" in name else "vision"
 
 
+def is_embedding(name: str) -> bool:
+    """Tell whether a parameter is the decoder's table of tokens or its head, by its name in memory."""
+    return part_of(name) == "decoder" and name.endswith(("embed_tokens.weight", "lm_head.weight"))
+
+
 def freeze(model: "PreTrainedModel", parts: Iterable[str]) -> None:
     """Take the gradients of the named parts away."""
     frozen = set(parts)
     for name, parameter in model.named_parameters():
-        if part_of(name) in frozen:
+        if part_of(name) in frozen or ("embeddings" in frozen and is_embedding(name)):
             parameter.requires_grad_(False)
 
 

@@ -12,7 +12,7 @@ from mmreflect.data.collation import SftCollator
 from mmreflect.data.rendering import Renderer
 from mmreflect.data.store import open_dataset
 from mmreflect.errors import UserError
-from mmreflect.models import ModelConfig, load_model, part_of
+from mmreflect.models import ModelConfig, is_embedding, load_model, part_of
 from mmreflect.records import Media, Sample
 from mmreflect.tiny import FAMILIES
 from mmreflect.training.sft import PrefixCollator
@@ -190,6 +190,22 @@ def test_frozen_parts_do_not_move(
     after = dict(load_model(ModelConfig(path=str(tmp_path / "run/model"))).model.named_parameters())
     moved = {part_of(name) for name in before if not before[name].equal(after[name])}
     assert part not in moved and "decoder" in moved
+
+
+def test_frozen_embeddings_do_not_move(
+    run_cli: Cli, grid: Path, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = {"path": str(tiny_model("qwen3_vl")), "freeze": ["embeddings"]}
+    assert run_cli("train", config(grid, tmp_path / "run", model, max_steps=2))[0] == 0
+    before = dict(load_model(ModelConfig(path=str(tiny_model("qwen3_vl")))).model.named_parameters())
+    after = dict(load_model(ModelConfig(path=str(tmp_path / "run/model"))).model.named_parameters())
+    still = {name for name in before if before[name].equal(after[name])}
+    assert any(is_embedding(name) for name in before) and {name for name in before if is_embedding(name)} <= still
+    assert {part_of(name) for name in before.keys() - still} == {"vision", "projector", "decoder"}
+    for part in ("whole", "decoder"):
+        options = ModelConfig(path=model["path"], part=part, freeze=["embeddings"])  # type: ignore[arg-type]
+        moving = dict(load_model(options).model.named_parameters())
+        assert {is_embedding(name) for name in moving if not moving[name].requires_grad} == {True}
 
 
 def test_lora_ends_as_a_whole_model(
