@@ -1,19 +1,24 @@
-"""From bytes on disk to float32 and back, and the sums over a piece: numpy on the CPU, torch on a GPU.
+"""From bytes on disk to float32 and back, and the sums over a piece: compiled or numpy on the CPU, torch on a GPU.
 
 numpy knows no bfloat16: a bfloat16 is the upper half of a float32. Rounding back is to nearest, ties to even, as
 everywhere else.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from mmreflect.errors import UserError
-from mmreflect.merge.arrays import ROW, Array
+from mmreflect.merge.arrays import Array
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
-from mmreflect.merge.statistics import Sums
+from mmreflect.merge.checksums import checksum
+from mmreflect.merge.kernels import BLEND, LANES, MIX, Kernels, NoKernels, load, outlook
+from mmreflect.merge.pieces import Loaded
+from mmreflect.merge.rule import Pair, blend, mix
+from mmreflect.merge.statistics import Sums, add_up
 
 DRIVER = Path("/dev/nvidiactl")
 BLOCK = 1 << 16
@@ -21,11 +26,15 @@ BLOCK = 1 << 16
 
 _NUMPY: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
+Combine = Callable[[Array | None, Array, Array, float, float], Array]
+Kind = Literal["auto", "compiled", "numpy"]
+Block = tuple[Array | None, Array, Array]
+
 
 class Arithmetic(Protocol):
-    """Where values are computed. `raw` is bytes of a safetensors dtype; blocks are float32."""
+    """Where values are computed. `raw` is bytes of a safetensors dtype; blocks are float32. `text` names it."""
 
-    block: int
+    text: str
 
     def decode(self, raw: np.ndarray, code: str) -> Array:
         """Turn bytes into float32."""
@@ -33,8 +42,14 @@ class Arithmetic(Protocol):
     def encode(self, values: Array, code: str, out: np.ndarray | None = None) -> np.ndarray:
         """Round float32 to a dtype; returns its bytes on the CPU, in `out` where that is given."""
 
-    def measure(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
-        """Return the sums of one block, in float64."""
+    def measure(self, loaded: Loaded) -> Sums:
+        """Return the sums of a piece: differences in float32, products and sums in float64."""
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+
+    def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
+        """Write what a rule makes of a piece to `out`, rounded to the dtype `code`; float16 may become infinite."""
 
 
 def decode(raw: np.ndarray, code: str) -> np.ndarray:
@@ -75,9 +90,14 @@ def lost(raw: np.ndarray, code: str) -> bool:
 
 
 class OnCpu:
-    """numpy; the results do not depend on the number of threads."""
+    """numpy. The sums depend neither on the number of threads nor on the machine, since their order is said.
+
+    Value i of a block of BLOCK values belongs to lane i modulo LANES. A lane adds its values in ascending order, in
+    each block from 0, then the blocks; the lanes of a piece are added up exactly rounded.
+    """
 
     block = BLOCK
+    text = "numpy"
 
     def decode(self, raw: np.ndarray, code: str) -> Array:
         """Turn bytes into float32."""
@@ -87,34 +107,74 @@ class OnCpu:
         """Round float32 to a dtype."""
         return encode(values, code, out)
 
-    def measure(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
-        """Return the sums of one block: differences in float32, products and sums in float64."""
-        wide = np.empty((2, vlm.size))
-        for place, side in enumerate((vlm, reason)):
-            if base is None:
-                wide[place] = side
-            else:  # subtracts in float32 and widens on the way, a few thousand values at a time
-                np.subtract(side, base, out=wide[place], dtype=np.float32, casting="unsafe")
-        norms, dots = _inner_by_rows(wide, wide), _inner_by_rows(wide[0], wide[1])
-        norm_base = None if base is None else math.fsum(_inner_by_rows(base, base).tolist())
-        return (math.fsum(norms[0].tolist()), math.fsum(norms[1].tolist()), math.fsum(dots.tolist()), norm_base)
+    def measure(self, loaded: Loaded) -> Sums:
+        """Return the sums of a piece."""
+        lanes = np.zeros((4, LANES))
+        with np.errstate(all="ignore"):  # what is not finite is found from the sums
+            for block in _blocks(self, loaded, self.block):
+                lanes += _lanes(*block)
+        return _sums(lanes, loaded.base is not None)
+
+    def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
+        """Write what a rule makes of a piece to `out`."""
+        _combine_blocks(self, function, loaded, pair, code, out)
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+        return checksum(data)
 
 
-def _inner_by_rows(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Return the inner products of every ROW values along the last axis; the last one is of what is left over.
+def _lanes(base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray) -> np.ndarray:
+    """Return the sums of one block, lane by lane."""
+    wide = np.zeros((3, vlm.size))
+    for place, side in enumerate((vlm, reason)):
+        if base is None:
+            wide[place] = side
+        else:  # subtracts in float32 and widens on the way, a few thousand values at a time
+            np.subtract(side, base, out=wide[place], dtype=np.float32, casting="unsafe")
+    if base is not None:
+        wide[2] = base
+    lanes, product, whole = np.zeros((4, LANES)), np.empty(vlm.size), vlm.size // LANES * LANES
+    for place, (one, two) in enumerate(((0, 0), (1, 1), (0, 1), (2, 2))):
+        np.multiply(wide[one], wide[two], out=product)
+        np.add.reduce(product[:whole].reshape(-1, LANES), axis=0, out=lanes[place])
+        lanes[place, : vlm.size - whole] += product[whole:]
+    return lanes
 
-    matmul hands a row times a column to the BLAS's inner product, as `np.dot` would, for all rows in one call.
-    """
-    whole = one.shape[-1] // ROW * ROW
-    parts = []
-    for part, row in ((slice(0, whole), ROW), (slice(whole, None), one.shape[-1] - whole)):
-        left, right = one[..., part], two[..., part]
-        if left.size:
-            shape = (*left.shape[:-1], -1, row)
-            with np.errstate(all="ignore"):  # what is not finite is found from the sums
-                found = np.matmul(left.reshape(shape)[..., None, :], right.reshape(shape)[..., :, None])
-            parts.append(found[..., 0, 0])
-    return np.concatenate(parts, -1)
+
+def _sums(lanes: np.ndarray, based: bool) -> Sums:
+    """Add up lanes; NaN and infinity, which an exact sum refuses, come through."""
+    with np.errstate(all="ignore"):
+        found = [math.fsum(row.tolist()) if np.isfinite(row).all() else float(row.sum()) for row in lanes]
+    return (found[0], found[1], found[2], found[3] if based else None)
+
+
+class Compiled(OnCpu):
+    """C that goes over each value once: the sums and the values of numpy to the last bit."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+        self.text = "compiled C"
+
+    def measure(self, loaded: Loaded) -> Sums:
+        """Return the sums of a piece."""
+        lanes = self._kernels.measure(loaded.base, loaded.vlm, loaded.reason, loaded.codes)
+        return _sums(lanes, loaded.base is not None)
+
+    def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
+        """Write what a rule makes of a piece to `out`; a rule of an unknown function is left to numpy."""
+        alone = {(1.0, 0.0): (loaded.vlm, loaded.vlm_code), (0.0, 1.0): (loaded.reason, loaded.reason_code)}.get(pair)
+        form = MIX if function is mix else BLEND if function is blend else None
+        if form is None or (form == MIX and loaded.base is None):
+            super().combine(function, loaded, pair, code, out)
+        elif alone is not None:
+            self._kernels.convert(*alone, out, code)
+        else:
+            self._kernels.combine(form, loaded.base, loaded.vlm, loaded.reason, loaded.codes, pair, out, code)
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+        return self._kernels.checksum(data)
 
 
 class OnDevice:
@@ -126,6 +186,7 @@ class OnDevice:
         import torch
 
         self._torch, self._device = torch, device
+        self.text = f"torch on {device}"
 
     def decode(self, raw: np.ndarray, code: str) -> Array:
         """Turn bytes into float32 on the device."""
@@ -141,8 +202,20 @@ class OnDevice:
         out[...] = data
         return out
 
-    def measure(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
-        """Return the sums of one block."""
+    def measure(self, loaded: Loaded) -> Sums:
+        """Return the sums of a piece."""
+        sums = add_up(0, [self._measured(*block) for block in _blocks(self, loaded, self.block)])
+        return (sums.norm2_v, sums.norm2_r, sums.dot, sums.norm2_base)
+
+    def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
+        """Write what a rule makes of a piece to `out`."""
+        _combine_blocks(self, function, loaded, pair, code, out)
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+        return checksum(data)
+
+    def _measured(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
         norm_base = None
         if base is not None:
             vlm, reason = vlm - base, reason - base
@@ -154,11 +227,37 @@ class OnDevice:
         return (dots[0], dots[1], dots[2], norm_base)
 
 
-def choose(device: str) -> Arithmetic:
+def _blocks(arithmetic: Arithmetic, loaded: Loaded, size: int) -> Iterator[Block]:
+    """Yield the values of a piece, `size` at a time: base, VLM, reasoning model."""
+    for first in range(0, loaded.count, size):
+
+        def block(raw: np.ndarray, code: str, first: int = first) -> Array:
+            item = ITEM_BYTES[code]
+            return arithmetic.decode(raw[first * item : (first + size) * item], code)
+
+        base = None if loaded.base is None else block(loaded.base, loaded.base_code)
+        yield base, block(loaded.vlm, loaded.vlm_code), block(loaded.reason, loaded.reason_code)
+
+
+def _combine_blocks(
+    arithmetic: "OnCpu | OnDevice", function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray
+) -> None:
+    item, position = ITEM_BYTES[code], 0
+    for block in _blocks(arithmetic, loaded, arithmetic.block):
+        values = function(*block, *pair)
+        size = values.shape[0] * item
+        arithmetic.encode(values, code, out[position : position + size])
+        position += size
+
+
+def choose(device: str, kind: Kind = "auto") -> Arithmetic:
     """Return the arithmetic of a device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
 
+    Args:
+        kind: on the CPU: `compiled`, `numpy`, or `auto` for compiled where that can be had.
+
     Raises:
-        UserError: `cuda`, and there is no GPU.
+        UserError: `cuda`, and there is no GPU; `compiled`, and it cannot be had.
 
     torch is imported only where the machine has an NVIDIA driver: importing it takes longer than merging a small model.
     """
@@ -166,7 +265,29 @@ def choose(device: str) -> Arithmetic:
         device = "cuda" if DRIVER.exists() and _cuda() else "cpu"
     elif device == "cuda" and not _cuda():
         raise UserError("device: cuda, but there is no NVIDIA GPU that torch can use", "a GPU", "choose device: cpu")
-    return OnCpu() if device == "cpu" else OnDevice(device)
+    if device != "cpu":
+        return OnDevice(device)
+    if kind == "numpy":
+        return OnCpu()
+    try:
+        return Compiled(load())
+    except NoKernels as error:
+        if kind == "compiled":
+            raise UserError(
+                f"arithmetic: compiled, but {error}",
+                "a C compiler (cc, gcc or clang) that works",
+                "install one, or choose arithmetic: auto",
+            ) from None
+        plain = OnCpu()
+        plain.text = f"numpy, since {error}; compiled C takes a third of the time"
+        return plain
+
+
+def foretold(device: str, kind: Kind) -> str:
+    """Say what `choose` will probably return; imports and builds nothing."""
+    if device == "cuda" or (device == "auto" and DRIVER.exists()):
+        return "torch on the GPU" if device == "cuda" else "torch on the GPU, if it can use it"
+    return "numpy, as asked for" if kind == "numpy" else outlook()
 
 
 def _cuda() -> bool:

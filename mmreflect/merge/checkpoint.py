@@ -7,6 +7,7 @@ Files are read, not mapped: mapped pages would count as this process's memory.
 import json
 import math
 import os
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,31 @@ ITEM_BYTES = {
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
 }
 Role = Literal["base", "vlm", "reason", "merged", "model"]
+
+
+_AHEAD = 1 << 21
+
+
+class Handles:
+    """Files that stay open for reading; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[Path, int] = {}
+
+    def of(self, path: Path) -> int:
+        """Return the descriptor of a file, opened now where it was not."""
+        with self._lock:
+            if path not in self._open:
+                self._open[path] = os.open(path, os.O_RDONLY)
+            return self._open[path]
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            for handle in self._open.values():
+                os.close(handle)
+            self._open.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,36 +130,56 @@ class Checkpoint:
         width = self.text_config.get("hidden_size")
         return width if isinstance(width, int) else None
 
-    def fill(self, name: str, first: int, buffer: memoryview) -> None:
+    def fill(self, name: str, first: int, buffer: memoryview, handles: Handles | None = None) -> None:
         """Read a tensor's bytes from the value `first` on, until the buffer is full.
 
-        Values of a dtype that we do not know count as bytes.
+        Values of a dtype that we do not know count as bytes. `handles` spare opening the file for every call.
 
         Raises:
             UserError: the file became shorter since it was opened.
         """
         entry = self.tensors[name]
         path = self.folder / entry.file
-        with open(path, "rb", buffering=0) as file:
-            file.seek(entry.start + first * ITEM_BYTES.get(entry.dtype, 1))
+        place = entry.start + first * ITEM_BYTES.get(entry.dtype, 1)
+        opened = handles or Handles()
+        try:
+            handle = opened.of(path)
             while buffer.nbytes:
-                read = file.readinto(buffer)
+                read = os.preadv(handle, [buffer], place)
                 if not read:
                     raise _truncated(self.role, path)
-                buffer = buffer[read:]
+                buffer, place = buffer[read:], place + read
+        finally:
+            if handles is None:
+                opened.close()
 
-    def announce(self, name: str, first: int, count: int) -> None:
-        """Ask the system to read values ahead into its cache, which is not this process's memory."""
+    def announce(self, name: str, first: int, count: int, handles: Handles) -> None:
+        """Ask the system to read values ahead into its cache, which is not this process's memory.
+
+        What the cache holds already is passed over: the system would look at each of its pages.
+        """
         entry = self.tensors[name]
         item = ITEM_BYTES[entry.dtype]
         if hasattr(os, "posix_fadvise"):
-            with open(self.folder / entry.file, "rb", buffering=0) as file:
-                os.posix_fadvise(file.fileno(), entry.start + first * item, count * item, os.POSIX_FADV_WILLNEED)
+            handle, stop = handles.of(self.folder / entry.file), entry.start + (first + count) * item
+            for place in range(entry.start + first * item, stop, _AHEAD):
+                if not _is_cached(handle, place):
+                    os.posix_fadvise(handle, place, min(_AHEAD, stop - place), os.POSIX_FADV_WILLNEED)
 
     @property
     def size(self) -> int:
         """Bytes of all tensors."""
         return sum(entry.stop - entry.start for entry in self.tensors.values())
+
+
+def _is_cached(handle: int, place: int) -> bool:
+    """Tell whether the byte at a place can be had without waiting for the disk; False where the system does not say."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        return bool(os.preadv(handle, [bytearray(1)], place, os.RWF_NOWAIT))
+    except OSError:
+        return False
 
 
 def open_checkpoint(role: Role, folder: str | Path) -> Checkpoint:

@@ -16,7 +16,7 @@ from typing import Any
 from mmreflect import console
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, write_atomic, write_json
-from mmreflect.merge.arithmetic import choose
+from mmreflect.merge.arithmetic import Arithmetic
 from mmreflect.merge.checkpoint import INDEX, Checkpoint
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
@@ -41,7 +41,12 @@ class MergedLayer:
 
 
 def execute(
-    plan: MergePlan, layout: Layout, rule: Rule, folder: Path, device: str = "auto", hold: int = HOLD_BYTES
+    plan: MergePlan,
+    layout: Layout,
+    rule: Rule,
+    folder: Path,
+    arithmetic: Arithmetic,
+    hold: int = HOLD_BYTES,
 ) -> tuple[list[MergedLayer], dict[str, str]]:
     """Write the merged weights to `folder / "model"`, or finish writing them after a kill.
 
@@ -50,7 +55,7 @@ def execute(
         layout: the files to write.
         rule: what is done with the values; must be pure.
         folder: the run's folder; `layers.jsonl`, `shards.jsonl` and `inputs.json` are kept there for resuming.
-        device: `cpu`, `cuda`, or `auto`.
+        arithmetic: what computes.
         hold: largest layer, in bytes of its inputs, that is kept in memory between measuring and combining.
 
     Returns:
@@ -65,9 +70,9 @@ def execute(
     _check_inputs(plan, folder / "inputs.json")
     keep_small_memory()
     with console.progress_bar("merging", len(plan.tensors)) as bar:
-        outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance)
+        outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance, arithmetic.checksum)
         stats = _Stats(folder / "layers.jsonl")
-        work = Work(plan, rule, outputs, choose(device))
+        work = Work(plan, rule, outputs, arithmetic)
         pool = ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2)))
         try:
             outputs.touch()
@@ -75,6 +80,7 @@ def execute(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             outputs.close()
+            work.close()
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
     merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]

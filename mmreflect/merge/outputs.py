@@ -40,8 +40,15 @@ class _Open:
 class Outputs:
     """The shards of a merge; safe for many threads."""
 
-    def __init__(self, layout: Layout, model: Path, notes: Path, advance: Callable[[int], None]) -> None:
-        self._model, self._notes, self._advance = model, Notes(notes), advance
+    def __init__(
+        self,
+        layout: Layout,
+        model: Path,
+        notes: Path,
+        advance: Callable[[int], None],
+        checksum: Callable[[memoryview], int] = checksum,
+    ) -> None:
+        self._model, self._notes, self._advance, self._checksum = model, Notes(notes), advance, checksum
         self._lock = threading.Lock()
         self._open: dict[str, _Open] = {}
         self._where = {name: shard for shard in layout.shards for name in shard.tensors}
@@ -69,7 +76,7 @@ class Outputs:
         shard = self._where[name]
         with self._lock:
             opened = self._open.get(shard.file) or self._begin(shard)
-        crc = checksum(data)
+        crc = self._checksum(data)
         with _disk(self._model):
             _write_all(opened.handle, data, shard.tensors[name].start + offset)
         with self._lock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
+from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint, Handles
 from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
 from mmreflect.merge.sources import Source, whole
 
@@ -44,6 +44,16 @@ class Loaded:
     vlm_code: str
     reason_code: str
 
+    @property
+    def codes(self) -> tuple[str, str, str]:
+        """The dtypes of base, VLM and reasoning model; empty where there is no base."""
+        return self.base_code, self.vlm_code, self.reason_code
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return self.vlm.nbytes // ITEM_BYTES[self.vlm_code]
+
 
 def cut(tensor: PlannedTensor, size: int = PIECE) -> Iterator[Piece]:
     """Cut the merged values of a tensor into pieces of at most `size` values, or of one row where that is longer."""
@@ -64,6 +74,9 @@ def gaps(tensor: PlannedTensor, count: int) -> Iterator[tuple[int, int]]:
         yield position, count - position
 
 
+_SLAB, _CUT_FROM = 1 << 25, 1 << 20
+
+
 class Buffers:
     """Memory that is used again and again: fresh pages cost more than the arithmetic on them."""
 
@@ -74,7 +87,10 @@ class Buffers:
     def take(self, size: int) -> np.ndarray:
         """Return an array of `size` bytes; what it holds is left over."""
         with self._lock:
-            free = self._free.get(size)
+            free = self._free.setdefault(size, [])
+            if not free and size >= _CUT_FROM:
+                slab = np.empty(max(1, _SLAB // size) * size, np.uint8)  # large enough for pages of 2 MB
+                free.extend(slab[first : first + size] for first in range(0, slab.size, size))
             if free:
                 return free.pop()
         return np.empty(size, np.uint8)
@@ -106,7 +122,7 @@ class Reader:
     """Reads pieces from all models of a plan; safe for many threads."""
 
     def __init__(self, plan: MergePlan, buffers: Buffers) -> None:
-        self._plan, self._buffers = plan, buffers
+        self._plan, self._buffers, self.handles = plan, buffers, Handles()
 
     def load(self, piece: Piece) -> Loaded:
         """Read a piece from every model."""
@@ -129,19 +145,19 @@ class Reader:
         plan = self._plan
         for tensor in tensors:
             for stretch in tensor.stretches:
-                plan.vlm.announce(tensor.name, stretch.first, stretch.count)
+                plan.vlm.announce(tensor.name, stretch.first, stretch.count, self.handles)
                 for model, source in ((plan.base, stretch.base), (plan.reason, stretch.reason)):
                     for segment in source.segments if model is not None and source is not None else ():
                         assert model is not None
-                        model.announce(segment.name, segment.first, segment.count)
+                        model.announce(segment.name, segment.first, segment.count, self.handles)
 
     def release(self, loaded: Loaded) -> None:
         """Take a piece's memory back."""
         self._buffers.give_back(loaded.base, loaded.vlm, loaded.reason)
 
-    def own(self, name: str, first: int, count: int) -> np.ndarray:
-        """Read the VLM's own values, as bytes."""
-        return self._read(self._plan.vlm, whole(self._plan.vlm, name), first, count)
+    def close(self) -> None:
+        """Close the files."""
+        self.handles.close()
 
     def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray:
         item = ITEM_BYTES[source.code]
@@ -149,7 +165,7 @@ class Reader:
         view, position = array.data, 0
         for segment in source.cut(first, count):
             size = segment.count * item
-            model.fill(segment.name, segment.first, view[position : position + size])
+            model.fill(segment.name, segment.first, view[position : position + size], self.handles)
             position += size
         if source.matrix is None:
             return array

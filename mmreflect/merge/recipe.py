@@ -13,6 +13,7 @@ from mmreflect.config import to_tree
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, folder_mark
 from mmreflect.merge import report
+from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
 from mmreflect.merge.checkpoint import open_checkpoint
 from mmreflect.merge.costs import estimate
@@ -98,6 +99,7 @@ class MergeRecipe:
         )
         measures = isinstance(rule, WeightRule) and rule.prior is not None and not rule.prior.w_v
         loads = f"; before that the VLM is loaded, {plan.vlm.size / 1e9:.2f} GB on disk" if measures else ""
+        rows["arithmetic"] = foretold(settings.device, settings.arithmetic)
         rows["memory"] = costs.memory + loads
         rows["time"] = costs.time
         return rows
@@ -116,7 +118,8 @@ class MergeRecipe:
 
         plan, layout, rule = self.open(settings)
         rule = self._measured(settings, run.path, plan.depth) or rule
-        layers, checksums = execute(plan, layout, rule, run.path, settings.device, int(settings.hold_gb * 1e9))
+        arithmetic = choose(settings.device, settings.arithmetic)
+        layers, checksums = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))
         model = run.path / "model"
         prior = rule.prior if isinstance(rule, WeightRule) else None
         blocks = [item for item in layers if 0 <= item.stats.layer < plan.depth]
@@ -127,7 +130,7 @@ class MergeRecipe:
         warnings = [*plan.warnings, *(prior.warnings if prior else ())]
         warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
         warnings += report.weight_warnings(rows)
-        report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums)
+        report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums, arithmetic.text)
         report.show_layers(rows)
         for warning in warnings:
             console.say(f"[yellow]warning:[/] {escape(warning)}")

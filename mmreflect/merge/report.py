@@ -199,12 +199,13 @@ def write_report(
     files: Mapping[str, list[str]],
     warnings: Sequence[str],
     checksums: Mapping[str, str],
+    arithmetic: str,
 ) -> None:
     """Write merge_report.json: per layer the norms, the cosine and the weights; what became of every tensor; warnings.
 
     `embeddings` are the same numbers for embeddings (layer -1) and head, where rows of them were merged. `total` adds
     up the layers. `attention` is what the prior rests on, where it was measured: a_l, its fit (alpha, C, r2), and on
-    what. `crc32` is of each tensor as it was written.
+    what. `arithmetic` says what computed. `crc32` is of each tensor as it was written.
     """
     prior = rule.prior if isinstance(rule, WeightRule) else None
     others = [item for item in layers if not 0 <= item.stats.layer < plan.depth]
@@ -215,6 +216,7 @@ def write_report(
         "total": {**{key: value for key, value in asdict(sums).items() if key != "layer"}, "cosine": sums.cosine},
         "measured_from": "base" if plan.base else "zero",
         "rule": rule.text,
+        "arithmetic": arithmetic,
         "prior": prior.text if prior else "",
         "attention": prior.measurement if prior else None,
         "rope_theta": plan.rope_theta,

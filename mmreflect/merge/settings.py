@@ -1,10 +1,10 @@
 """What every method of merging can be told."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mmreflect.config import config
+from mmreflect.config import FREE, config
 from mmreflect.errors import UserError
 from mmreflect.merge.gate import check_force
 from mmreflect.merge.layout import OutputDtype
@@ -31,6 +31,8 @@ class MergeSettings:
         dtype: of the output's floating-point tensors; `keep` leaves each tensor in the VLM's.
         shard_bytes: largest output file; with `keep` the VLM's own files are kept instead.
         device: where values are computed; `auto` takes an NVIDIA GPU where there is one.
+        arithmetic: how a CPU computes: `compiled` C, which needs a C compiler; `numpy`; `auto` takes the first where
+            it can be had. The result is the same to the last bit.
         hold_gb: a layer whose inputs are larger is read twice instead of being held in memory.
     """
 
@@ -44,6 +46,7 @@ class MergeSettings:
     dtype: OutputDtype = "keep"
     shard_bytes: int = Field(default=DEFAULT_SHARD_BYTES, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    arithmetic: Annotated[Literal["auto", "compiled", "numpy"], FREE] = "auto"
     hold_gb: float = Field(default=4.0, ge=0)
 
     def __post_init__(self) -> None:

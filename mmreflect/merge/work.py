@@ -2,20 +2,20 @@
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 from mmreflect.errors import UserError
 from mmreflect.merge.arithmetic import Arithmetic, decode, encode, lost
-from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
+from mmreflect.merge.checkpoint import ITEM_BYTES
 from mmreflect.merge.names import canonical_name
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Array, Pair, Rule, TensorRule, WeightRule
-from mmreflect.merge.statistics import Sums, add_up
+from mmreflect.merge.statistics import Sums
 
 COPY_BYTES = 1 << 22
 TENSOR_VALUES = 24_000_000
@@ -54,6 +54,10 @@ class Work:
         """Have a layer read ahead."""
         self._reader.announce(self._plan.by_layer[layer])
 
+    def close(self) -> None:
+        """Close the files that are read."""
+        self._reader.close()
+
     def input_bytes(self, piece: Piece) -> int:
         """Bytes of a piece in all models."""
         codes = [self._plan.vlm.tensors[piece.tensor.name].dtype, piece.stretch.reason.code]
@@ -78,7 +82,7 @@ class Work:
         assert place is not None
         item = ITEM_BYTES.get(entry.dtype, 1)
         data = self._buffers.take(count * item)
-        self._plan.vlm.fill(name, first, data.data)
+        self._plan.vlm.fill(name, first, data.data, self._reader.handles)
         if place.code == entry.dtype:
             self._outputs.write(name, first * item, data.data)
         else:
@@ -87,9 +91,7 @@ class Work:
 
     def measure(self, piece: Piece, keep: bool) -> tuple[Sums, Loaded | None]:
         """Read a piece and return its sums, and its bytes if they are to be kept."""
-        loaded = self._reader.load(piece)
-        parts = [self._arithmetic.measure(*block) for block in self._blocks(loaded, piece.count)]
-        sums = self._checked(piece, parts)
+        loaded, sums = self._measured(piece)
         if keep and self._outputs.place(piece.tensor.name) is not None:
             return sums, loaded
         self._reader.release(loaded)
@@ -108,11 +110,7 @@ class Work:
         place = self._outputs.place(piece.tensor.name)
         if place is None and not measure:
             return None
-        loaded = self._reader.load(piece)
-        sums = None
-        if measure:
-            parts = [self._arithmetic.measure(*block) for block in self._blocks(loaded, piece.count)]
-            sums = self._checked(piece, parts)
+        loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
         if place is not None:
             self._combine(piece, loaded, pair)
         self._reader.release(loaded)
@@ -129,13 +127,11 @@ class Work:
         assert isinstance(self._rule, TensorRule)
         name = piece.tensor.name
         place = self._outputs.place(name)
-        loaded = self._reader.load(piece)
-        sums = []
-        if measure:
-            for block in self._blocks(loaded, piece.count):
-                sums.append(self._checked(piece, [self._arithmetic.measure(*block)]))
+        loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
         if place is not None:
-            base, vlm, reason = next(self._blocks(loaded, piece.count, piece.count))
+            base = None if loaded.base is None else self._arithmetic.decode(loaded.base, loaded.base_code)
+            vlm = self._arithmetic.decode(loaded.vlm, loaded.vlm_code)
+            reason = self._arithmetic.decode(loaded.reason, loaded.reason_code)
             self._reader.release(loaded)
             shape = self._plan.vlm.tensors[name].shape
             shape = shape if piece.count == math.prod(shape) else (piece.count // piece.stretch.row, piece.stretch.row)
@@ -145,20 +141,14 @@ class Work:
                 self._write(name, piece.start + first, part)
         else:
             self._reader.release(loaded)
-        return sums
+        return [] if sums is None else [sums]
 
-    def _blocks(
-        self, loaded: Loaded, count: int, size: int | None = None
-    ) -> Iterator[tuple[Array | None, Array, Array]]:
-        size = size or self._arithmetic.block
-        for first in range(0, count, size):
-
-            def block(raw: np.ndarray, code: str, first: int = first) -> Array:
-                item = ITEM_BYTES[code]
-                return self._arithmetic.decode(raw[first * item : min(first + size, count) * item], code)
-
-            base = None if loaded.base is None else block(loaded.base, loaded.base_code)
-            yield base, block(loaded.vlm, loaded.vlm_code), block(loaded.reason, loaded.reason_code)
+    def _measured(self, piece: Piece) -> tuple[Loaded, Sums]:
+        loaded = self._reader.load(piece)
+        sums = self._arithmetic.measure(loaded)
+        if not math.isfinite(sums[0] + sums[1]):
+            raise _not_finite(self._plan, piece, self._reader)
+        return loaded, sums
 
     def _combine(self, piece: Piece, loaded: Loaded, pair: Pair) -> None:
         """Combine a piece block by block; a weight of 1 alone takes the model's own bytes."""
@@ -173,12 +163,12 @@ class Work:
             if pair == sure and code == place.code:
                 self._outputs.write(name, piece.start * item, raw.data)
                 return
-        written, position = self._buffers.take(piece.count * item), 0
-        for base, vlm, reason in self._blocks(loaded, piece.count):
-            values = self._rule.combine(base, vlm, reason, *pair)
-            size = values.shape[0] * item
-            self._encoded(name, values, place.code, written[position : position + size])
-            position += size
+        written = self._buffers.take(piece.count * item)
+        self._arithmetic.combine(self._rule.combine, loaded, pair, place.code, written)
+        if place.code == "F16" and lost(written, place.code):
+            wide = np.empty(piece.count, np.float32)
+            self._arithmetic.combine(self._rule.combine, loaded, pair, "F32", wide.view(np.uint8))
+            raise _too_large(name, float(abs(wide).max()))
         self._write(name, piece.start, written)
         self._buffers.give_back(written)
 
@@ -191,18 +181,16 @@ class Work:
         encoder = encode if isinstance(values, np.ndarray) else self._arithmetic.encode
         data = encoder(values, code, out)
         if code == "F16" and lost(data, code):
-            raise UserError(
-                f"{name!r} holds values that {FLOATS[code]} cannot represent (up to {float(abs(values).max()):.3g})",
-                "finite weights",
-                "choose dtype: bfloat16 or float32",
-            )
+            raise _too_large(name, float(abs(values).max()))
         return data
 
-    def _checked(self, piece: Piece, parts: Sequence[Sums]) -> Sums:
-        sums = add_up(0, parts)
-        if not math.isfinite(sums.norm2_v + sums.norm2_r):
-            raise _not_finite(self._plan, piece, self._reader)
-        return (sums.norm2_v, sums.norm2_r, sums.dot, sums.norm2_base)
+
+def _too_large(name: str, largest: float) -> UserError:
+    return UserError(
+        f"{name!r} holds values that float16 cannot represent (up to {largest:.3g})",
+        "finite weights",
+        "choose dtype: bfloat16 or float32",
+    )
 
 
 def _not_finite(plan: MergePlan, piece: Piece, reader: Reader) -> UserError:

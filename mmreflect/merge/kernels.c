@@ -1,0 +1,328 @@
+/* The arithmetic of a merge in one pass over each value: see kernels.py, which builds and calls this, and OnCpu in
+ * arithmetic.py, whose numpy gives the same results to the last bit. Arrays may lie at any address.
+ *
+ * Nothing here may be contracted or reordered by the compiler (-ffp-contract=off, no -ffast-math), with one exception:
+ * a product of two float32 is exact in float64, so that it may be fused with the sum that it is added to.
+ */
+
+#include <stdint.h>
+#include <string.h>
+#if defined(__AVX__) || defined(__PCLMUL__)
+#include <immintrin.h>
+#endif
+
+enum { BF16, F16, F32, F64 };
+enum { MIX, BLEND };
+enum { LANES = 128, BLOCK = 65536, CHUNK = 1024 };
+
+typedef uint16_t any16 __attribute__((aligned(1), may_alias));
+typedef float any32 __attribute__((aligned(1), may_alias));
+typedef double any64 __attribute__((aligned(1), may_alias));
+typedef float narrow4 __attribute__((vector_size(16)));
+typedef double wide4 __attribute__((vector_size(32)));
+typedef float any_narrow4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double any_wide4 __attribute__((vector_size(32), aligned(8), may_alias));
+
+static inline float as_float(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+static inline uint32_t as_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+
+static inline float from_half(uint16_t half)
+{
+    float scaled = as_float((uint32_t)(half & 0x7fff) << 13) * 0x1p112f; /* exact, also where half is subnormal */
+    uint32_t bits = as_bits(scaled) | (scaled >= 65536.0f ? 0x7f800000u : 0u);
+    return as_float(bits | (uint32_t)(half & 0x8000) << 16);
+}
+
+/* To nearest, ties to even; what float16 cannot hold becomes infinite. */
+static inline uint16_t to_half(float value)
+{
+    uint32_t bits = as_bits(value), size = bits & 0x7fffffff;
+    uint32_t normal = (size - (112u << 23) + 0xfff + ((size >> 13) & 1)) >> 13;
+    uint32_t small = as_bits(as_float(size) + 0.5f) - as_bits(0.5f); /* the sum rounds to steps of 2^-24 */
+    uint32_t half = size < 0x38800000u ? small : normal;
+    half = size >= 0x47800000u ? 0x7c00u : half;
+    half = size > 0x7f800000u ? 0x7e00u : half;
+    return (uint16_t)(half | (bits >> 16 & 0x8000));
+}
+
+static inline uint16_t to_brain(float value)
+{
+    uint32_t bits = as_bits(value);
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+static void widen(const unsigned char *raw, int code, int64_t first, int count, float *restrict out)
+{
+    if (code == BF16) {
+        const any16 *values = (const any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = as_float((uint32_t)values[i] << 16);
+    } else if (code == F16) {
+        const any16 *values = (const any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = from_half(values[i]);
+    } else if (code == F32) {
+        memcpy(out, (const any32 *)raw + first, sizeof(float) * (size_t)count);
+    } else {
+        const any64 *values = (const any64 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = (float)values[i];
+    }
+}
+
+static void narrow(const float *restrict values, int code, int64_t first, int count, unsigned char *raw)
+{
+    if (code == BF16) {
+        any16 *out = (any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = to_brain(values[i]);
+    } else if (code == F16) {
+        any16 *out = (any16 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = to_half(values[i]);
+    } else if (code == F32) {
+        memcpy((any32 *)raw + first, values, sizeof(float) * (size_t)count);
+    } else {
+        any64 *out = (any64 *)raw + first;
+        for (int i = 0; i < count; i++)
+            out[i] = values[i];
+    }
+}
+
+#define NARROW(address) (*(const any_narrow4 *)(address))
+#define WIDE(address) (*(any_wide4 *)(address))
+#ifdef __AVX__
+#define CONVERT(value) ((wide4)_mm256_cvtps_pd((__m128)(value))) /* gcc makes four instructions of the other */
+#else
+#define CONVERT(value) __builtin_convertvector(value, wide4)
+#endif
+
+/* Add rows of LANES values to the lanes, in ascending order in each lane. */
+static void add_rows(const float *base, const float *vlm, const float *reason, int rows, double (*sums)[LANES])
+{
+    for (int lane = 0; lane < LANES; lane += 8) {
+        wide4 vv[2], rr[2], vr[2], bb[2];
+        for (int half = 0; half < 2; half++) {
+            vv[half] = WIDE(&sums[0][lane + 4 * half]);
+            rr[half] = WIDE(&sums[1][lane + 4 * half]);
+            vr[half] = WIDE(&sums[2][lane + 4 * half]);
+            bb[half] = WIDE(&sums[3][lane + 4 * half]);
+        }
+        for (int i = lane; i < rows * LANES; i += LANES) {
+            for (int half = 0; half < 2; half++) {
+                narrow4 from = NARROW(base + i + 4 * half);
+                wide4 b = CONVERT(from);
+                wide4 v = CONVERT(NARROW(vlm + i + 4 * half) - from);
+                wide4 r = CONVERT(NARROW(reason + i + 4 * half) - from);
+                vv[half] += v * v;
+                rr[half] += r * r;
+                vr[half] += v * r;
+                bb[half] += b * b;
+            }
+        }
+        for (int half = 0; half < 2; half++) {
+            WIDE(&sums[0][lane + 4 * half]) = vv[half];
+            WIDE(&sums[1][lane + 4 * half]) = rr[half];
+            WIDE(&sums[2][lane + 4 * half]) = vr[half];
+            WIDE(&sums[3][lane + 4 * half]) = bb[half];
+        }
+    }
+}
+
+#if defined(__AVX2__) && defined(__FMA__)
+#define HAS_BRAIN_ROWS 1
+
+static inline __m256 load_brain(const unsigned char *raw)
+{
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)raw));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+#define LOW(value) _mm256_cvtps_pd(_mm256_castps256_ps128(value))
+#define HIGH(value) _mm256_cvtps_pd(_mm256_extractf128_ps(value, 1))
+
+/* The same for rows of bfloat16 as they were read, without the way through memory. */
+static void add_brain_rows(const unsigned char *base, const unsigned char *vlm, const unsigned char *reason, int rows,
+                           double (*sums)[LANES])
+{
+    for (int lane = 0; lane < LANES; lane += 8) {
+        __m256d total[4][2];
+        for (int sum = 0; sum < 4; sum++)
+            for (int half = 0; half < 2; half++)
+                total[sum][half] = _mm256_loadu_pd(&sums[sum][lane + 4 * half]);
+        for (int i = 2 * lane; i < 2 * rows * LANES; i += 2 * LANES) {
+            __m256 from = load_brain(base + i);
+            __m256 one = _mm256_sub_ps(load_brain(vlm + i), from), two = _mm256_sub_ps(load_brain(reason + i), from);
+            __m256d b[2] = {LOW(from), HIGH(from)}, v[2] = {LOW(one), HIGH(one)}, r[2] = {LOW(two), HIGH(two)};
+            for (int half = 0; half < 2; half++) {
+                total[0][half] = _mm256_fmadd_pd(v[half], v[half], total[0][half]);
+                total[1][half] = _mm256_fmadd_pd(r[half], r[half], total[1][half]);
+                total[2][half] = _mm256_fmadd_pd(v[half], r[half], total[2][half]);
+                total[3][half] = _mm256_fmadd_pd(b[half], b[half], total[3][half]);
+            }
+        }
+        for (int sum = 0; sum < 4; sum++)
+            for (int half = 0; half < 2; half++)
+                _mm256_storeu_pd(&sums[sum][lane + 4 * half], total[sum][half]);
+    }
+}
+#else
+#define HAS_BRAIN_ROWS 0
+#define add_brain_rows(base, vlm, reason, rows, sums)
+#endif
+
+/* Add the lanes of ||vlm - base||^2, ||reason - base||^2, their product and ||base||^2 to what is there;
+ * base may be NULL. */
+void mmreflect_measure(const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
+                       const unsigned char *reason, int reason_code, int64_t count, double (*lanes)[LANES])
+{
+    float b[CHUNK] = {0}, v[CHUNK], r[CHUNK];
+    double sums[4][LANES];
+    int brain = base && base_code == BF16 && vlm_code == BF16 && reason_code == BF16;
+    for (int64_t block = 0; block < count; block += BLOCK) {
+        int64_t stop = count - block < BLOCK ? count : block + BLOCK;
+        memset(sums, 0, sizeof sums);
+        for (int64_t first = block; first < stop; first += CHUNK) {
+            int size = (int)(stop - first < CHUNK ? stop - first : CHUNK);
+            int rows = size / LANES;
+            if (HAS_BRAIN_ROWS && brain && size == CHUNK) {
+                add_brain_rows(base + 2 * first, vlm + 2 * first, reason + 2 * first, rows, sums);
+                continue;
+            }
+            if (base)
+                widen(base, base_code, first, size, b);
+            widen(vlm, vlm_code, first, size, v);
+            widen(reason, reason_code, first, size, r);
+            add_rows(b, v, r, rows, sums);
+            for (int i = rows * LANES, lane = 0; i < size; i++, lane++) {
+                double from = b[i], one = v[i] - b[i], two = r[i] - b[i];
+                sums[0][lane] += one * one;
+                sums[1][lane] += two * two;
+                sums[2][lane] += one * two;
+                sums[3][lane] += from * from;
+            }
+        }
+        for (int sum = 0; sum < 4; sum++)
+            for (int lane = 0; lane < LANES; lane++)
+                lanes[sum][lane] += sums[sum][lane];
+    }
+}
+
+static inline float mixed(float base, float vlm, float reason, float lam_v, float lam_r)
+{
+    return ((vlm - base) * lam_v + (reason - base) * lam_r) + base;
+}
+
+/* The usual case, without the way through memory. */
+static void mix_brain(const any16 *restrict base, const any16 *restrict vlm, const any16 *restrict reason,
+                      int64_t count, float lam_v, float lam_r, any16 *restrict out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        float b = as_float((uint32_t)base[i] << 16), v = as_float((uint32_t)vlm[i] << 16);
+        out[i] = to_brain(mixed(b, v, as_float((uint32_t)reason[i] << 16), lam_v, lam_r));
+    }
+}
+
+/* Write base + (lam_v (vlm - base) + lam_r (reason - base)), or lam_v vlm + lam_r reason, rounded to a dtype. */
+void mmreflect_combine(int form, const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
+                       const unsigned char *reason, int reason_code, int64_t count, float lam_v, float lam_r,
+                       unsigned char *out, int out_code)
+{
+    float b[CHUNK], v[CHUNK], r[CHUNK];
+    if (form == MIX && base_code == BF16 && vlm_code == BF16 && reason_code == BF16 && out_code == BF16) {
+        mix_brain((const any16 *)base, (const any16 *)vlm, (const any16 *)reason, count, lam_v, lam_r, (any16 *)out);
+        return;
+    }
+    for (int64_t first = 0; first < count; first += CHUNK) {
+        int size = (int)(count - first < CHUNK ? count - first : CHUNK);
+        widen(vlm, vlm_code, first, size, v);
+        widen(reason, reason_code, first, size, r);
+        if (form == MIX) {
+            widen(base, base_code, first, size, b);
+            for (int i = 0; i < size; i++)
+                v[i] = mixed(b[i], v[i], r[i], lam_v, lam_r);
+        } else {
+            for (int i = 0; i < size; i++)
+                v[i] = v[i] * lam_v + r[i] * lam_r;
+        }
+        narrow(v, out_code, first, size, out);
+    }
+}
+
+/* Round values to another dtype. */
+void mmreflect_convert(const unsigned char *raw, int code, int64_t count, unsigned char *out, int out_code)
+{
+    float values[CHUNK];
+    for (int64_t first = 0; first < count; first += CHUNK) {
+        int size = (int)(count - first < CHUNK ? count - first : CHUNK);
+        widen(raw, code, first, size, values);
+        narrow(values, out_code, first, size, out);
+    }
+}
+
+/* Add bytes to a CRC-32 (of zlib), one by one; this is for the few that are left over. */
+static uint32_t crc_bytes(uint32_t crc, const unsigned char *data, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return crc;
+}
+
+#ifdef __PCLMUL__
+/* Move 16 bytes forward by the distance that the pair of constants stands for, and add those that lie there. */
+static inline __m128i fold(__m128i value, __m128i constants, __m128i there)
+{
+    __m128i low = _mm_clmulepi64_si128(value, constants, 0x00), high = _mm_clmulepi64_si128(value, constants, 0x11);
+    return _mm_xor_si128(_mm_xor_si128(low, high), there);
+}
+
+/* The CRC-32 of data, going on from the one of what stands before: polynomials are multiplied 64 bits at a time, and
+ * 64 bytes of them are folded onto the next 64 (Gopal et al., Fast CRC Computation Using PCLMULQDQ, Intel, 2009). */
+uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
+{
+    const __m128i by_64 = _mm_set_epi64x(0x1c6e41596, 0x154442bd4); /* x^(512-32), x^(512+32) modulo the polynomial */
+    const __m128i by_16 = _mm_set_epi64x(0x0ccaa009e, 0x1751997d0); /* x^(128-32), x^(128+32) */
+    uint32_t crc = ~before;
+    if (count >= 64) {
+        __m128i part[4];
+        unsigned char rest[16];
+        for (int i = 0; i < 4; i++)
+            part[i] = _mm_loadu_si128((const __m128i *)data + i);
+        part[0] = _mm_xor_si128(part[0], _mm_cvtsi32_si128((int)crc));
+        for (data += 64, count -= 64; count >= 64; data += 64, count -= 64)
+            for (int i = 0; i < 4; i++)
+                part[i] = fold(part[i], by_64, _mm_loadu_si128((const __m128i *)data + i));
+        for (int i = 1; i < 4; i++)
+            part[i] = fold(part[i - 1], by_16, part[i]);
+        for (; count >= 16; data += 16, count -= 16)
+            part[3] = fold(part[3], by_16, _mm_loadu_si128((const __m128i *)data));
+        _mm_storeu_si128((__m128i *)rest, part[3]);
+        crc = crc_bytes(0, rest, 16);
+    }
+    return ~crc_bytes(crc, data, count);
+}
+
+int mmreflect_has_crc32(void) { return 1; }
+#else
+/* Never called: zlib is faster than bytes one by one. */
+uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
+{
+    return ~crc_bytes(~before, data, count);
+}
+
+int mmreflect_has_crc32(void) { return 0; }
+#endif

@@ -1,0 +1,180 @@
+"""The arithmetic of a merge on a CPU, compiled: `kernels.c`, built once by the machine's own C compiler and kept.
+
+What is compiled once costs the next merge nothing: the library is loaded in a millisecond. A compiler that lives in
+Python would take half a second to import, as long as merging a third of a gigabyte takes.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from mmreflect.merge.checksums import checksum
+
+SOURCE = Path(__file__).with_name("kernels.c")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
+LANES = 128
+"""Sums that are kept side by side, each in its own order; see `OnCpu`. BLOCK and LANES are the same in the C source."""
+MIX, BLEND = 0, 1
+
+_COMPILERS = ("cc", "gcc", "clang")
+_CODES = {"BF16": 0, "F16": 1, "F32": 2, "F64": 3}
+_CPU_LINES = ("model name", "flags", "Features", "CPU part")
+
+
+class NoKernels(Exception):
+    """There are no compiled kernels on this machine; the text says why."""
+
+
+class Kernels:
+    """The functions of `kernels.c`; raw is bytes of a safetensors dtype. None of them holds Python's lock."""
+
+    def __init__(self, file: Path) -> None:
+        try:
+            library = ctypes.CDLL(str(file))
+        except OSError as error:
+            raise NoKernels(f"the compiled library cannot be loaded: {error}") from None
+        pointer, code, count, weight = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
+        sides = (pointer, code, pointer, code, pointer, code, count)
+        self._measure, self._combine = library.mmreflect_measure, library.mmreflect_combine
+        self._convert = library.mmreflect_convert
+        self._measure.argtypes = (*sides, pointer)
+        self._combine.argtypes = (code, *sides, weight, weight, pointer, code)
+        self._convert.argtypes = (pointer, code, count, pointer, code)
+        self._crc32 = library.mmreflect_crc32 if library.mmreflect_has_crc32() else None
+        library.mmreflect_crc32.argtypes, library.mmreflect_crc32.restype = (
+            (pointer, count, ctypes.c_uint32),
+            ctypes.c_uint32,
+        )
+        for function in (self._measure, self._combine, self._convert):
+            function.restype = None
+
+    def measure(
+        self, base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray, codes: tuple[str, str, str]
+    ) -> np.ndarray:
+        """Return the lanes of ||tau_V||^2, ||tau_R||^2, <tau_V, tau_R> and ||base||^2: float64 (4, LANES)."""
+        lanes = np.zeros((4, LANES))
+        self._measure(*_sides(base, vlm, reason, codes), lanes.ctypes.data)
+        return lanes
+
+    def combine(
+        self,
+        form: int,
+        base: np.ndarray | None,
+        vlm: np.ndarray,
+        reason: np.ndarray,
+        codes: tuple[str, str, str],
+        pair: tuple[float, float],
+        out: np.ndarray,
+        code: str,
+    ) -> None:
+        """Write `rule.mix` (MIX) or `rule.blend` (BLEND) of the models, rounded to the dtype `code`, to `out`.
+
+        The special weights (1, 0) and (0, 1) are no matter of this function.
+        """
+        self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.ctypes.data, _CODES[code])
+
+    def convert(self, raw: np.ndarray, code: str, out: np.ndarray, out_code: str) -> None:
+        """Round values to another dtype."""
+        count = raw.nbytes // _item(code)
+        self._convert(raw.ctypes.data, _CODES[code], count, out.ctypes.data, _CODES[out_code])
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data: with carry-less multiplication where the processor has it, else zlib's."""
+        if self._crc32 is None:
+            return checksum(data)
+        return int(self._crc32(np.frombuffer(data, np.uint8).ctypes.data, data.nbytes, 0))
+
+
+def _sides(
+    base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray, codes: tuple[str, str, str]
+) -> tuple[int | None, int, int, int, int, int, int]:
+    places = (None if base is None else base.ctypes.data, vlm.ctypes.data, reason.ctypes.data)
+    kinds = (0 if base is None else _CODES[codes[0]], _CODES[codes[1]], _CODES[codes[2]])
+    return (places[0], kinds[0], places[1], kinds[1], places[2], kinds[2], vlm.nbytes // _item(codes[1]))
+
+
+def _item(code: str) -> int:
+    return 2 if code in ("BF16", "F16") else 4 if code == "F32" else 8
+
+
+def find_compiler() -> list[str] | None:
+    """Return the command of the C compiler: what the variable CC says (nothing, to have none), else the first there."""
+    if "CC" in os.environ:
+        return shlex.split(os.environ["CC"]) or None
+    found = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
+    return [found] if found else None
+
+
+def outlook() -> str:
+    """Say what `load` would do, without building anything."""
+    compiler = find_compiler()
+    if compiler is None:
+        return "numpy; with a C compiler (cc, gcc or clang) on the PATH a merge takes a third of the time"
+    if _library(compiler).is_file():
+        return f"compiled C ({compiler[0]})"
+    return f"compiled C, built once with {compiler[0]} when the merge starts; numpy where that fails"
+
+
+def load() -> Kernels:
+    """Return the kernels, built now where they were not before.
+
+    Raises:
+        NoKernels: there is no compiler, it fails, or there is no place to keep what it makes.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        raise NoKernels("no C compiler was found")
+    file = _library(compiler)
+    if not file.is_file():
+        _build(compiler, file)
+    return Kernels(file)
+
+
+def cache_folder() -> Path:
+    """Return where the library is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "kernels"
+
+
+def _library(compiler: list[str]) -> Path:
+    """Return the file for this source, compiler and processor: a home folder may be shared by many machines."""
+    mark = hashlib.sha256(SOURCE.read_bytes())
+    mark.update("\0".join([*compiler, *FLAGS, platform.machine(), _processor()]).encode())
+    return cache_folder() / f"merge-{mark.hexdigest()[:20]}.so"
+
+
+def _processor() -> str:
+    """Return what decides which instructions the compiler may use."""
+    found: dict[str, str] = {}
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return platform.processor()
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.strip():
+                break  # the first of many alike
+            name = line.partition(":")[0].strip()
+            if name in _CPU_LINES:
+                found[name] = line
+    return "".join(found.values())
+
+
+def _build(compiler: list[str], file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            made = Path(folder) / "kernels.so"
+            done = subprocess.run([*compiler, *FLAGS, "-o", str(made), str(SOURCE)], capture_output=True, text=True)
+            if done.returncode:
+                said = (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[0]
+                raise NoKernels(f"{compiler[0]} cannot build them: {said}")
+            os.replace(made, file)
+    except OSError as error:
+        raise NoKernels(f"they cannot be built with {compiler[0]} in '{file.parent}': {error.strerror}") from None
