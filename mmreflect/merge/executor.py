@@ -25,7 +25,7 @@ from mmreflect.merge.pieces import SLICE, Loaded, Piece, cut, keep_small_memory
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
-from mmreflect.merge.work import Work
+from mmreflect.merge.work import Unsound, Work
 
 HOLD_BYTES = 4_000_000_000
 """A layer whose inputs are larger is read a second time instead of being held."""
@@ -47,7 +47,7 @@ def execute(
     folder: Path,
     arithmetic: Arithmetic,
     hold: int = HOLD_BYTES,
-) -> tuple[list[MergedLayer], dict[str, str]]:
+) -> tuple[list[MergedLayer], dict[str, str], list[str]]:
     """Write the merged weights to `folder / "model"`, or finish writing them after a kill.
 
     Args:
@@ -59,11 +59,12 @@ def execute(
         hold: largest layer, in bytes of its inputs, that is kept in memory between measuring and combining.
 
     Returns:
-        One entry per merged layer, in ascending order; and the CRC-32 of every tensor written.
+        One entry per merged layer, in ascending order; the CRC-32 of every tensor written; and the names of copied
+        tensors that hold NaN or infinity, where that was forced.
 
     Raises:
-        UserError: the inputs changed since the run was started, values are not finite, a value is too large for
-            the output's dtype, or the disk is full.
+        UserError: the inputs changed since the run was started, values are not finite, neither those of the models nor
+            the merged ones, a value is too large for the output's dtype, or the disk is full.
     """
     model = folder / "model"
     model.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,8 @@ def execute(
     with console.progress_bar("merging", len(plan.tensors)) as bar:
         outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance, arithmetic.checksum)
         stats = _Stats(folder / "layers.jsonl")
-        work = Work(plan, rule, outputs, arithmetic)
+        unsound = Unsound(folder / "not_finite.jsonl")
+        work = Work(plan, rule, outputs, arithmetic, unsound)
         pool = ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2)))
         try:
             outputs.touch()
@@ -84,7 +86,7 @@ def execute(
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
     merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]
-    return merged, outputs.checksums()
+    return merged, outputs.checksums(), [tensor.name for tensor in plan.tensors if tensor.name in unsound.names]
 
 
 def _weights(rule: Rule, layer: int, stats: "_Stats", plan: MergePlan) -> tuple[float | None, float | None]:

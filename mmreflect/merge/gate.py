@@ -94,7 +94,9 @@ _VALUES = {
         _plain("moe_intermediate_size"), "the experts have different shapes", _SAME_SIZE, lenient=True
     ),
 }  # fmt: skip
-CHECKS = (*_VALUES, "biases", "block_tensors", "shapes", "vocabulary", "special_tokens")
+FINITE = "finite"
+"""The one check that is made while values are copied, since it is about them."""
+CHECKS = (*_VALUES, "biases", "block_tensors", "shapes", "vocabulary", "special_tokens", FINITE)
 Find = Callable[[str], Source | None]
 
 

@@ -59,6 +59,7 @@ class MergePlan:
         warnings: what was forced.
         notes: what could not be checked.
         skipped: role to the tensors of a model that nothing was made of.
+        force: names of the checks that are skipped.
     """
 
     base: Checkpoint | None
@@ -70,6 +71,7 @@ class MergePlan:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    force: tuple[str, ...] = ()
 
     @property
     def models(self) -> list[Checkpoint]:
@@ -141,6 +143,7 @@ def plan_merge(
         warnings=tuple(f"forced {item.text}" for item in problems),
         notes=tuple(dict.fromkeys(note for other in others for note in not_compared(vlm, other))),
         skipped={other.role: _unused(other, tensors) for other in others},
+        force=tuple(force),
     )
     _check_blocks(plan)
     return plan

@@ -119,7 +119,7 @@ class MergeRecipe:
         plan, layout, rule = self.open(settings)
         rule = self._measured(settings, run.path, plan.depth) or rule
         arithmetic = choose(settings.device, settings.arithmetic)
-        layers, checksums = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))
+        layers, checksums, unsound = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))
         model = run.path / "model"
         prior = rule.prior if isinstance(rule, WeightRule) else None
         blocks = [item for item in layers if 0 <= item.stats.layer < plan.depth]
@@ -127,7 +127,7 @@ class MergeRecipe:
         files = report.copy_side_files(plan, model, settings.dtype)
         report.write_card(plan, model, self.name, rule.text, to_tree(settings), rows)
         check_written(plan, layout, model)
-        warnings = [*plan.warnings, *(prior.warnings if prior else ())]
+        warnings = [*plan.warnings, *report.forced_copies(unsound), *(prior.warnings if prior else ())]
         warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
         warnings += report.weight_warnings(rows)
         report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums, arithmetic.text)

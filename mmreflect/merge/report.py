@@ -70,6 +70,15 @@ def weight_warnings(rows: Sequence[LayerRow]) -> list[str]:
     ]
 
 
+def forced_copies(names: Sequence[str]) -> list[str]:
+    """Say which tensors were copied though they hold NaN or infinity, at most eight of them."""
+    if not names:
+        return []
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    shown = ", ".join(map(repr, names[:8])) + more
+    return [f"forced finite: {console.count(len(names), 'tensor')} of the VLM with NaN or infinity copied: {shown}"]
+
+
 def show_layers(rows: Sequence[LayerRow]) -> None:
     """Print the table of per-layer weights."""
     names = ("layer", "norm2_v", "norm2_r", "cosine", "attention", "w_v", "lam_v", "lam_r")

@@ -1,5 +1,7 @@
 """What every method of merging can be told."""
 
+import math
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -52,6 +54,10 @@ class MergeSettings:
     def __post_init__(self) -> None:
         """Check what one key cannot know."""
         check_force(self.force)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{item.name} is {value}; give a finite number")
         if self.dtype == "keep" and self.shard_bytes != DEFAULT_SHARD_BYTES:
             raise UserError(
                 f"shard_bytes={self.shard_bytes:,} has no effect with dtype: keep, which keeps the VLM's own files",

@@ -4,13 +4,16 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from mmreflect.errors import UserError
 from mmreflect.merge.arithmetic import Arithmetic, decode, encode, lost
-from mmreflect.merge.checkpoint import ITEM_BYTES
+from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
+from mmreflect.merge.gate import FINITE
 from mmreflect.merge.names import canonical_name
+from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
@@ -41,11 +44,27 @@ class _Room:
                 self._changed.notify_all()
 
 
+class Unsound:
+    """Names of copied tensors with NaN or infinity, remembered on disk: finished shards are not copied again."""
+
+    def __init__(self, path: Path) -> None:
+        self._notes, self._lock = Notes(path), threading.Lock()
+        self.names = {row["tensor"] for row in self._notes.rows}
+
+    def add(self, name: str) -> None:
+        """Remember a tensor."""
+        with self._lock:
+            if name not in self.names:
+                self._notes.add({"tensor": name})
+                self.names.add(name)
+
+
 class Work:
     """The tasks that the threads do."""
 
-    def __init__(self, plan: MergePlan, rule: Rule, outputs: Outputs, arithmetic: Arithmetic) -> None:
+    def __init__(self, plan: MergePlan, rule: Rule, outputs: Outputs, arithmetic: Arithmetic, unsound: Unsound) -> None:
         self._plan, self._rule, self._outputs, self._arithmetic = plan, rule, outputs, arithmetic
+        self._unsound = unsound
         self._buffers = Buffers()
         self._reader = Reader(plan, self._buffers)
         self._room = _Room(TENSOR_VALUES)
@@ -77,16 +96,21 @@ class Work:
                     yield tensor.name, start, min(step, first + count - start)
 
     def copy(self, name: str, first: int, count: int) -> None:
-        """Copy values of the VLM, bit for bit where the dtype stays."""
+        """Copy values of the VLM, bit for bit where the dtype stays. They must be finite unless that is forced."""
         entry, place = self._plan.vlm.tensors[name], self._outputs.place(name)
         assert place is not None
         item = ITEM_BYTES.get(entry.dtype, 1)
         data = self._buffers.take(count * item)
         self._plan.vlm.fill(name, first, data.data, self._reader.handles)
+        unsound = lost(data, entry.dtype)
+        if unsound and FINITE not in self._plan.force:
+            raise _unsound(self._plan, name)
+        if unsound:
+            self._unsound.add(name)
         if place.code == entry.dtype:
             self._outputs.write(name, first * item, data.data)
         else:
-            self._write(name, first, self._encoded(name, decode(data, entry.dtype), place.code))
+            self._write(name, first, self._converted(name, data, entry.dtype, place.code))
         self._buffers.give_back(data)
 
     def measure(self, piece: Piece, keep: bool) -> tuple[Sums, Loaded | None]:
@@ -135,7 +159,8 @@ class Work:
             self._reader.release(loaded)
             shape = self._plan.vlm.tensors[name].shape
             shape = shape if piece.count == math.prod(shape) else (piece.count // piece.stretch.row, piece.stretch.row)
-            values = self._rule.merge(f"{canonical_name(name)}@{piece.start}", shape, base, vlm, reason)
+            with np.errstate(all="ignore"):  # what is not finite is found before it is written
+                values = self._rule.merge(f"{canonical_name(name)}@{piece.start}", shape, base, vlm, reason)
             for first in range(0, piece.count, PIECE):
                 part = self._encoded(name, values[first : first + PIECE], place.code)
                 self._write(name, piece.start + first, part)
@@ -164,11 +189,12 @@ class Work:
                 self._outputs.write(name, piece.start * item, raw.data)
                 return
         written = self._buffers.take(piece.count * item)
-        self._arithmetic.combine(self._rule.combine, loaded, pair, place.code, written)
-        if place.code == "F16" and lost(written, place.code):
-            wide = np.empty(piece.count, np.float32)
-            self._arithmetic.combine(self._rule.combine, loaded, pair, "F32", wide.view(np.uint8))
-            raise _too_large(name, float(abs(wide).max()))
+        with np.errstate(all="ignore"):
+            self._arithmetic.combine(self._rule.combine, loaded, pair, place.code, written)
+            if lost(written, place.code):
+                wide = np.empty(piece.count, np.float32)
+                self._arithmetic.combine(self._rule.combine, loaded, pair, "F32", wide.view(np.uint8))
+                raise _not_writable(name, wide, place.code)
         self._write(name, piece.start, written)
         self._buffers.give_back(written)
 
@@ -177,19 +203,49 @@ class Work:
         assert place is not None
         self._outputs.write(name, first * ITEM_BYTES[place.code], data.data)
 
-    def _encoded(self, name: str, values: Array, code: str, out: np.ndarray | None = None) -> np.ndarray:
+    def _encoded(self, name: str, values: Array, code: str) -> np.ndarray:
         encoder = encode if isinstance(values, np.ndarray) else self._arithmetic.encode
-        data = encoder(values, code, out)
-        if code == "F16" and lost(data, code):
-            raise _too_large(name, float(abs(values).max()))
+        data = encoder(values, code)
+        if lost(data, code):
+            raise _not_writable(name, np.asarray(values if isinstance(values, np.ndarray) else values.cpu()), code)
         return data
 
+    def _converted(self, name: str, data: np.ndarray, source: str, code: str) -> np.ndarray:
+        """Change the dtype of copied values; NaN becomes the usual one, infinity stays (both only where forced)."""
+        with np.errstate(all="ignore"):
+            values = decode(data, source)
+            finite = np.isfinite(values) if lost(data, source) else np.array(True)
+            encoded = encode(np.where(finite, values, np.float32(0)), code)
+            if lost(encoded, code):
+                raise _too_large(name, float(abs(np.where(finite, values, np.float32(0))).max()), code)
+            return encoded if finite.all() else encode(np.where(np.isnan(values), np.float32(np.nan), values), code)
 
-def _too_large(name: str, largest: float) -> UserError:
+
+def _not_writable(name: str, values: np.ndarray, code: str) -> UserError:
+    """Say why merged values cannot be written: the rule made no numbers of them, or the dtype cannot hold them."""
+    if np.isfinite(values).all():
+        return _too_large(name, float(abs(values).max()), code)
     return UserError(
-        f"{name!r} holds values that float16 cannot represent (up to {largest:.3g})",
+        f"merging turns values of {name!r} into NaN or infinity, though they are finite in all models",
+        "a finite merged model",
+        "choose smaller factors in the method's settings (weights, scale, learning_rate)",
+    )
+
+
+def _too_large(name: str, largest: float, code: str) -> UserError:
+    others = [title for title in ("bfloat16", "float32") if title != FLOATS[code]]
+    return UserError(
+        f"{name!r} holds values that {FLOATS[code]} cannot represent (up to {largest:.3g})",
         "finite weights",
-        "choose dtype: bfloat16 or float32",
+        f"choose dtype: {' or '.join(others)}",
+    )
+
+
+def _unsound(plan: MergePlan, name: str) -> UserError:
+    return UserError(
+        f"vlm: {name!r}, which is copied, holds NaN or infinity ('{plan.vlm.folder}')",
+        "finite weights",
+        f"download this model again, or take another checkpoint; to copy it as it is: force: [{FINITE}]",
     )
 
 
