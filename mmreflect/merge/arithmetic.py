@@ -26,15 +26,9 @@ BLOCK = 1 << 16
 
 _NUMPY: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 _NOT_FINITE = {
-    **{
-        "F64": (8, 0x7FF << 52),
-        "F32": (4, 0x7F80_0000),
-        "C64": (4, 0x7F80_0000),
-        "F16": (2, 0x7C00),
-        "BF16": (2, 0x7F80),
-    },
-    **{"F8_E5M2": (1, 0x7C), "F8_E4M3": (1, 0x7F)},
-}
+    "F64": (8, 0x7FF << 52), "F32": (4, 0x7F80_0000), "C64": (4, 0x7F80_0000), "F16": (2, 0x7C00), "BF16": (2, 0x7F80),
+    "F8_E5M2": (1, 0x7C), "F8_E4M3": (1, 0x7F),
+}  # fmt: skip
 """Bytes of a number, and the bits of the smallest positive one that is infinite or NaN."""
 
 Combine = Callable[[Array | None, Array, Array, float, float], Array]

@@ -8,7 +8,7 @@ from mmreflect.errors import unknown_name
 from mmreflect.merge.checkpoint import Checkpoint
 from mmreflect.merge.names import EMBEDDINGS, Scope, expert_of, in_scope, is_bias
 from mmreflect.merge.sources import Source
-from mmreflect.merge.vocabulary import clashing_ids, moved_tokens
+from mmreflect.merge.vocabulary import clashing_ids, moved_added, moved_tokens
 
 TITLES = {"base": "the base", "vlm": "the VLM", "reason": "the reasoning model"}
 
@@ -214,6 +214,14 @@ def _token_differences(vlm: Checkpoint, other: Checkpoint) -> list[Difference]:
         more = f", and {len(moved) - 1:,} more tokens differ" if len(moved) > 1 else ""
         means = "its blocks were trained on the embeddings of other words; take a model with the same tokenizer"
         found.append(Difference("vocabulary", f"vocabulary: {text}{more}: {means}"))
+    late = moved_added(ours, theirs)
+    if late:
+        first, mine_id, its_id = late[0]
+        more = f", and {len(late) - 1:,} more added tokens differ" if len(late) > 1 else ""
+        means = "each model learnt it in a row that the other has for nothing or for something else"
+        means += "; take a model with the same tokenizer"
+        text = f"the added token {first!r} has the id {mine_id:,} in the VLM and {its_id:,} in {title}{more}: {means}"
+        found.append(Difference("special_tokens", f"special_tokens: {text}"))
     clashes = clashing_ids(ours, theirs)
     if clashes:
         number, mine, its = clashes[0]
