@@ -7,7 +7,7 @@ again to the same bytes; for that the statistics are stored (`layers.jsonl`) bef
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from mmreflect.merge.checkpoint import INDEX, Checkpoint
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
-from mmreflect.merge.pieces import SLICE, Loaded, Piece, cut, keep_small_memory
+from mmreflect.merge.pieces import Loaded, Piece, cut, cut_whole, keep_small_memory
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
@@ -94,7 +94,7 @@ def _weights(rule: Rule, layer: int, stats: "_Stats", plan: MergePlan) -> tuple[
         return (None, None)
     if rule.needs == "nothing":
         return rule.weights(layer, None)
-    measured = stats[layer] if rule.needs == "layer" else total([stats[other] for other in plan.by_layer])
+    measured = stats[layer] if rule.needs == "layer" else total([stats[other] for other in plan.blocks])
     return rule.weights(layer, measured)
 
 
@@ -135,7 +135,7 @@ class _Stream:
     def run(self) -> None:
         """Merge everything that is not complete yet."""
         if isinstance(self._rule, WeightRule) and self._rule.needs == "model":
-            for layer in self._plan.by_layer:
+            for layer in self._plan.blocks:
                 if layer not in self._stats:
                     self._stats.add(layer, _results([self._submit_measure(p, False) for p in self._pieces(layer)]))
         copies = list(self._work.copies())
@@ -173,7 +173,8 @@ class _Stream:
         """Hand in what can be done before the layer's weights are known."""
         known = layer in self._stats
         if isinstance(self._rule, TensorRule):
-            return [self._pool.submit(self._work.merge_tensor, part, not known) for part in self._slices(layer)]
+            wholes = [whole for tensor in self._plan.by_layer[layer] for whole in cut_whole(tensor, self._plan)]
+            return [self._pool.submit(self._work.merge_tensor, whole, not known) for whole in wholes]
         pieces = self._pieces(layer)
         if self._rule.needs == "nothing":
             pair = self._rule.weights(layer, None)
@@ -199,10 +200,6 @@ class _Stream:
             self._pool.submit(self._work.finish, piece, loaded, (pair[0], pair[1]))
             for piece, loaded in zip(pieces, held, strict=True)
         ]
-
-    def _slices(self, layer: int) -> Iterator[Piece]:
-        for tensor in self._plan.by_layer[layer]:
-            yield from cut(tensor, SLICE) if not 0 <= layer < self._plan.depth else cut(tensor, 1 << 62)
 
 
 _Ahead = list[Future[Any]]

@@ -93,9 +93,14 @@ class MergePlan:
         return [layer for layer in self.by_layer if 0 <= layer < self.depth]
 
     @property
+    def merged_tensors(self) -> list[PlannedTensor]:
+        """The tensors of which values are merged."""
+        return [tensor for tensor in self.tensors if tensor.layer is not None]
+
+    @property
     def merged(self) -> list[str]:
         """Names of the merged tensors."""
-        return [tensor.name for tensor in self.tensors if tensor.layer is not None]
+        return [tensor.name for tensor in self.merged_tensors]
 
     @property
     def copied(self) -> list[str]:

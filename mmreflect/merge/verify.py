@@ -10,12 +10,11 @@ from mmreflect.errors import UserError
 from mmreflect.files import read_json
 from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
 from mmreflect.merge.layout import Layout, Place
+from mmreflect.merge.memory import available
 from mmreflect.merge.names import HEAD
 from mmreflect.merge.outputs import file_checksums
 from mmreflect.merge.plan import MergePlan
 from mmreflect.runs import run_at
-
-MEMORY = Path("/proc/meminfo")
 
 
 def check_written(plan: MergePlan, layout: Layout, model: Path) -> None:
@@ -127,7 +126,7 @@ def _checksums(report: Mapping[str, Any], model: Checkpoint, problems: list[str]
 
 def _reload(model: Checkpoint, problems: list[str]) -> str:
     """Load the model with transformers and run one forward on text."""
-    free = _available()
+    free = available()
     if free is not None and model.size > free:
         return f"left out: the model takes {model.size / 1e9:.1f} GB, {free / 1e9:.1f} GB of memory are free"
     import torch
@@ -148,11 +147,3 @@ def _reload(model: Checkpoint, problems: list[str]) -> str:
         problems.append("one forward on three tokens gives logits that are not finite")
     extra = f"; {console.count(unused, 'tensor')} that {type(loaded).__name__} does not use" if unused else ""
     return f"{type(loaded).__name__}, one forward, logits {tuple(logits.shape)}{extra}"
-
-
-def _available() -> int | None:
-    """Return the bytes of memory that are free; None where the system does not tell."""
-    if not MEMORY.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
-    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None

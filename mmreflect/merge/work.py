@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from mmreflect.errors import UserError
 from mmreflect.merge.arithmetic import Arithmetic, decode, encode, lost
+from mmreflect.merge.arrays import joined
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
+from mmreflect.merge.experts import expert_matrices
 from mmreflect.merge.gate import FINITE
-from mmreflect.merge.names import canonical_name
+from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
@@ -140,33 +142,55 @@ class Work:
         self._reader.release(loaded)
         return None if sums is None else (sums, None)
 
-    def merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
-        """Read a whole tensor, or a slice of embeddings, merge and write it."""
-        if self._outputs.place(piece.tensor.name) is None and not measure:
+    def merge_tensor(self, pieces: Sequence[Piece], measure: bool) -> list[Sums]:
+        """Read what a rule sees as one tensor, merge and write it."""
+        if self._outputs.place(pieces[0].tensor.name) is None and not measure:
             return []
-        with self._room.of(piece.count):
-            return self._merge_tensor(piece, measure)
+        with self._room.of(sum(piece.count for piece in pieces)):
+            return self._merge_tensor(pieces, measure)
 
-    def _merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
-        assert isinstance(self._rule, TensorRule)
-        name = piece.tensor.name
+    def _merge_tensor(self, pieces: Sequence[Piece], measure: bool) -> list[Sums]:
+        name = pieces[0].tensor.name
         place = self._outputs.place(name)
-        loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
-        if place is not None:
-            base = None if loaded.base is None else self._arithmetic.decode(loaded.base, loaded.base_code)
-            vlm = self._arithmetic.decode(loaded.vlm, loaded.vlm_code)
-            reason = self._arithmetic.decode(loaded.reason, loaded.reason_code)
+        found: list[Sums] = []
+        sides: list[list[Array]] = [[], [], []]
+        for piece in pieces:
+            loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
+            found += [] if sums is None else [sums]
+            if place is not None:
+                decode = self._arithmetic.decode
+                sides[0] += [] if loaded.base is None else [decode(loaded.base, loaded.base_code)]
+                sides[1].append(decode(loaded.vlm, loaded.vlm_code))
+                sides[2].append(decode(loaded.reason, loaded.reason_code))
             self._reader.release(loaded)
-            shape = self._plan.vlm.tensors[name].shape
-            shape = shape if piece.count == math.prod(shape) else (piece.count // piece.stretch.row, piece.stretch.row)
-            with np.errstate(all="ignore"):  # what is not finite is found before it is written
-                values = self._rule.merge(f"{canonical_name(name)}@{piece.start}", shape, base, vlm, reason)
+        if place is None:
+            return found
+        base, vlm, reason = (joined(parts) if (parts := sides.pop(0)) else None for _ in range(3))
+        with np.errstate(all="ignore"):  # what is not finite is found before it is written
+            values = self._ruled(pieces[0], base, vlm, reason)
+        position = 0
+        for piece in pieces:
             for first in range(0, piece.count, PIECE):
-                part = self._encoded(name, values[first : first + PIECE], place.code)
-                self._write(name, piece.start + first, part)
-        else:
-            self._reader.release(loaded)
-        return [] if sums is None else [sums]
+                size = min(PIECE, piece.count - first)
+                self._write(
+                    name, piece.start + first, self._encoded(name, values[position : position + size], place.code)
+                )
+                position += size
+        return found
+
+    def _ruled(self, piece: Piece, base: Array | None, vlm: Array, reason: Array) -> Array:
+        """Apply the rule to a tensor, of which `piece` is the first; to fused experts matrix by matrix."""
+        assert isinstance(self._rule, TensorRule)
+        key, shape = canonical_name(piece.tensor.name), self._plan.vlm.tensors[piece.tensor.name].shape
+        if not is_fused_experts(key):
+            row = piece.stretch.row
+            whole = shape if vlm.shape[0] == math.prod(shape) else (vlm.shape[0] // row, row)
+            return self._rule.merge(f"{key}@0", whole, base, vlm, reason)
+        for matrix in expert_matrices(self._plan.vlm, key, piece.start // math.prod(shape[1:])):
+            one, two, three = (None if side is None else matrix.view(side).reshape(-1) for side in (base, vlm, reason))
+            values = self._rule.merge(f"{matrix.name}@0", matrix.shape, one, two, three)
+            matrix.view(vlm)[...] = values.reshape(matrix.shape)
+        return vlm
 
     def _measured(self, piece: Piece) -> tuple[Loaded, Sums]:
         loaded = self._reader.load(piece)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmreflect.cli import main
-from mmreflect.merge import checksums, verify
+from mmreflect.merge import checksums, memory
 from mmreflect.merge.vocabulary import Vocabulary, clashing_ids, matching_rows, moved_tokens, read_vocabulary
 
 WIDTH = 4
@@ -112,9 +112,9 @@ def test_a_folder_without_a_finished_merge_is_refused(run, tmp_path, capsys):
 
 def test_a_model_larger_than_the_memory_is_not_reloaded_and_it_is_said(run, tmp_path, capsys, monkeypatch):
     run()
-    memory = tmp_path / "meminfo"
-    memory.write_text("MemTotal: 9 kB\nMemAvailable: 0 kB\n")
-    monkeypatch.setattr(verify, "MEMORY", memory)
+    machine = tmp_path / "meminfo"
+    machine.write_text("MemTotal: 9 kB\nMemAvailable: 0 kB\n")
+    monkeypatch.setattr(memory, "MACHINE", machine)
     assert main(["merge", "--verify", str(tmp_path / "out")]) == 0
     assert "left out: the model takes 0.0 GB, 0.0 GB of memory are free" in capsys.readouterr().out
 
