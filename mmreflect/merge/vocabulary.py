@@ -21,18 +21,27 @@ class Vocabulary:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """Read `tokenizer.json`, or else `vocab.json` with the added tokens beside it; None where neither tells."""
+    """Read `tokenizer.json`, or else `vocab.json` with the added tokens beside it; None where neither can be read."""
+    try:
+        return _vocabulary(folder)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # damaged, which the plan's notes say
+
+
+def _vocabulary(folder: Path) -> Vocabulary | None:
     fast = _read(folder / "tokenizer.json")
     ids = fast.get("model", {}).get("vocab") if isinstance(fast.get("model"), dict) else None
     if isinstance(ids, dict) and ids:
-        added = {item["id"]: item["content"] for item in fast.get("added_tokens", [])}
+        added = {int(item["id"]): str(item["content"]) for item in fast.get("added_tokens", [])}
     else:
         ids = _read(folder / "vocab.json")
         decoder = _read(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-        added = {int(number): item["content"] for number, item in decoder.items()}
-        added |= {number: text for text, number in _read(folder / "added_tokens.json").items()}
+        added = {int(number): str(item["content"]) for number, item in decoder.items()}
+        added |= {int(number): text for text, number in _read(folder / "added_tokens.json").items()}
     if not ids:
         return None
+    if {type(number) for number in ids.values()} != {int}:
+        raise TypeError("ids that are no whole numbers")
     return Vocabulary({**ids, **{text: number for number, text in added.items()}}, added)
 
 

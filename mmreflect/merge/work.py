@@ -158,10 +158,10 @@ class Work:
             loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
             found += [] if sums is None else [sums]
             if place is not None:
-                decode = self._arithmetic.decode
-                sides[0] += [] if loaded.base is None else [decode(loaded.base, loaded.base_code)]
-                sides[1].append(decode(loaded.vlm, loaded.vlm_code))
-                sides[2].append(decode(loaded.reason, loaded.reason_code))
+                widen = self._arithmetic.decode
+                sides[0] += [] if loaded.base is None else [widen(loaded.base, loaded.base_code)]
+                sides[1].append(widen(loaded.vlm, loaded.vlm_code))
+                sides[2].append(widen(loaded.reason, loaded.reason_code))
             self._reader.release(loaded)
         if place is None:
             return found
@@ -172,9 +172,8 @@ class Work:
         for piece in pieces:
             for first in range(0, piece.count, PIECE):
                 size = min(PIECE, piece.count - first)
-                self._write(
-                    name, piece.start + first, self._encoded(name, values[position : position + size], place.code)
-                )
+                data = self._encoded(name, values[position : position + size], place.code)
+                self._write(name, piece.start + first, data)
                 position += size
         return found
 
