@@ -128,6 +128,50 @@ def find_differences(vlm: Checkpoint, other: Checkpoint, find: Find, scope: Scop
     return [*found, *_tensor_differences(vlm, other, find, scope), *_token_differences(vlm, other)]
 
 
+def _norm_epsilon(config: dict[str, Any]) -> Any:
+    return config.get("rms_norm_eps")
+
+
+def _rope_kind(config: dict[str, Any]) -> Any:
+    """Return what stretches the rotations, None for none; the sections of a VLM (mrope) stretch nothing."""
+    stated = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = stated.get("rope_type", stated.get("type"))
+    if kind in (None, "default", "mrope"):
+        return None
+    return f"{kind} by {_shown(stated['factor'])}" if "factor" in stated else kind
+
+
+def _window(config: dict[str, Any]) -> Any:
+    return config.get("sliding_window") if config.get("use_sliding_window") else None
+
+
+_NOTED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "rms_norm_eps": (_norm_epsilon, "its norms divide by a little more or less"),
+    "rope scaling": (_rope_kind, "its positions were stretched"),
+    "sliding window": (_window, "its attention saw another part of long texts"),
+}
+"""What well-known pairs differ in and are merged all the same: no reason to refuse, but to be told."""
+
+
+def noted_differences(vlm: Checkpoint, other: Checkpoint) -> list[str]:
+    """Say in which lesser values two models differ; the merged model has the VLM's."""
+    found = []
+    for name, (read, means) in _NOTED.items():
+        mine, its = read(vlm.text_config), read(other.text_config)
+        if mine != its and not (name == "rms_norm_eps" and None in (mine, its)):
+            shown = [_shown(value) if value is not None else "none" for value in (mine, its)]
+            text = f"the VLM has {shown[0]}, {TITLES[other.role]} {shown[1]}: {means}; the VLM's is kept"
+            found.append(f"{name}: {text}")
+    return found
+
+
+def sees_nothing(vlm: Checkpoint) -> list[str]:
+    """Say that what is given as VLM is a language model."""
+    if "vision_config" in vlm.config:
+        return []
+    return [f"the model given as vlm in '{vlm.folder}' has no vision_config: it seems to be a language model only"]
+
+
 def not_compared(vlm: Checkpoint, other: Checkpoint) -> list[str]:
     """Say what of two models could not be compared."""
     mute = [model for model in (vlm, other) if model.vocabulary is None]

@@ -12,7 +12,17 @@ from typing import Any, Literal
 from mmreflect.console import count
 from mmreflect.errors import UserError
 from mmreflect.merge.checkpoint import FLOATS, Checkpoint
-from mmreflect.merge.gate import TITLES, Difference, Find, check_force, find_differences, not_compared, rope_theta
+from mmreflect.merge.gate import (
+    TITLES,
+    Difference,
+    Find,
+    check_force,
+    find_differences,
+    not_compared,
+    noted_differences,
+    rope_theta,
+    sees_nothing,
+)
 from mmreflect.merge.names import EMBEDDINGS, HEAD, Scope, block_of, canonical_name, in_scope
 from mmreflect.merge.sources import Segment, Source, lookup, whole
 from mmreflect.merge.vocabulary import matching_rows
@@ -57,7 +67,7 @@ class MergePlan:
         depth: number of decoder blocks of the VLM.
         rope_theta: what each of the models states.
         warnings: what was forced.
-        notes: what could not be checked.
+        notes: what could not be checked, and lesser differences.
         skipped: role to the tensors of a model that nothing was made of.
         force: names of the checks that are skipped.
     """
@@ -146,12 +156,16 @@ def plan_merge(
         depth=depth,
         rope_theta={model.role: rope_theta(model.text_config) for model in (*others, vlm)},
         warnings=tuple(f"forced {item.text}" for item in problems),
-        notes=tuple(dict.fromkeys(note for other in others for note in not_compared(vlm, other))),
+        notes=tuple(dict.fromkeys([*sees_nothing(vlm), *(note for other in others for note in _noted(vlm, other))])),
         skipped={other.role: _unused(other, tensors) for other in others},
         force=tuple(force),
     )
     _check_blocks(plan)
     return plan
+
+
+def _noted(vlm: Checkpoint, other: Checkpoint) -> list[str]:
+    return [*noted_differences(vlm, other), *not_compared(vlm, other)]
 
 
 def _refuse(refused: Sequence[Difference]) -> None:
