@@ -209,12 +209,14 @@ def write_report(
     warnings: Sequence[str],
     checksums: Mapping[str, str],
     arithmetic: str,
+    told: Mapping[str, Any],
 ) -> None:
     """Write merge_report.json: per layer the norms, the cosine and the weights; what became of every tensor; warnings.
 
     `embeddings` are the same numbers for embeddings (layer -1) and head, where rows of them were merged. `total` adds
     up the decoder blocks. `attention` is what the prior rests on, where it was measured: a_l, its fit (alpha, C, r2),
     and on what. `arithmetic` says what computed. `crc32` is of each tensor as it was written.
+    `told` is what was found when the written model was read again: `reload`, and `written`, which `verify` compares.
     """
     prior = rule.prior if isinstance(rule, WeightRule) else None
     others = [item for item in layers if not 0 <= item.stats.layer < plan.depth]
@@ -237,5 +239,6 @@ def write_report(
         "notes": list(plan.notes),
         "warnings": list(warnings),
         "crc32": dict(checksums),
+        **told,
     }
     write_json(folder / "merge_report.json", content)

@@ -59,7 +59,8 @@ def models(tmp_path_factory):
 
 def merge(models, output, method, **options):
     root, _ = models
-    tree = {"method": method, "output": str(output), **{role: str(root / role) for role in ("base", "vlm", "reason")}}
+    tree = {"method": method, "output": str(output), "reload": False}
+    tree |= {role: str(root / role) for role in ("base", "vlm", "reason")}
     tree |= options
     file = output.parent / f"{output.name}.json"
     file.write_text(json.dumps({key: value for key, value in tree.items() if value is not None}))
