@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -173,3 +175,9 @@ def test_weights_that_answer_with_nan_are_told(run, tmp_path):
     save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, file, metadata={"format": "pt"})
     shown = run("force=[finite]")
     assert "reload: one forward on three tokens gives logits that are not finite" in shown
+
+
+def test_the_page_of_a_merge_imports_no_evaluation():
+    """They would take as long as all else that a merge imports."""
+    code = "import sys, mmreflect.report.page; sys.exit('mmreflect.evaluation.scoring' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
