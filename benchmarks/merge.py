@@ -10,7 +10,8 @@ given apart. Bytecode and our compiled arithmetic are kept, as they are where a 
 small models, not counted, makes both. Memory is the largest resident set that the system saw. A ratio is the median of
 the rounds' ratios.
 
-mergekit needs a Python of its own: pip install mergekit there, and give its path.
+mergekit needs a Python of its own: pip install mergekit there, and give its path. It never loads what it wrote, so our
+reload is switched off.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def disk(root: Path) -> dict[str, float]:
 
 def ours(root: Path, method: str, options: dict[str, Any]) -> dict[str, float]:
     """Merge with mmreflect."""
-    tree = {"method": method, "output": str(root / "out"), "device": "cpu"}
+    tree = {"method": method, "output": str(root / "out"), "device": "cpu", "reload": False}
     tree |= {role: str(root / role) for role in ROLES} | options
     (root / "ours.json").write_text(json.dumps(tree))
     return run_process([sys.executable, "-m", "mmreflect", "merge", str(root / "ours.json")], root / "log.txt")

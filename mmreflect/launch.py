@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from mmreflect import components, console, recipes
 from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
@@ -73,12 +75,14 @@ class Job:
         known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         if known is not None:
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
+            _show_merged(known, anew=False)
             return known
         console.show_plan(self.plan())
         run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         start = time.monotonic()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
+        _show_merged(run)
         return run
 
     def _check_ranks(self) -> None:
@@ -185,6 +189,18 @@ def _missing_recipe(verb: str, spec: _Verb, where: str, tree: Tree) -> UserError
     if others:
         do = f"this looks like a configuration for: mmreflect {others[0]}"
     return UserError(f"{where}: key {spec.key!r} is missing", f"'{spec.key}', one of: {', '.join(known)}", do)
+
+
+def _show_merged(run: Run, anew: bool = True) -> None:
+    """Write the page of a merge, which merging knows nothing of, and say where model and page are."""
+    if run.verb != "merge":
+        return
+    from mmreflect.report.page import PAGE, write_page
+
+    page = run.path / PAGE
+    if anew or not page.is_file():
+        page = write_page(str(run.path))
+    console.say(escape(f"model: {run.path / 'model'}, page: {page}"))
 
 
 def _recipe_plan(job: Job) -> dict[str, str]:

@@ -25,6 +25,11 @@ BLOCK = 1 << 16
 """Values that are worked on at a time: what belongs to them stays in the processor's cache."""
 
 _NUMPY: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
+_NOT_FINITE = {
+    "F64": (8, 0x7FF << 52), "F32": (4, 0x7F80_0000), "C64": (4, 0x7F80_0000), "F16": (2, 0x7C00), "BF16": (2, 0x7F80),
+    "F8_E5M2": (1, 0x7C), "F8_E4M3": (1, 0x7F),
+}  # fmt: skip
+"""Bytes of a number, and the bits of the smallest positive one that is infinite or NaN."""
 
 Combine = Callable[[Array | None, Array, Array, float, float], Array]
 Kind = Literal["auto", "compiled", "numpy"]
@@ -64,7 +69,7 @@ def decode(raw: np.ndarray, code: str) -> np.ndarray:
 def encode(values: np.ndarray, code: str, out: np.ndarray | None = None) -> np.ndarray:
     """Round float32 values to a safetensors dtype, to nearest, ties to even; returns bytes, in `out` where it is given.
 
-    Values that float16 cannot hold become infinite, which `lost` finds. NaN is no valid input.
+    Values that the dtype cannot hold become infinite, which `lost` finds. NaN is no valid input.
     """
     values = np.ascontiguousarray(values)
     if out is None:
@@ -83,10 +88,15 @@ def encode(values: np.ndarray, code: str, out: np.ndarray | None = None) -> np.n
 
 
 def lost(raw: np.ndarray, code: str) -> bool:
-    """Tell whether encoded values hold infinity or NaN."""
-    if code == "BF16":
-        return bool((np.bitwise_and(raw.view(np.uint16), 0x7F80) == 0x7F80).any())
-    return not bool(np.isfinite(raw.view(_NUMPY[code])).all())
+    """Tell whether stored values hold infinity or NaN, from their bits; False for dtypes that know neither.
+
+    Read as signed integers only positive values reach the limit, read as unsigned ones only those with the sign bit.
+    """
+    if code not in _NOT_FINITE or not raw.size:
+        return False
+    size, limit = _NOT_FINITE[code]
+    sign = 1 << 8 * size - 1
+    return bool(raw.view(f"i{size}").max() >= limit or raw.view(f"u{size}").max() >= limit + sign)
 
 
 class OnCpu:

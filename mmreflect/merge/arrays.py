@@ -64,6 +64,17 @@ ROW = 8192
 """Values summed in one go: above 10,000 OpenBLAS splits a sum among threads, which moves its last bit."""
 
 
+def joined(parts: list[Array]) -> Array:
+    """Return flat arrays in a row."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch
+
+    return torch.cat(parts)
+
+
 def like(values: np.ndarray, other: Array) -> Array:
     """Return numpy values as what `other` is, on its device."""
     if isinstance(other, np.ndarray):

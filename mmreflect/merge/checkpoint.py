@@ -187,7 +187,8 @@ def open_checkpoint(role: Role, folder: str | Path) -> Checkpoint:
 
     Raises:
         UserError: the folder or its config.json is missing, it holds a LoRA adapter, pickled or quantised weights
-            only, a file that the index names is missing, or a file is cut short.
+            only, a file that the index names is missing, a file is cut short, the index does not fit its files, or
+            config.json holds text where there should be numbers.
     """
     path = Path(folder)
     if not path.is_dir():
@@ -198,6 +199,7 @@ def open_checkpoint(role: Role, folder: str | Path) -> Checkpoint:
         )
     files = _weight_files(role, path)
     config = _read_json(role, path / "config.json")
+    _check_config(role, path, config)
     if "quantization_config" in config:
         raise UserError(
             f"{role}: the weights in '{path}' are quantised (config.json has quantization_config)",
@@ -208,6 +210,8 @@ def open_checkpoint(role: Role, folder: str | Path) -> Checkpoint:
     headers: dict[str, bytes] = {}
     for file in files:
         headers[file], entries = _read_header(role, path / file)
+        for name in entries.keys() & tensors.keys():
+            raise _wrong_index(role, path, f"{tensors[name].file} and {file} both hold {name!r}")
         tensors.update(entries)
     _check_index(role, path, tensors)
     return Checkpoint(role, path, config, tensors, headers, (path / INDEX).is_file() and SINGLE not in headers)
@@ -238,6 +242,9 @@ def _weight_files(role: Role, path: Path) -> list[str]:
             )
         raise UserError(f"{role}: '{path}' holds no weights", f"{SINGLE}, or shards with {INDEX}", "check the path")
     files = list(dict.fromkeys(_weight_map(role, path).values()))
+    for file in files:
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            raise _wrong_index(role, path, f"{INDEX} names the file {file!r}")
     missing = [file for file in files if not (path / file).is_file()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -261,13 +268,43 @@ def _weight_map(role: Role, path: Path) -> dict[str, str]:
 def _check_index(role: Role, path: Path, tensors: dict[str, Entry]) -> None:
     if (path / SINGLE).is_file():
         return
-    for name, file in _weight_map(role, path).items():
-        if name not in tensors:
+    weight_map = _weight_map(role, path)
+    for name, file in weight_map.items():
+        if name not in tensors or tensors[name].file != file:
+            where = f"; {tensors[name].file} does" if name in tensors else ""
+            raise _wrong_index(role, path, f"{INDEX} says that {file} holds {name!r}, but it does not{where}")
+    for name, entry in tensors.items():
+        if name not in weight_map:
+            raise _wrong_index(role, path, f"{entry.file} holds {name!r}, which {INDEX} does not name")
+
+
+def _wrong_index(role: Role, path: Path, found: str) -> UserError:
+    return UserError(
+        f"{role}: {found} ('{path}')",
+        "an index that fits its files: each tensor in one file, and that file named for it",
+        "download the model again, or save it again with save_pretrained",
+    )
+
+
+_OBJECTS = ("text_config", "llm_config", "rope_parameters", "rope_scaling")
+_NUMBERS = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+
+
+def _check_config(role: Role, path: Path, config: dict[str, Any], inside: str = "") -> None:
+    """Refuse what is computed with and has another type; values that are only compared may be anything."""
+    for key, value in config.items():
+        wrong = (key in _OBJECTS and not isinstance(value, dict)) or (
+            key in _NUMBERS and (not isinstance(value, int) or isinstance(value, bool))
+        )
+        if wrong and value is not None:
             raise UserError(
-                f"{role}: {INDEX} in '{path}' says that {file} holds {name!r}, but it does not",
-                "an index that fits its files",
-                "download the model again",
+                f"{role}: {inside}{key} in '{path / 'config.json'}' is {value!r}",
+                "a JSON object" if key in _OBJECTS else "a whole number",
+                "download config.json again",
             )
+    for key in ("text_config", "llm_config"):
+        if isinstance(config.get(key), dict):
+            _check_config(role, path, config[key], f"{inside}{key}.")
 
 
 def _read_json(role: Role, path: Path) -> dict[str, Any]:

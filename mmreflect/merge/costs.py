@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
 from mmreflect.merge.layout import Layout
-from mmreflect.merge.pieces import SLICE
-from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.memory import available
+from mmreflect.merge.pieces import cut_whole
+from mmreflect.merge.plan import MergePlan, PlannedTensor
 from mmreflect.merge.rule import Rule, TensorRule
 
 PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the hands of the threads
@@ -38,15 +39,16 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
     values = sum(tensor.merged for tensor in plan.tensors)
     copied = sum(entry.stop - entry.start for entry in plan.vlm.tensors.values()) - _own_bytes(plan)
     once = sum(layers.values()) + copied
-    passes = ""
+    passes = rows = ""
     whole = isinstance(rule, TensorRule)
     if not isinstance(rule, TensorRule) and rule.needs == "model":
-        once, passes = once + sum(layers.values()), ", the merged tensors twice"
+        once, passes = once + sum(layers[layer] for layer in plan.blocks), ", the decoder blocks twice"
     elif not isinstance(rule, TensorRule) and rule.needs == "layer" and max(layers.values()) > hold:
         once, passes = once + sum(size for size in layers.values() if size > hold), ", large layers twice"
     if whole:
-        biggest = max(min(tensor.merged, _slice(plan, tensor.layer)) for tensor in plan.tensors)
-        memory = PROCESS_BYTES + WORKING_COPIES * 4 * biggest
+        biggest = max(plan.merged_tensors, key=lambda tensor: _seen_at_once(plan, tensor))
+        memory = PROCESS_BYTES + WORKING_COPIES * 4 * _seen_at_once(plan, biggest)
+        rows = _rows(plan, biggest)
     else:
         memory = PROCESS_BYTES + (
             max(size for size in layers.values() if size <= hold) if _holds(rule, layers, hold) else 0
@@ -58,10 +60,15 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
     seconds = max(work, once / speed) + layout.size / speed / cores
     return Costs(
         f"{once / 1e9:.2f} GB{passes}",
-        f"about {memory / 1e9:.2f} GB at most",
+        f"about {memory / 1e9:.2f} GB at most{rows}{_beyond(memory)}",
         f"about {_time(seconds)}, at the {speed / 1e6:,.0f} MB/s at which a sample of the inputs was read just now"
         + ("; this method optimises every matrix: far longer without a GPU" if "Adam" in rule.text else ""),
     )
+
+
+def _beyond(memory: int) -> str:
+    free = available()
+    return f": more than the {free / 1e9:.2f} GB that are free" if free is not None and memory > free else ""
 
 
 def _holds(rule: Rule, layers: dict[int, int], hold: int) -> bool:
@@ -69,8 +76,17 @@ def _holds(rule: Rule, layers: dict[int, int], hold: int) -> bool:
     return held and any(size <= hold for size in layers.values())
 
 
-def _slice(plan: MergePlan, layer: int | None) -> int:
-    return SLICE if layer is None or not 0 <= layer < plan.depth else 1 << 62
+def _seen_at_once(plan: MergePlan, tensor: PlannedTensor) -> int:
+    """Return how many values of a tensor a rule of whole tensors works on together."""
+    return max(sum(piece.count for piece in whole) for whole in cut_whole(tensor, plan))
+
+
+def _rows(plan: MergePlan, tensor: PlannedTensor) -> str:
+    """Say of rows of embeddings that they are one tensor."""
+    if tensor.layer is None or 0 <= tensor.layer < plan.depth:
+        return ""
+    rows = tensor.merged // tensor.stretches[0].row
+    return f" (the {rows:,} matched rows of {tensor.name!r} are one tensor to this rule)"
 
 
 def _layer_bytes(plan: MergePlan, layer: int) -> int:

@@ -7,7 +7,7 @@ again to the same bytes; for that the statistics are stored (`layers.jsonl`) bef
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ from mmreflect.merge.checkpoint import INDEX, Checkpoint
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
-from mmreflect.merge.pieces import SLICE, Loaded, Piece, cut, keep_small_memory
+from mmreflect.merge.pieces import Loaded, Piece, cut, cut_whole, keep_small_memory
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
-from mmreflect.merge.work import Work
+from mmreflect.merge.work import Unsound, Work
 
 HOLD_BYTES = 4_000_000_000
 """A layer whose inputs are larger is read a second time instead of being held."""
@@ -47,7 +47,7 @@ def execute(
     folder: Path,
     arithmetic: Arithmetic,
     hold: int = HOLD_BYTES,
-) -> tuple[list[MergedLayer], dict[str, str]]:
+) -> tuple[list[MergedLayer], dict[str, str], list[str]]:
     """Write the merged weights to `folder / "model"`, or finish writing them after a kill.
 
     Args:
@@ -59,11 +59,12 @@ def execute(
         hold: largest layer, in bytes of its inputs, that is kept in memory between measuring and combining.
 
     Returns:
-        One entry per merged layer, in ascending order; and the CRC-32 of every tensor written.
+        One entry per merged layer, in ascending order; the CRC-32 of every tensor written; and the names of copied
+        tensors that hold NaN or infinity, where that was forced.
 
     Raises:
-        UserError: the inputs changed since the run was started, values are not finite, a value is too large for
-            the output's dtype, or the disk is full.
+        UserError: the inputs changed since the run was started, values are not finite, neither those of the models nor
+            the merged ones, a value is too large for the output's dtype, or the disk is full.
     """
     model = folder / "model"
     model.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,8 @@ def execute(
     with console.progress_bar("merging", len(plan.tensors)) as bar:
         outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance, arithmetic.checksum)
         stats = _Stats(folder / "layers.jsonl")
-        work = Work(plan, rule, outputs, arithmetic)
+        unsound = Unsound(folder / "not_finite.jsonl")
+        work = Work(plan, rule, outputs, arithmetic, unsound)
         pool = ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2)))
         try:
             outputs.touch()
@@ -84,7 +86,7 @@ def execute(
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
     merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]
-    return merged, outputs.checksums()
+    return merged, outputs.checksums(), [tensor.name for tensor in plan.tensors if tensor.name in unsound.names]
 
 
 def _weights(rule: Rule, layer: int, stats: "_Stats", plan: MergePlan) -> tuple[float | None, float | None]:
@@ -92,7 +94,7 @@ def _weights(rule: Rule, layer: int, stats: "_Stats", plan: MergePlan) -> tuple[
         return (None, None)
     if rule.needs == "nothing":
         return rule.weights(layer, None)
-    measured = stats[layer] if rule.needs == "layer" else total([stats[other] for other in plan.by_layer])
+    measured = stats[layer] if rule.needs == "layer" else total([stats[other] for other in plan.blocks])
     return rule.weights(layer, measured)
 
 
@@ -133,7 +135,7 @@ class _Stream:
     def run(self) -> None:
         """Merge everything that is not complete yet."""
         if isinstance(self._rule, WeightRule) and self._rule.needs == "model":
-            for layer in self._plan.by_layer:
+            for layer in self._plan.blocks:
                 if layer not in self._stats:
                     self._stats.add(layer, _results([self._submit_measure(p, False) for p in self._pieces(layer)]))
         copies = list(self._work.copies())
@@ -171,7 +173,8 @@ class _Stream:
         """Hand in what can be done before the layer's weights are known."""
         known = layer in self._stats
         if isinstance(self._rule, TensorRule):
-            return [self._pool.submit(self._work.merge_tensor, part, not known) for part in self._slices(layer)]
+            wholes = [whole for tensor in self._plan.by_layer[layer] for whole in cut_whole(tensor, self._plan)]
+            return [self._pool.submit(self._work.merge_tensor, whole, not known) for whole in wholes]
         pieces = self._pieces(layer)
         if self._rule.needs == "nothing":
             pair = self._rule.weights(layer, None)
@@ -197,10 +200,6 @@ class _Stream:
             self._pool.submit(self._work.finish, piece, loaded, (pair[0], pair[1]))
             for piece, loaded in zip(pieces, held, strict=True)
         ]
-
-    def _slices(self, layer: int) -> Iterator[Piece]:
-        for tensor in self._plan.by_layer[layer]:
-            yield from cut(tensor, SLICE) if not 0 <= layer < self._plan.depth else cut(tensor, 1 << 62)
 
 
 _Ahead = list[Future[Any]]

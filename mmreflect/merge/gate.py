@@ -8,7 +8,7 @@ from mmreflect.errors import unknown_name
 from mmreflect.merge.checkpoint import Checkpoint
 from mmreflect.merge.names import EMBEDDINGS, Scope, expert_of, in_scope, is_bias
 from mmreflect.merge.sources import Source
-from mmreflect.merge.vocabulary import clashing_ids, moved_tokens
+from mmreflect.merge.vocabulary import clashing_ids, moved_added, moved_tokens
 
 TITLES = {"base": "the base", "vlm": "the VLM", "reason": "the reasoning model"}
 
@@ -94,7 +94,9 @@ _VALUES = {
         _plain("moe_intermediate_size"), "the experts have different shapes", _SAME_SIZE, lenient=True
     ),
 }  # fmt: skip
-CHECKS = (*_VALUES, "biases", "block_tensors", "shapes", "vocabulary", "special_tokens")
+FINITE = "finite"
+"""The one check that is made while values are copied, since it is about them."""
+CHECKS = (*_VALUES, "biases", "block_tensors", "shapes", "vocabulary", "special_tokens", FINITE)
 Find = Callable[[str], Source | None]
 
 
@@ -124,6 +126,50 @@ def find_differences(vlm: Checkpoint, other: Checkpoint, find: Find, scope: Scop
             text = f"the VLM has {_shown(mine)}, {title} has {_shown(its)}: {check.means}; {check.do}"
             found.append(Difference(name, f"{name}: {text}"))
     return [*found, *_tensor_differences(vlm, other, find, scope), *_token_differences(vlm, other)]
+
+
+def _norm_epsilon(config: dict[str, Any]) -> Any:
+    return config.get("rms_norm_eps")
+
+
+def _rope_kind(config: dict[str, Any]) -> Any:
+    """Return what stretches the rotations, None for none; the sections of a VLM (mrope) stretch nothing."""
+    stated = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = stated.get("rope_type", stated.get("type"))
+    if kind in (None, "default", "mrope"):
+        return None
+    return f"{kind} by {_shown(stated['factor'])}" if "factor" in stated else kind
+
+
+def _window(config: dict[str, Any]) -> Any:
+    return config.get("sliding_window") if config.get("use_sliding_window") else None
+
+
+_NOTED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "rms_norm_eps": (_norm_epsilon, "its norms divide by a little more or less"),
+    "rope scaling": (_rope_kind, "its positions were stretched"),
+    "sliding window": (_window, "its attention saw another part of long texts"),
+}
+"""What well-known pairs differ in and are merged all the same: no reason to refuse, but to be told."""
+
+
+def noted_differences(vlm: Checkpoint, other: Checkpoint) -> list[str]:
+    """Say in which lesser values two models differ; the merged model has the VLM's."""
+    found = []
+    for name, (read, means) in _NOTED.items():
+        mine, its = read(vlm.text_config), read(other.text_config)
+        if mine != its and not (name == "rms_norm_eps" and None in (mine, its)):
+            shown = [_shown(value) if value is not None else "none" for value in (mine, its)]
+            text = f"the VLM has {shown[0]}, {TITLES[other.role]} {shown[1]}: {means}; the VLM's is kept"
+            found.append(f"{name}: {text}")
+    return found
+
+
+def sees_nothing(vlm: Checkpoint) -> list[str]:
+    """Say that what is given as VLM is a language model."""
+    if "vision_config" in vlm.config:
+        return []
+    return [f"the model given as vlm in '{vlm.folder}' has no vision_config: it seems to be a language model only"]
 
 
 def not_compared(vlm: Checkpoint, other: Checkpoint) -> list[str]:
@@ -212,6 +258,14 @@ def _token_differences(vlm: Checkpoint, other: Checkpoint) -> list[Difference]:
         more = f", and {len(moved) - 1:,} more tokens differ" if len(moved) > 1 else ""
         means = "its blocks were trained on the embeddings of other words; take a model with the same tokenizer"
         found.append(Difference("vocabulary", f"vocabulary: {text}{more}: {means}"))
+    late = moved_added(ours, theirs)
+    if late:
+        first, mine_id, its_id = late[0]
+        more = f", and {len(late) - 1:,} more added tokens differ" if len(late) > 1 else ""
+        means = "each model learnt it in a row that the other has for nothing or for something else"
+        means += "; take a model with the same tokenizer"
+        text = f"the added token {first!r} has the id {mine_id:,} in the VLM and {its_id:,} in {title}{more}: {means}"
+        found.append(Difference("special_tokens", f"special_tokens: {text}"))
     clashes = clashing_ids(ours, theirs)
     if clashes:
         number, mine, its = clashes[0]

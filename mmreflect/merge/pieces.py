@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint, Handles
+from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
 from mmreflect.merge.sources import Source, whole
 
 PIECE = 1 << 20
 """Values per piece; the cuts, and with them every sum, do not depend on the machine."""
-SLICE = 1 << 22
-"""Values per slice of an embedding matrix that a rule sees as one tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,21 @@ def cut(tensor: PlannedTensor, size: int = PIECE) -> Iterator[Piece]:
         step = max(1, size // stretch.row) * stretch.row
         for first in range(0, stretch.count, step):
             yield Piece(tensor, stretch, first, min(step, stretch.count - first))
+
+
+def cut_whole(tensor: PlannedTensor, plan: MergePlan) -> Iterator[list[Piece]]:
+    """Yield what a rule of whole tensors sees at once, as pieces: a tensor, one of fused experts, all matched rows.
+
+    Rows of embeddings are one tensor however they are scattered, since the rule is about all of them.
+    """
+    if tensor.layer is None or not 0 <= tensor.layer < plan.depth:
+        yield list(cut(tensor))
+        return
+    size = plan.vlm.tensors[tensor.name].count
+    if is_fused_experts(canonical_name(tensor.name)):
+        size //= plan.vlm.tensors[tensor.name].shape[0]
+    for piece in cut(tensor, size):
+        yield [piece]
 
 
 def gaps(tensor: PlannedTensor, count: int) -> Iterator[tuple[int, int]]:

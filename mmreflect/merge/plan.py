@@ -12,7 +12,17 @@ from typing import Any, Literal
 from mmreflect.console import count
 from mmreflect.errors import UserError
 from mmreflect.merge.checkpoint import FLOATS, Checkpoint
-from mmreflect.merge.gate import TITLES, Difference, Find, check_force, find_differences, not_compared, rope_theta
+from mmreflect.merge.gate import (
+    TITLES,
+    Difference,
+    Find,
+    check_force,
+    find_differences,
+    not_compared,
+    noted_differences,
+    rope_theta,
+    sees_nothing,
+)
 from mmreflect.merge.names import EMBEDDINGS, HEAD, Scope, block_of, canonical_name, in_scope
 from mmreflect.merge.sources import Segment, Source, lookup, whole
 from mmreflect.merge.vocabulary import matching_rows
@@ -57,8 +67,9 @@ class MergePlan:
         depth: number of decoder blocks of the VLM.
         rope_theta: what each of the models states.
         warnings: what was forced.
-        notes: what could not be checked.
+        notes: what could not be checked, and lesser differences.
         skipped: role to the tensors of a model that nothing was made of.
+        force: names of the checks that are skipped.
     """
 
     base: Checkpoint | None
@@ -70,6 +81,7 @@ class MergePlan:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    force: tuple[str, ...] = ()
 
     @property
     def models(self) -> list[Checkpoint]:
@@ -91,9 +103,14 @@ class MergePlan:
         return [layer for layer in self.by_layer if 0 <= layer < self.depth]
 
     @property
+    def merged_tensors(self) -> list[PlannedTensor]:
+        """The tensors of which values are merged."""
+        return [tensor for tensor in self.tensors if tensor.layer is not None]
+
+    @property
     def merged(self) -> list[str]:
         """Names of the merged tensors."""
-        return [tensor.name for tensor in self.tensors if tensor.layer is not None]
+        return [tensor.name for tensor in self.merged_tensors]
 
     @property
     def copied(self) -> list[str]:
@@ -139,11 +156,16 @@ def plan_merge(
         depth=depth,
         rope_theta={model.role: rope_theta(model.text_config) for model in (*others, vlm)},
         warnings=tuple(f"forced {item.text}" for item in problems),
-        notes=tuple(dict.fromkeys(note for other in others for note in not_compared(vlm, other))),
+        notes=tuple(dict.fromkeys([*sees_nothing(vlm), *(note for other in others for note in _noted(vlm, other))])),
         skipped={other.role: _unused(other, tensors) for other in others},
+        force=tuple(force),
     )
     _check_blocks(plan)
     return plan
+
+
+def _noted(vlm: Checkpoint, other: Checkpoint) -> list[str]:
+    return [*noted_differences(vlm, other), *not_compared(vlm, other)]
 
 
 def _refuse(refused: Sequence[Difference]) -> None:

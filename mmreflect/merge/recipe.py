@@ -20,6 +20,7 @@ from mmreflect.merge.costs import estimate
 from mmreflect.merge.layout import Layout, lay_out
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
+from mmreflect.merge.reload import after_merge, foretold_reload
 from mmreflect.merge.rule import Rule, WeightRule
 from mmreflect.merge.settings import MergeSettings
 from mmreflect.merge.statistics import ancestor_warnings
@@ -104,10 +105,11 @@ class MergeRecipe:
         rows["arithmetic"] = arithmetic
         rows["memory"] = costs.memory + loads
         rows["time"] = costs.time
+        rows["reload"] = foretold_reload(layout.size, settings.reload)
         return rows
 
     def run(self, settings: MergeSettings, run: Run) -> dict[str, Any]:
-        """Merge, copy the VLM's other files, verify, and report; resumes shard by shard.
+        """Merge, copy the VLM's other files, verify, reload, and report; resumes shard by shard.
 
         Returns:
             The summary that becomes result.json.
@@ -116,24 +118,27 @@ class MergeRecipe:
             UserError: as `open`, and when the inputs changed since the run was started, hold NaN, or the disk is full.
         """
         from mmreflect.merge.executor import execute
-        from mmreflect.merge.verify import check_written
+        from mmreflect.merge.verify import as_written, check_written
 
         plan, layout, rule = self.open(settings)
         rule = self._measured(settings, run.path, plan.depth) or rule
         arithmetic = choose(settings.device, settings.arithmetic)
-        layers, checksums = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))
+        layers, checksums, unsound = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))
         model = run.path / "model"
         prior = rule.prior if isinstance(rule, WeightRule) else None
         blocks = [item for item in layers if 0 <= item.stats.layer < plan.depth]
         rows = report.layer_rows(blocks, prior)
         files = report.copy_side_files(plan, model, settings.dtype)
         report.write_card(plan, model, self.name, rule.text, to_tree(settings), rows)
-        check_written(plan, layout, model)
-        warnings = [*plan.warnings, *(prior.warnings if prior else ())]
+        written = check_written(plan, layout, model)
+        reloaded = after_merge(written, settings.reload)
+        warnings = [*plan.warnings, *report.forced_copies(unsound), *(prior.warnings if prior else ())]
         warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
-        warnings += report.weight_warnings(rows)
-        report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums, arithmetic.text)
+        warnings += [*report.weight_warnings(rows), *(f"reload: {text}" for text in reloaded.problems)]
+        told = {"reload": reloaded.text, "written": as_written(written)}
+        report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums, arithmetic.text, told)
         report.show_layers(rows)
+        console.say(f"reload: {escape(reloaded.text)}")
         for warning in warnings:
             console.say(f"[yellow]warning:[/] {escape(warning)}")
         return {

@@ -70,6 +70,15 @@ def weight_warnings(rows: Sequence[LayerRow]) -> list[str]:
     ]
 
 
+def forced_copies(names: Sequence[str]) -> list[str]:
+    """Say which tensors were copied though they hold NaN or infinity, at most eight of them."""
+    if not names:
+        return []
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    shown = ", ".join(map(repr, names[:8])) + more
+    return [f"forced finite: {console.count(len(names), 'tensor')} of the VLM with NaN or infinity copied: {shown}"]
+
+
 def show_layers(rows: Sequence[LayerRow]) -> None:
     """Print the table of per-layer weights."""
     names = ("layer", "norm2_v", "norm2_r", "cosine", "attention", "w_v", "lam_v", "lam_r")
@@ -200,16 +209,18 @@ def write_report(
     warnings: Sequence[str],
     checksums: Mapping[str, str],
     arithmetic: str,
+    told: Mapping[str, Any],
 ) -> None:
     """Write merge_report.json: per layer the norms, the cosine and the weights; what became of every tensor; warnings.
 
     `embeddings` are the same numbers for embeddings (layer -1) and head, where rows of them were merged. `total` adds
-    up the layers. `attention` is what the prior rests on, where it was measured: a_l, its fit (alpha, C, r2), and on
-    what. `arithmetic` says what computed. `crc32` is of each tensor as it was written.
+    up the decoder blocks. `attention` is what the prior rests on, where it was measured: a_l, its fit (alpha, C, r2),
+    and on what. `arithmetic` says what computed. `crc32` is of each tensor as it was written.
+    `told` is what was found when the written model was read again: `reload`, and `written`, which `verify` compares.
     """
     prior = rule.prior if isinstance(rule, WeightRule) else None
     others = [item for item in layers if not 0 <= item.stats.layer < plan.depth]
-    sums = total([item.stats for item in layers])
+    sums = total([item.stats for item in layers if 0 <= item.stats.layer < plan.depth])
     content = {
         "layers": [asdict(row) for row in rows],
         "embeddings": [{**asdict(item.stats), "lam_v": item.lam_v, "lam_r": item.lam_r} for item in others],
@@ -228,5 +239,6 @@ def write_report(
         "notes": list(plan.notes),
         "warnings": list(warnings),
         "crc32": dict(checksums),
+        **told,
     }
     write_json(folder / "merge_report.json", content)

@@ -64,7 +64,8 @@ class TensorRule:
     Attributes:
         text: the formula, for plan and model card.
         merge: from the tensor's canonical name, its shape, and the flat values of base (None where there is none), VLM
-            and reasoning model to the merged values, flat. Embeddings come in slices of rows, one call each.
+            and reasoning model to the merged values, flat. Of embeddings it sees all matched rows as one tensor, of
+            fused experts each matrix by itself.
     """
 
     text: str

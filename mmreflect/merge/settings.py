@@ -1,5 +1,7 @@
 """What every method of merging can be told."""
 
+import math
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -33,6 +35,8 @@ class MergeSettings:
         device: where values are computed; `auto` takes an NVIDIA GPU where there is one.
         arithmetic: how a CPU computes: `compiled` C, which needs a C compiler; `numpy`; `auto` takes the first where
             it can be had. The result is the same to the last bit.
+        reload: load the merged model with transformers and let it answer once, where it takes at most half of the
+            memory that is free; what is wrong then is a warning. `mmreflect merge --verify` does the same later.
         hold_gb: a layer whose inputs are larger is read twice instead of being held in memory.
     """
 
@@ -47,11 +51,16 @@ class MergeSettings:
     shard_bytes: int = Field(default=DEFAULT_SHARD_BYTES, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     arithmetic: Annotated[Literal["auto", "compiled", "numpy"], FREE] = "auto"
+    reload: Annotated[bool, FREE] = True
     hold_gb: float = Field(default=4.0, ge=0)
 
     def __post_init__(self) -> None:
         """Check what one key cannot know."""
         check_force(self.force)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{item.name} is {value}; give a finite number")
         if self.dtype == "keep" and self.shard_bytes != DEFAULT_SHARD_BYTES:
             raise UserError(
                 f"shard_bytes={self.shard_bytes:,} has no effect with dtype: keep, which keeps the VLM's own files",

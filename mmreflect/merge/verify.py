@@ -9,17 +9,23 @@ from mmreflect.config import load_yaml, settings_of
 from mmreflect.errors import UserError
 from mmreflect.files import read_json
 from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
+from mmreflect.merge.checksums import checksum
 from mmreflect.merge.layout import Layout, Place
 from mmreflect.merge.names import HEAD
 from mmreflect.merge.outputs import file_checksums
 from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.reload import Reloaded, reload
 from mmreflect.runs import run_at
 
-MEMORY = Path("/proc/meminfo")
+CARD = "README.md"
+"""People write into it."""
 
 
-def check_written(plan: MergePlan, layout: Layout, model: Path) -> None:
+def check_written(plan: MergePlan, layout: Layout, model: Path) -> Checkpoint:
     """Read the written model's headers back and compare them with the VLM's names, shapes, dtypes and tied flag.
+
+    Returns:
+        The written model.
 
     Raises:
         RuntimeError: they differ, which is a bug.
@@ -30,6 +36,26 @@ def check_written(plan: MergePlan, layout: Layout, model: Path) -> None:
     problems += [f"{name} is {entry.dtype}" for name, entry in written.tensors.items() if expected[name] != entry.dtype]
     if problems:
         raise RuntimeError(f"the written model differs from the VLM: {'; '.join(problems[:5])}")
+    return written
+
+
+def as_written(model: Checkpoint) -> dict[str, Any]:
+    """Return what a written model is recognised by later, besides the checksums of its values.
+
+    `tensors` are dtype and shape by name, `files` the CRC-32 of every file that holds no weights but the model card.
+    """
+    tensors = {name: [entry.dtype, list(entry.shape)] for name, entry in model.tensors.items()}
+    return {"tensors": tensors, "files": side_files(model.folder)}
+
+
+def side_files(folder: Path) -> dict[str, str]:
+    """Return the CRC-32 of a model's files beside weights and card, hidden ones left out, by their path in it."""
+    names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        name: f"{checksum(path.read_bytes()):08x}"
+        for name, path in names.items()
+        if not name.endswith(".safetensors") and not name.startswith(".") and name != CARD
+    }
 
 
 def differing(vlm: Checkpoint, written: Checkpoint) -> list[str]:
@@ -54,9 +80,9 @@ def verify_output(folder: str, words: Sequence[str] = ()) -> dict[str, str]:
     Raises:
         UserError: the folder holds no finished merge, or a check fails; every failure is named.
     """
-    reload = settings_of(words, ("reload",)).get("reload", "yes")
-    if reload not in ("yes", "no"):
-        raise UserError(f"reload={reload}", "reload=yes or reload=no", "choose one of them")
+    reload_asked = settings_of(words, ("reload",)).get("reload", "yes")
+    if reload_asked not in ("yes", "no"):
+        raise UserError(f"reload={reload_asked}", "reload=yes or reload=no", "choose one of them")
     run = run_at(Path(folder))
     file = run.path / "merge_report.json"
     if run.verb != "merge" or run.result is None or not file.is_file():
@@ -73,41 +99,71 @@ def verify_output(folder: str, words: Sequence[str] = ()) -> dict[str, str]:
     }
     found["names and shapes"] = _names(run.path, report, model, problems)
     found["checksums"] = _checksums(report, model, problems)
-    if reload == "no":
-        found["reload"] = "left out (reload=no)"
-    elif problems:
-        found["reload"] = "left out, the files are not what was written"
-    else:
-        found["reload"] = _reload(model, problems)
+    found["other files"] = _side_files(report, model, problems)
+    reloaded = Reloaded("left out (reload=no)", done=False)
+    if problems:
+        reloaded = Reloaded("left out, the files are not what was written", done=False)
+    elif reload_asked == "yes":
+        reloaded = reload(model)
+        problems += reloaded.problems
+    found["reload"] = reloaded.text
     console.show_plan(found)
     if problems:
-        number = console.count(len(problems), "problem")
-        lines = "".join(f"\n  - {text}" for text in problems[:12])
-        more = f"\n  - and {len(problems) - 12} more" if len(problems) > 12 else ""
-        raise UserError(
-            f"the merged model in '{folder}' is not as it was written: {number}{lines}{more}",
-            "the model that the merge wrote",
-            f"delete '{folder}' and merge again, or copy the model again from where it is whole",
-        )
-    console.say("[green]verified[/]")
+        raise _changed(folder, problems)
+    console.say("[green]verified[/]" + ("" if reloaded.done else ", without a reload"))
     return found
 
 
+def _changed(folder: str, problems: Sequence[str]) -> UserError:
+    number = console.count(len(problems), "problem")
+    lines = "".join(f"\n  - {text}" for text in problems[:12])
+    more = f"\n  - and {len(problems) - 12} more" if len(problems) > 12 else ""
+    return UserError(
+        f"the merged model in '{folder}' is not as it was written: {number}{lines}{more}",
+        "the model that the merge wrote",
+        f"delete '{folder}' and merge again, or copy the model again from where it is whole",
+    )
+
+
 def _names(run: Path, report: Mapping[str, Any], model: Checkpoint, problems: list[str]) -> str:
-    """Compare with the VLM where it still lies, else with the report."""
-    vlm = Path(load_yaml(run / "config.yaml")["vlm"])
-    if (vlm / "config.json").is_file():
-        wrong = differing(open_checkpoint("vlm", vlm), model)
-        against = f"the VLM's in '{vlm}'"
+    """Compare with what the report says was written, and with the VLM where it still lies."""
+    known = report["crc32"]
+    wrong = [f"{name!r} is missing" for name in known if name not in model.tensors]
+    wrong += [f"{name!r} is new" for name in model.tensors if name not in known]
+    for name, (dtype, shape) in report.get("written", {}).get("tensors", {}).items():
+        entry = model.tensors.get(name)
+        if entry and (entry.dtype, list(entry.shape)) != (dtype, shape):
+            wrong.append(f"{name!r} is {entry.dtype} {list(entry.shape)}, written was {dtype} {shape}")
+    against = "what was written"
+    folder = Path(load_yaml(run / "config.yaml")["vlm"])
+    vlm = _opened(folder)
+    if vlm is None:
+        against += f"; the VLM can no longer be read in '{folder}'"
     else:
-        known = report["crc32"]
-        wrong = [f"{name!r} is missing" for name in known if name not in model.tensors]
-        wrong += [f"{name!r} is new" for name in model.tensors if name not in known]
-        against = f"names only, those of the report; the VLM is no longer in '{vlm}'"
-    if model.tied and HEAD in model.canonical and vlm.is_dir() and HEAD not in open_checkpoint("vlm", vlm).canonical:
-        wrong.append("the head is tied to the embeddings, and yet it is stored")
+        wrong += [text for text in differing(vlm, model) if text not in wrong]
+        against += f" and to the VLM's in '{folder}'"
+        if model.tied and HEAD in model.canonical and HEAD not in vlm.canonical:
+            wrong.append("the head is tied to the embeddings, and yet it is stored")
     problems += wrong
     return f"{console.count(len(wrong), 'difference')} from {against}" if wrong else f"equal to {against}"
+
+
+def _opened(folder: Path) -> Checkpoint | None:
+    """Open the VLM; what became of it since is no fault of the output."""
+    try:
+        return open_checkpoint("vlm", folder)
+    except UserError:
+        return None
+
+
+def _side_files(report: Mapping[str, Any], model: Checkpoint, problems: list[str]) -> str:
+    if "written" not in report:
+        return "not compared: the mmreflect that merged did not note them"
+    known, now = report["written"]["files"], side_files(model.folder)
+    wrong = [f"{name} is missing" for name in known if name not in now]
+    wrong += [f"{name} is no longer what was written" for name, crc in known.items() if now.get(name, crc) != crc]
+    problems += wrong
+    return f"{console.count(len(wrong), 'file')} missing or changed" if wrong else f"all {len(known):,} as written"
 
 
 def _checksums(report: Mapping[str, Any], model: Checkpoint, problems: list[str]) -> str:
@@ -123,36 +179,3 @@ def _checksums(report: Mapping[str, Any], model: Checkpoint, problems: list[str]
                 wrong.append(f"{name!r} in {file} has the CRC-32 {crc:08x}, written was {known[name]}")
     problems += wrong
     return f"{console.count(len(wrong), 'tensor')} changed" if wrong else f"all {len(known):,} as written"
-
-
-def _reload(model: Checkpoint, problems: list[str]) -> str:
-    """Load the model with transformers and run one forward on text."""
-    free = _available()
-    if free is not None and model.size > free:
-        return f"left out: the model takes {model.size / 1e9:.1f} GB, {free / 1e9:.1f} GB of memory are free"
-    import torch
-    import transformers
-
-    vision = "vision_config" in model.config
-    kind = transformers.AutoModelForImageTextToText if vision else transformers.AutoModelForCausalLM
-    loaded, notes = kind.from_pretrained(model.folder, dtype="auto", output_loading_info=True, local_files_only=True)
-    lacking = sorted(notes["missing_keys"])
-    if lacking:
-        problems.append(f"transformers finds no value for {', '.join(lacking[:3])}")
-    if notes["mismatched_keys"]:
-        problems.append(f"transformers finds other shapes for {sorted(notes['mismatched_keys'])[:3]}")
-    unused = len(notes["unexpected_keys"])
-    with torch.no_grad():
-        logits = loaded(input_ids=torch.tensor([[1, 2, 3]])).logits
-    if not bool(torch.isfinite(logits).all()):
-        problems.append("one forward on three tokens gives logits that are not finite")
-    extra = f"; {console.count(unused, 'tensor')} that {type(loaded).__name__} does not use" if unused else ""
-    return f"{type(loaded).__name__}, one forward, logits {tuple(logits.shape)}{extra}"
-
-
-def _available() -> int | None:
-    """Return the bytes of memory that are free; None where the system does not tell."""
-    if not MEMORY.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
-    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None

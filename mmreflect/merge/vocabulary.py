@@ -1,7 +1,7 @@
 """Which token has which id, read from a tokenizer's files without loading it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,27 @@ class Vocabulary:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """Read `tokenizer.json`, or else `vocab.json` with the added tokens beside it; None where neither tells."""
+    """Read `tokenizer.json`, or else `vocab.json` with the added tokens beside it; None where neither can be read."""
+    try:
+        return _vocabulary(folder)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # damaged, which the plan's notes say
+
+
+def _vocabulary(folder: Path) -> Vocabulary | None:
     fast = _read(folder / "tokenizer.json")
     ids = fast.get("model", {}).get("vocab") if isinstance(fast.get("model"), dict) else None
     if isinstance(ids, dict) and ids:
-        added = {item["id"]: item["content"] for item in fast.get("added_tokens", [])}
+        added = {int(item["id"]): str(item["content"]) for item in fast.get("added_tokens", [])}
     else:
         ids = _read(folder / "vocab.json")
         decoder = _read(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-        added = {int(number): item["content"] for number, item in decoder.items()}
-        added |= {number: text for text, number in _read(folder / "added_tokens.json").items()}
+        added = {int(number): str(item["content"]) for number, item in decoder.items()}
+        added |= {int(number): text for text, number in _read(folder / "added_tokens.json").items()}
     if not ids:
         return None
+    if {type(number) for number in ids.values()} != {int}:
+        raise TypeError("ids that are no whole numbers")
     return Vocabulary({**ids, **{text: number for number, text in added.items()}}, added)
 
 
@@ -47,20 +56,33 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def moved_tokens(ours: Vocabulary, theirs: Vocabulary) -> list[str]:
-    """Return the tokens that both know under different ids, those added later excluded."""
+    """Return the tokens that both know under different ids, without those added later (`moved_added`)."""
     if ours.ids == theirs.ids:
         return []
     known, late = theirs.ids, {*ours.added.values(), *theirs.added.values()}
     return [text for text, number in ours.ids.items() if known.get(text, number) != number and text not in late]
 
 
+def moved_added(ours: Vocabulary, theirs: Vocabulary) -> list[tuple[str, int, int]]:
+    """Return the tokens, added in at least one of the two, that both know under different ids: text, our id, theirs."""
+    late = {*ours.added.values(), *theirs.added.values()}
+    both = [(text, ours.ids[text], theirs.ids[text]) for text in late if text in ours.ids and text in theirs.ids]
+    return sorted((item for item in both if item[1] != item[2]), key=lambda item: item[1])
+
+
 def clashing_ids(ours: Vocabulary, theirs: Vocabulary) -> list[tuple[int, str, str]]:
-    """Return the ids under which the two know different added tokens: id, our text, their text."""
-    return [
-        (number, text, theirs.added[number])
-        for number, text in sorted(ours.added.items())
-        if theirs.added.get(number, text) != text
-    ]
+    """Return the ids of different tokens, at least one of them an added one: id, our text, their text.
+
+    An id that only one of the two knows clashes with nothing: vision tokens are new to a text model.
+    """
+    numbers = ours.added.keys() | theirs.added.keys()
+    mine, its = _texts(ours, numbers), _texts(theirs, numbers)
+    return [(n, mine[n], its[n]) for n in sorted(mine.keys() & its.keys()) if mine[n] != its[n]]
+
+
+def _texts(vocabulary: Vocabulary, numbers: Set[int]) -> dict[int, str]:
+    plain = {number: text for text, number in vocabulary.ids.items() if number in numbers}
+    return plain | {number: text for number, text in vocabulary.added.items() if number in numbers}
 
 
 def matching_rows(

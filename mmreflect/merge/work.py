@@ -2,15 +2,20 @@
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from mmreflect.errors import UserError
 from mmreflect.merge.arithmetic import Arithmetic, decode, encode, lost
-from mmreflect.merge.checkpoint import ITEM_BYTES
-from mmreflect.merge.names import canonical_name
+from mmreflect.merge.arrays import joined
+from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
+from mmreflect.merge.experts import expert_matrices
+from mmreflect.merge.gate import FINITE
+from mmreflect.merge.names import canonical_name, is_fused_experts
+from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
@@ -41,11 +46,27 @@ class _Room:
                 self._changed.notify_all()
 
 
+class Unsound:
+    """Names of copied tensors with NaN or infinity, remembered on disk: finished shards are not copied again."""
+
+    def __init__(self, path: Path) -> None:
+        self._notes, self._lock = Notes(path), threading.Lock()
+        self.names = {row["tensor"] for row in self._notes.rows}
+
+    def add(self, name: str) -> None:
+        """Remember a tensor."""
+        with self._lock:
+            if name not in self.names:
+                self._notes.add({"tensor": name})
+                self.names.add(name)
+
+
 class Work:
     """The tasks that the threads do."""
 
-    def __init__(self, plan: MergePlan, rule: Rule, outputs: Outputs, arithmetic: Arithmetic) -> None:
+    def __init__(self, plan: MergePlan, rule: Rule, outputs: Outputs, arithmetic: Arithmetic, unsound: Unsound) -> None:
         self._plan, self._rule, self._outputs, self._arithmetic = plan, rule, outputs, arithmetic
+        self._unsound = unsound
         self._buffers = Buffers()
         self._reader = Reader(plan, self._buffers)
         self._room = _Room(TENSOR_VALUES)
@@ -77,16 +98,21 @@ class Work:
                     yield tensor.name, start, min(step, first + count - start)
 
     def copy(self, name: str, first: int, count: int) -> None:
-        """Copy values of the VLM, bit for bit where the dtype stays."""
+        """Copy values of the VLM, bit for bit where the dtype stays. They must be finite unless that is forced."""
         entry, place = self._plan.vlm.tensors[name], self._outputs.place(name)
         assert place is not None
         item = ITEM_BYTES.get(entry.dtype, 1)
         data = self._buffers.take(count * item)
         self._plan.vlm.fill(name, first, data.data, self._reader.handles)
+        unsound = lost(data, entry.dtype)
+        if unsound and FINITE not in self._plan.force:
+            raise _unsound(self._plan, name)
+        if unsound:
+            self._unsound.add(name)
         if place.code == entry.dtype:
             self._outputs.write(name, first * item, data.data)
         else:
-            self._write(name, first, self._encoded(name, decode(data, entry.dtype), place.code))
+            self._write(name, first, self._converted(name, data, entry.dtype, place.code))
         self._buffers.give_back(data)
 
     def measure(self, piece: Piece, keep: bool) -> tuple[Sums, Loaded | None]:
@@ -116,32 +142,54 @@ class Work:
         self._reader.release(loaded)
         return None if sums is None else (sums, None)
 
-    def merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
-        """Read a whole tensor, or a slice of embeddings, merge and write it."""
-        if self._outputs.place(piece.tensor.name) is None and not measure:
+    def merge_tensor(self, pieces: Sequence[Piece], measure: bool) -> list[Sums]:
+        """Read what a rule sees as one tensor, merge and write it."""
+        if self._outputs.place(pieces[0].tensor.name) is None and not measure:
             return []
-        with self._room.of(piece.count):
-            return self._merge_tensor(piece, measure)
+        with self._room.of(sum(piece.count for piece in pieces)):
+            return self._merge_tensor(pieces, measure)
 
-    def _merge_tensor(self, piece: Piece, measure: bool) -> list[Sums]:
-        assert isinstance(self._rule, TensorRule)
-        name = piece.tensor.name
+    def _merge_tensor(self, pieces: Sequence[Piece], measure: bool) -> list[Sums]:
+        name = pieces[0].tensor.name
         place = self._outputs.place(name)
-        loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
-        if place is not None:
-            base = None if loaded.base is None else self._arithmetic.decode(loaded.base, loaded.base_code)
-            vlm = self._arithmetic.decode(loaded.vlm, loaded.vlm_code)
-            reason = self._arithmetic.decode(loaded.reason, loaded.reason_code)
+        found: list[Sums] = []
+        sides: list[list[Array]] = [[], [], []]
+        for piece in pieces:
+            loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
+            found += [] if sums is None else [sums]
+            if place is not None:
+                widen = self._arithmetic.decode
+                sides[0] += [] if loaded.base is None else [widen(loaded.base, loaded.base_code)]
+                sides[1].append(widen(loaded.vlm, loaded.vlm_code))
+                sides[2].append(widen(loaded.reason, loaded.reason_code))
             self._reader.release(loaded)
-            shape = self._plan.vlm.tensors[name].shape
-            shape = shape if piece.count == math.prod(shape) else (piece.count // piece.stretch.row, piece.stretch.row)
-            values = self._rule.merge(f"{canonical_name(name)}@{piece.start}", shape, base, vlm, reason)
+        if place is None:
+            return found
+        base, vlm, reason = (joined(parts) if (parts := sides.pop(0)) else None for _ in range(3))
+        with np.errstate(all="ignore"):  # what is not finite is found before it is written
+            values = self._ruled(pieces[0], base, vlm, reason)
+        position = 0
+        for piece in pieces:
             for first in range(0, piece.count, PIECE):
-                part = self._encoded(name, values[first : first + PIECE], place.code)
-                self._write(name, piece.start + first, part)
-        else:
-            self._reader.release(loaded)
-        return [] if sums is None else [sums]
+                size = min(PIECE, piece.count - first)
+                data = self._encoded(name, values[position : position + size], place.code)
+                self._write(name, piece.start + first, data)
+                position += size
+        return found
+
+    def _ruled(self, piece: Piece, base: Array | None, vlm: Array, reason: Array) -> Array:
+        """Apply the rule to a tensor, of which `piece` is the first; to fused experts matrix by matrix."""
+        assert isinstance(self._rule, TensorRule)
+        key, shape = canonical_name(piece.tensor.name), self._plan.vlm.tensors[piece.tensor.name].shape
+        if not is_fused_experts(key):
+            row = piece.stretch.row
+            whole = shape if vlm.shape[0] == math.prod(shape) else (vlm.shape[0] // row, row)
+            return self._rule.merge(f"{key}@0", whole, base, vlm, reason)
+        for matrix in expert_matrices(self._plan.vlm, key, piece.start // math.prod(shape[1:])):
+            one, two, three = (None if side is None else matrix.view(side).reshape(-1) for side in (base, vlm, reason))
+            values = self._rule.merge(f"{matrix.name}@0", matrix.shape, one, two, three)
+            matrix.view(vlm)[...] = values.reshape(matrix.shape)
+        return vlm
 
     def _measured(self, piece: Piece) -> tuple[Loaded, Sums]:
         loaded = self._reader.load(piece)
@@ -164,11 +212,12 @@ class Work:
                 self._outputs.write(name, piece.start * item, raw.data)
                 return
         written = self._buffers.take(piece.count * item)
-        self._arithmetic.combine(self._rule.combine, loaded, pair, place.code, written)
-        if place.code == "F16" and lost(written, place.code):
-            wide = np.empty(piece.count, np.float32)
-            self._arithmetic.combine(self._rule.combine, loaded, pair, "F32", wide.view(np.uint8))
-            raise _too_large(name, float(abs(wide).max()))
+        with np.errstate(all="ignore"):
+            self._arithmetic.combine(self._rule.combine, loaded, pair, place.code, written)
+            if lost(written, place.code):
+                wide = np.empty(piece.count, np.float32)
+                self._arithmetic.combine(self._rule.combine, loaded, pair, "F32", wide.view(np.uint8))
+                raise _not_writable(name, wide, place.code)
         self._write(name, piece.start, written)
         self._buffers.give_back(written)
 
@@ -177,19 +226,49 @@ class Work:
         assert place is not None
         self._outputs.write(name, first * ITEM_BYTES[place.code], data.data)
 
-    def _encoded(self, name: str, values: Array, code: str, out: np.ndarray | None = None) -> np.ndarray:
+    def _encoded(self, name: str, values: Array, code: str) -> np.ndarray:
         encoder = encode if isinstance(values, np.ndarray) else self._arithmetic.encode
-        data = encoder(values, code, out)
-        if code == "F16" and lost(data, code):
-            raise _too_large(name, float(abs(values).max()))
+        data = encoder(values, code)
+        if lost(data, code):
+            raise _not_writable(name, np.asarray(values if isinstance(values, np.ndarray) else values.cpu()), code)
         return data
 
+    def _converted(self, name: str, data: np.ndarray, source: str, code: str) -> np.ndarray:
+        """Change the dtype of copied values; NaN becomes the usual one, infinity stays (both only where forced)."""
+        with np.errstate(all="ignore"):
+            values = decode(data, source)
+            finite = np.isfinite(values) if lost(data, source) else np.array(True)
+            encoded = encode(np.where(finite, values, np.float32(0)), code)
+            if lost(encoded, code):
+                raise _too_large(name, float(abs(np.where(finite, values, np.float32(0))).max()), code)
+            return encoded if finite.all() else encode(np.where(np.isnan(values), np.float32(np.nan), values), code)
 
-def _too_large(name: str, largest: float) -> UserError:
+
+def _not_writable(name: str, values: np.ndarray, code: str) -> UserError:
+    """Say why merged values cannot be written: the rule made no numbers of them, or the dtype cannot hold them."""
+    if np.isfinite(values).all():
+        return _too_large(name, float(abs(values).max()), code)
     return UserError(
-        f"{name!r} holds values that float16 cannot represent (up to {largest:.3g})",
+        f"merging turns values of {name!r} into NaN or infinity, though they are finite in all models",
+        "a finite merged model",
+        "choose smaller factors in the method's settings (weights, scale, learning_rate)",
+    )
+
+
+def _too_large(name: str, largest: float, code: str) -> UserError:
+    others = [title for title in ("bfloat16", "float32") if title != FLOATS[code]]
+    return UserError(
+        f"{name!r} holds values that {FLOATS[code]} cannot represent (up to {largest:.3g})",
         "finite weights",
-        "choose dtype: bfloat16 or float32",
+        f"choose dtype: {' or '.join(others)}",
+    )
+
+
+def _unsound(plan: MergePlan, name: str) -> UserError:
+    return UserError(
+        f"vlm: {name!r}, which is copied, holds NaN or infinity ('{plan.vlm.folder}')",
+        "finite weights",
+        f"download this model again, or take another checkpoint; to copy it as it is: force: [{FINITE}]",
     )
 
 

@@ -113,6 +113,8 @@ def layers(run: Folder, title: str = "") -> PlotBlock | None:
     block.notes.append(f"{merged} merged, {copied} copied from the vision-language model.{prior}")
     if rule := report.tree.get("rule"):
         block.notes.append(f"Rule: {rule}.")
+    if told := report.tree.get("reload"):
+        block.notes.append(f"Reload of the merged model: {told}.")
     if not report.weights("lam_v"):
         block.notes.append("This rule decides value by value, over whole tensors: there are no weights per layer.")
     whose = "the change from the base" if report.based else "the weights themselves, as no base was named"

@@ -1,14 +1,13 @@
 """Writing the page of a run: which parts a run has, in which order, put into one file without outside requests."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmreflect.data.survey import ROWS_PER_KIND
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import datasets, evaluations, gallery, measures, merging, segments, suite, sweep, verdicts
+from mmreflect.report import merging
 from mmreflect.report.album import MOST_STRIPS, Album
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
 from mmreflect.report.data import Folder, read_folder
@@ -17,6 +16,8 @@ from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, p
 from mmreflect.report.render import render
 
 PAGE = "index.html"
+SUITE, SWEEP = "suite", "sweep"
+"""Names of the runs that hold others."""
 
 
 def write_page(
@@ -41,12 +42,16 @@ def write_page(
     if rows is not None and run.verb != "build":
         raise UserError(f"rows={rows} for a {run.verb} run", "a dataset", "leave it out")
     file = output or run.path / PAGE
-    if (run.verb, run.name) == ("eval", suite.NAME):
+    if (run.verb, run.name) == ("eval", SUITE):
+        from mmreflect.report import suite
+
         members = suite.members_of(run)
         for member in members:
             write_page(str(member.path), pictures=pictures)
         write_atomic(file, render(_finish(run, suite.parts(run, members, PAGE, file.parent))))
-    elif (run.verb, run.name) == ("merge", sweep.NAME):
+    elif (run.verb, run.name) == ("merge", SWEEP):
+        from mmreflect.report import sweep
+
         write_atomic(file, render(_finish(run, sweep.parts(run, PAGE, file.parent))))
     else:
         write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures, rows)))
@@ -56,12 +61,21 @@ def write_page(
 def _page(run: Folder, pictures: int, rows: int | None) -> Page:
     limits = (min(MOST_STRIPS, pictures), pictures) if run.verb == "build" else ()
     album = Album(run.path.resolve(), *limits)
-    built = partial(datasets.parts, each=ROWS_PER_KIND if rows is None else rows)
-    small = partial(evaluations.parts, thumbnails=thumbnails(run.path.resolve(), pictures, album))
-    parts: dict[str, Callable[[Folder, Album], Parts]] = {
-        "demo": _demo, "train": _train, "eval": small, "merge": merging.parts, "build": built,
-    }  # fmt: skip
-    return _finish(run, parts.get(run.verb, _plain)(run, album))
+    return _finish(run, _parts(run, album, pictures, rows))
+
+
+def _parts(run: Folder, album: Album, pictures: int, rows: int | None) -> Parts:
+    """Return what the page of a verb's run holds; what makes it is imported for that verb only."""
+    if run.verb == "eval":
+        from mmreflect.report import evaluations
+
+        return evaluations.parts(run, album, thumbnails=thumbnails(run.path.resolve(), pictures, album))
+    if run.verb == "build":
+        from mmreflect.report import datasets
+
+        return datasets.parts(run, album, each=ROWS_PER_KIND if rows is None else rows)
+    known: dict[str, Callable[[Folder, Album], Parts]] = {"demo": _demo, "train": _train, "merge": merging.parts}
+    return known.get(run.verb, _plain)(run, album)
 
 
 def _finish(run: Folder, parts: Parts) -> Page:
@@ -79,6 +93,8 @@ def origin(*versions: str) -> str:
 
 
 def _demo(run: Folder, album: Album) -> Parts:
+    from mmreflect.report import gallery, measures, segments, verdicts
+
     stages = verdicts.stages_of(run.steps)
     notes = verdicts.lazy_note(run.steps) + verdicts.comparisons(stages)
     trained = [step for step in run.steps if step.verb == "train"]
@@ -121,6 +137,8 @@ def _titled(step: Folder, steps: Sequence[Folder], prefix: str) -> str:
 
 
 def _train(run: Folder, album: Album) -> Parts:
+    from mmreflect.report import evaluations, gallery, measures, verdicts
+
     sections = [
         plots_section("curves", "Learning curves", [measures.curves(run)]),
         plots_section("replay", "Selective sample replay", [measures.replay(run)]),
@@ -184,7 +202,7 @@ def _settings(run: Folder) -> Section:
     runs = run.steps if run.verb == "demo" else [run]
     everything = [run, *run.steps]
     files = [(f"{_inside(item, run)}config.yaml", item.config_text) for item in everything if item.config_text]
-    flag = "--sweep " if (run.verb, run.name) == ("merge", sweep.NAME) else ""
+    flag = "--sweep " if (run.verb, run.name) == ("merge", SWEEP) else ""
     command = f"mmreflect demo scale={run.name}" if run.verb == "demo" else f"mmreflect {run.verb} {flag}config.yaml"
     took = sum(float(item.result.get("seconds") or 0) for item in runs if item.result)
     total = f" {counted(len(runs), 'step')}, {duration(took)} altogether." if run.verb == "demo" and took else ""

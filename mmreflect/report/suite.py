@@ -11,7 +11,6 @@ from mmreflect.report.numbers import NONE, Figure, counted, share_figure
 from mmreflect.report.scored import scoring_of
 from mmreflect.report.whiskers import Measured, whisker_bars
 
-NAME = "suite"
 _COUNTS = ("answers", "set_aside", "not_asked", "truncated", "unparsed", "ungraded")
 
 

@@ -13,7 +13,6 @@ from mmreflect.report.suite import main_numbers, way
 from mmreflect.report.whiskers import Measured, whisker_bars
 from mmreflect.statistics import Rate
 
-NAME = "sweep"
 _RATES = ("first_accuracy", "final_accuracy", "gain", "reflected")
 _HEADER = (
     "setting", "main number", "against the VLM alone", "first right", "final right", "gain", "with reflection",

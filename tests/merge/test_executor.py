@@ -105,7 +105,7 @@ class Triple:
 
     def merge(self, output="out", code=0, **settings):
         folders = {role: str(self.root / role) for role in ("base", "vlm", "reason")}
-        tree = {"method": "frank", **folders, "output": str(self.root / output), **settings}
+        tree = {"method": "frank", **folders, "output": str(self.root / output), "reload": False, **settings}
         (self.root / "merge.yaml").write_text(yaml.safe_dump(tree))
         assert main(["merge", str(self.root / "merge.yaml")]) == code
         return self.root / output

@@ -59,7 +59,8 @@ def models(tmp_path_factory):
 
 def merge(models, output, method, **options):
     root, _ = models
-    tree = {"method": method, "output": str(output), **{role: str(root / role) for role in ("base", "vlm", "reason")}}
+    tree = {"method": method, "output": str(output), "reload": False}
+    tree |= {role: str(root / role) for role in ("base", "vlm", "reason")}
     tree |= options
     file = output.parent / f"{output.name}.json"
     file.write_text(json.dumps({key: value for key, value in tree.items() if value is not None}))
@@ -251,6 +252,13 @@ def test_slerp_goes_along_the_circle_and_lerps_where_there_is_none():
     assert [round(float(value), 4) for value in slerp.slerp(x, y, 0.25)] == [0.9239, 0.7654]
     assert slerp.slerp(x, x, 0.25).tolist() == x.tolist()
     assert slerp.slerp(x, x * 0, 0.25).tolist() == [0.75, 0.0]
+    same = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    for t in (0.3, 0.7):
+        assert ((1 - t) * same + t * same != same).any()  # or the next line could not fail
+        assert np.array_equal(slerp.slerp(same, same.copy(), t), same)
+        assert torch.equal(
+            slerp.slerp(torch.from_numpy(same), torch.from_numpy(same).clone(), t), torch.from_numpy(same)
+        )
     assert slerp.slerp(x, y, 0.0).tolist() == [1, 0] and slerp.slerp(x, y, 1.0).tolist() == [0, 2]
 
 

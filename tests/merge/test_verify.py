@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmreflect.cli import main
-from mmreflect.merge import checksums, verify
+from mmreflect.merge import checksums, memory
 from mmreflect.merge.vocabulary import Vocabulary, clashing_ids, matching_rows, moved_tokens, read_vocabulary
 
 WIDTH = 4
@@ -60,7 +60,8 @@ def test_an_output_is_verified_against_the_vlm_and_its_checksums(run, tmp_path, 
     run()
     shown = again(tmp_path / "out", capsys)
     assert "3 tensors in 1 file, whole" in shown and "all 3 as written" in shown and "verified" in shown
-    assert f"equal to the VLM's in '{tmp_path / 'vlm'}'" in shown and "left out (reload=no)" in shown
+    assert f"equal to what was written and to the VLM's in '{tmp_path / 'vlm'}'" in " ".join(shown.split())
+    assert "left out (reload=no)" in shown and "verified, without a reload" in shown
 
 
 def test_a_changed_byte_is_named_with_its_tensor(run, tmp_path, capsys):
@@ -92,7 +93,7 @@ def test_what_is_missing_or_new_is_named(run, tmp_path, capsys):
 def test_without_the_vlm_the_report_tells_the_names(run, tmp_path, capsys):
     run()
     shutil.rmtree(tmp_path / "vlm")
-    assert "names only, those of the report; the VLM is no longer in" in again(tmp_path / "out", capsys)
+    assert "equal to what was written; the VLM can no longer be read in" in again(tmp_path / "out", capsys)
 
 
 def test_a_file_cut_short_later_is_named(run, tmp_path, capsys):
@@ -111,10 +112,10 @@ def test_a_folder_without_a_finished_merge_is_refused(run, tmp_path, capsys):
 
 
 def test_a_model_larger_than_the_memory_is_not_reloaded_and_it_is_said(run, tmp_path, capsys, monkeypatch):
-    run()
-    memory = tmp_path / "meminfo"
-    memory.write_text("MemTotal: 9 kB\nMemAvailable: 0 kB\n")
-    monkeypatch.setattr(verify, "MEMORY", memory)
+    run(reload=False)
+    machine = tmp_path / "meminfo"
+    machine.write_text("MemTotal: 9 kB\nMemAvailable: 0 kB\n")
+    monkeypatch.setattr(memory, "MACHINE", machine)
     assert main(["merge", "--verify", str(tmp_path / "out")]) == 0
     assert "left out: the model takes 0.0 GB, 0.0 GB of memory are free" in capsys.readouterr().out
 

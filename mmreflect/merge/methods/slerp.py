@@ -25,9 +25,11 @@ class Config(MergeSettings):
 
 
 def slerp(x: Array, y: Array, t: float) -> Array:
-    """Interpolate between two flat tensors; t = 0 and t = 1 return x and y themselves."""
+    """Interpolate between two flat tensors; t = 0 and t = 1 return x and y themselves, as x does where y equals it."""
     if t in (0.0, 1.0):
         return x if t == 0.0 else y
+    if bool((x == y).all()):
+        return x  # (1 - t) x + t x need not round back to x
     norms = math.sqrt(inner(x, x)), math.sqrt(inner(y, y))
     cosine = inner(x, y) / (norms[0] * norms[1]) if min(norms) > SMALLEST_NORM else 1.0
     if abs(cosine) > COLINEAR:
