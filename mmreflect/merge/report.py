@@ -1,6 +1,7 @@
 """What a merge leaves beside its weights: the copied side files, the model card, and the report."""
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -87,11 +88,17 @@ def copy_side_files(plan: MergePlan, model: Path, dtype: OutputDtype) -> dict[st
     config.json names the new dtype when it changes; every other file is copied as it is.
 
     Returns:
-        `copied` and `left_out`: names of the VLM's files apart from its weights.
+        `copied` and `left_out`: names of the VLM's files apart from its weights; of a hidden folder, such as the
+        `.cache/` of `hf download`, only how many it holds.
     """
-    copied, left_out = [], []
+    copied: list[str] = []
+    left_out: list[str] = []
+    hidden: Counter[str] = Counter()
     for path in sorted(item for item in plan.vlm.folder.rglob("*") if item.is_file()):
         name = path.relative_to(plan.vlm.folder).as_posix()
+        if name.startswith(".") and "/" in name:
+            hidden[name.split("/")[0]] += 1
+            continue
         template = name.startswith("additional_chat_templates/") and name.endswith(".jinja")
         if path.name in plan.vlm.headers or path.name.endswith(".index.json"):
             continue
@@ -105,6 +112,7 @@ def copy_side_files(plan: MergePlan, model: Path, dtype: OutputDtype) -> dict[st
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
         copied.append(name)
+    left_out += [f"{folder}/ ({console.count(number, 'file')})" for folder, number in hidden.items()]
     return {"copied": copied, "left_out": left_out}
 
 
