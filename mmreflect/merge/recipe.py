@@ -15,7 +15,7 @@ from mmreflect.files import content_mark, folder_mark
 from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
-from mmreflect.merge.checkpoint import open_checkpoint
+from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
 from mmreflect.merge.costs import estimate
 from mmreflect.merge.layout import Layout, lay_out
 from mmreflect.merge.plan import MergePlan, plan_merge
@@ -54,13 +54,9 @@ class MergeRecipe:
         if self._opened is not None and self._opened[0] is settings:
             return self._opened[1]  # a run shows its plan first
         _check_output(settings)
+        opened = _open_all(settings)
         plan = plan_merge(
-            open_checkpoint("base", settings.base) if settings.base is not None else None,
-            open_checkpoint("vlm", settings.vlm),
-            open_checkpoint("reason", settings.reason),
-            settings.force,
-            settings.scope,
-            settings.embeddings,
+            opened.get("base"), opened["vlm"], opened["reason"], settings.force, settings.scope, settings.embeddings
         )
         layout = lay_out(plan.vlm, settings.dtype, settings.shard_bytes)
         self._opened = (settings, (plan, layout, self._create(settings)(plan.depth)))
@@ -161,6 +157,29 @@ class MergeRecipe:
         changed: Any = replace(settings, **given)
         made: Rule = self._create(changed)(depth)
         return made
+
+
+def _open_all(settings: MergeSettings) -> dict[Role, Checkpoint]:
+    """Open the models; what is wrong with each of them is told at once."""
+    opened: dict[Role, Checkpoint] = {}
+    wrong: list[UserError] = []
+    roles: tuple[Role, ...] = ("base", "vlm", "reason")
+    given = {role: folder for role in roles if (folder := getattr(settings, role)) is not None}
+    for role, folder in given.items():
+        try:
+            opened[role] = open_checkpoint(role, folder)
+        except UserError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        lines = "".join(f"\n  - {error.given}" for error in wrong)
+        raise UserError(
+            f"{len(wrong)} of {len(given)} models cannot be read:{lines}",
+            "; ".join(dict.fromkeys(error.expected for error in wrong)),
+            "; ".join(dict.fromkeys(error.do for error in wrong)),
+        )
+    return opened
 
 
 def _mean(values: list[float | None]) -> float | None:
