@@ -106,10 +106,15 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
     return made
 
 
-def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job | Suite | Sweep:
+def prepare_call(
+    verb: str, source: Source, overrides: Sequence[str] = (), forced: Sequence[str] = ()
+) -> Job | Suite | Sweep:
     """Read and check a configuration without importing anything heavy.
 
     One of several benchmarks is a suite, a merge with a block `sweep` a sweep.
+
+    Args:
+        forced: checks of a merge to skip besides those that the configuration names.
 
     Raises:
         UserError: anything that can be known to be wrong before the run starts.
@@ -119,6 +124,9 @@ def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> Jo
     where = source if isinstance(source, str) else "the configuration"
     tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else _plain(source)
     tree = apply_overrides(tree, overrides)
+    if forced:
+        named = tree.get("force") or []
+        tree["force"] = list(dict.fromkeys([*named, *forced])) if isinstance(named, list) else named
     if verb == "merge" and "sweep" in tree:
         return prepare_sweep(tree, where, prepare_call)
     spec = VERBS[verb]

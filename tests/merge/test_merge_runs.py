@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from merge.small import models, recipe
+from merge.small import edit, models, recipe, write
 
+from mmreflect.config import load_yaml
 from mmreflect.files import read_json
 
 Cli = Callable[..., tuple[int, str]]
@@ -24,3 +25,29 @@ def test_what_a_download_leaves_in_hidden_folders_is_one_line(root: Path, run_cl
     code, text = run_cli("merge", recipe(root))
     assert code == 0, text
     assert read_json(root / "out/merge_report.json")["files"]["left_out"] == ["modeling_own.py", ".cache/ (2 files)"]
+
+
+def test_all_models_that_are_missing_or_damaged_are_told_at_once(root: Path, run_cli: Cli) -> None:
+    (root / "reason/model.safetensors").write_bytes(b"\0\0")
+    code, text = run_cli("merge", recipe(root, base=str(root / "gone"), vlm=str(root / "away")))
+    assert code == 2 and "3 of 3 models cannot be read:" in text
+    assert f"- base: no such folder: '{root / 'gone'}'" in text and f"- vlm: no such folder: '{root / 'away'}'" in text
+    assert f"- reason: '{root / 'reason/model.safetensors'}' is cut short or damaged" in text
+    assert text.count("a local folder with config.json") == 1 and "finish the download or copy" in text
+    assert f"--local-dir '{root / 'gone'}'" in text and f"--local-dir '{root / 'away'}'" in text
+    assert not (root / "out").exists()
+
+
+def test_checks_forced_on_the_command_line_come_to_those_of_the_file(root: Path, run_cli: Cli) -> None:
+    write(root / "other", 0.05, 1, rope_theta=1e4)
+    edit(root / "other", "model.layers.0.self_attn.q_proj.bias", None)
+    tree = recipe(root, reason=str(root / "other"))
+    both = "to skip a check at your own risk: force: [rope_theta, biases]"
+    for forced, words in ((["rope_theta"], ()), ([], ("--force", "rope_theta"))):
+        code, text = run_cli("merge", {**tree, "force": forced}, *words)
+        assert code == 2 and both in " ".join(text.split()) and "1 problem" in text
+    code, text = run_cli("merge", {**tree, "force": ["rope_theta"]}, "--force", "biases", "--force", "rope_theta")
+    assert code == 0, text
+    assert load_yaml(root / "out/config.yaml")["force"] == ["rope_theta", "biases"]
+    code, text = run_cli("merge", {**tree, "force": "rope_theta"}, "--force", "biases")
+    assert code == 2 and "force: should be a list (given: 'rope_theta')" in text
