@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from merge.small import edit, models, recipe, write
 
 from mmreflect.config import load_yaml
 from mmreflect.files import read_json
+from mmreflect.merge import work
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -51,3 +53,30 @@ def test_checks_forced_on_the_command_line_come_to_those_of_the_file(root: Path,
     assert load_yaml(root / "out/config.yaml")["force"] == ["rope_theta", "biases"]
     code, text = run_cli("merge", {**tree, "force": "rope_theta"}, "--force", "biases")
     assert code == 2 and "force: should be a list (given: 'rope_theta')" in text
+
+
+def test_a_merge_goes_on_with_another_device_and_less_memory(
+    root: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_cli("merge", recipe(root, output=str(root / "whole")))
+    assert whole[0] == 0, whole[1]
+    finish, done = work.Work.finish, []
+
+    def dies(self: Any, piece: Any, *rest: Any) -> None:
+        done.append(piece)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        finish(self, piece, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work.Work, "finish", dies)
+        assert run_cli("merge", recipe(root))[0] == 130
+    code, text = run_cli("merge", recipe(root), "hold_gb=0", "device=cpu")
+    assert code == 0, text
+    assert "goes on with other settings" in text and "hold_gb: 4.0 -> 0" in text and "device: 'auto' -> 'cpu'" in text
+    one, two = ((root / name / "model/model.safetensors").read_bytes() for name in ("whole", "out"))
+    assert one == two
+    code, text = run_cli("merge", recipe(root), "hold_gb=1.5")
+    assert code == 0 and "is finished already" in text
+    code, text = run_cli("merge", recipe(root), "hold_gb=-1")
+    assert code == 2 and "hold_gb" in text
