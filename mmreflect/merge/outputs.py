@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.errors import UserError
+from mmreflect.files import FULL
 from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
 from mmreflect.merge.notes import Notes
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _READ = 1 << 22
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (*FULL, errno.EFBIG)
 
 
 @dataclass
@@ -71,13 +72,13 @@ class Outputs:
         """Write bytes of a tensor, `offset` bytes from its start; completes the shard with its last bytes.
 
         Raises:
-            UserError: the disk is full.
+            UserError: the disk is full, or allows no file so long.
         """
         shard = self._where[name]
         with self._lock:
             opened = self._open.get(shard.file) or self._begin(shard)
         crc = self._checksum(data)
-        with _disk(self._model):
+        with _disk(self._model, shard):
             _write_all(opened.handle, data, shard.tensors[name].start + offset)
         with self._lock:
             pieces = opened.pieces.setdefault(name, {})
@@ -123,26 +124,27 @@ class Outputs:
 
     def _begin(self, shard: Shard) -> _Open:
         partial = self._model / f".{shard.file}.partial"
-        with _disk(self._model):
+        with _disk(self._model, shard):
             handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            opened = self._open[shard.file] = _Open(shard, handle, shard.size - len(shard.header))
             _reserve(handle, shard.size)
             _write_all(handle, memoryview(shard.header), 0)
-        opened = _Open(shard, handle, shard.size - len(shard.header))
-        self._open[shard.file] = opened
         return opened
 
     def _finish(self, opened: _Open) -> None:
         file = opened.shard.file
-        size = os.fstat(opened.handle).st_size
-        os.close(opened.handle)
+        with self._lock:
+            del self._open[file]  # closed here, whatever comes of it
+        with _disk(self._model, opened.shard):
+            size = os.fstat(opened.handle).st_size
+            os.close(opened.handle)
         if size != opened.shard.size:
             raise RuntimeError(f"{file} has {size} bytes, planned were {opened.shard.size}")
         os.replace(self._model / f".{file}.partial", self._model / file)
         crcs = {name: joined(opened.pieces.get(name, {})) for name in opened.shard.tensors}
         row = {"file": file, "size": size, "boot": boot_id(), "crc32": crcs}
-        with self._lock:
+        with self._lock, _disk(self._model, opened.shard):
             self._notes.add(row)
-            del self._open[file]
             self._done[file] = row
 
 
@@ -177,7 +179,7 @@ def _reserve(handle: int, size: int) -> None:
         fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
         if fallocate(handle, 0, 0, size) == 0:
             return
-    if ctypes.get_errno() in _FULL:
+    if ctypes.get_errno() in _REFUSED:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.ftruncate(handle, size)
 
@@ -189,14 +191,25 @@ def _write_all(handle: int, data: memoryview, position: int) -> None:
 
 
 @contextmanager
-def _disk(model: Path) -> Iterator[None]:
-    """Turn a full disk into a message."""
+def _disk(model: Path, shard: Shard) -> Iterator[None]:
+    """Turn a full disk, and a file larger than files may be, into a message."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno == errno.EFBIG:
+            raise _too_long(model, shard) from None
+        if error.errno in FULL:
             raise _full(model, None, shutil.disk_usage(model).free) from None
         raise
+
+
+def _too_long(model: Path, shard: Shard) -> UserError:
+    return UserError(
+        f"{shard.file} takes {shard.size:,} bytes, and no file in '{model}' may be so long",
+        "room for every file of the model, whatever the disk has free",
+        "raise the limit (ulimit -f unlimited), choose an output on another file system, or have smaller files written: "
+        "shard_bytes, with a dtype",
+    )
 
 
 def _full(model: Path, need: int | None, free: int) -> UserError:

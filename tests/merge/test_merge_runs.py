@@ -1,15 +1,18 @@
 """A merge as a run: what its folder holds, what may change before it goes on, and what is said of all that."""
 
+import errno
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from merge.small import edit, models, recipe, write
 
 from mmreflect.config import load_yaml
 from mmreflect.files import read_json
-from mmreflect.merge import work
+from mmreflect.merge import notes, work
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -80,3 +83,52 @@ def test_a_merge_goes_on_with_another_device_and_less_memory(
     assert code == 0 and "is finished already" in text
     code, text = run_cli("merge", recipe(root), "hold_gb=-1")
     assert code == 2 and "hold_gb" in text
+
+
+def test_a_disk_that_is_full_when_a_finished_file_is_noted(
+    root: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was closed by then: closing it again would be an error of its own."""
+    add = notes.Notes.add
+
+    def full(self: Any, row: dict[str, Any]) -> None:
+        if "crc32" in row:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        add(self, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(notes.Notes, "add", full)
+        code, text = run_cli("merge", recipe(root))
+    assert code == 2 and "no room for the merged model" in text and "start the same command again" in text
+    code, text = run_cli("merge", recipe(root))
+    assert code == 0, text
+
+
+def test_a_disk_that_is_full_leaves_no_half_note(tmp_path: Path) -> None:
+    kept = notes.Notes(tmp_path / "notes.jsonl")
+    kept.add({"layer": 0})
+    size = (tmp_path / "notes.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            kept.add({"layer": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kept.add({"layer": 2})
+    assert notes.Notes(tmp_path / "notes.jsonl").rows == kept.rows == [{"layer": 0}, {"layer": 2}]
+
+
+def test_a_file_longer_than_files_may_be_is_no_full_disk(root: Path, run_cli: Cli) -> None:
+    edit(root / "vlm", "visual.patch.weight", torch.ones(100, 100))  # longer than what else a run writes
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        code, text = run_cli("merge", recipe(root))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    size = (root / "vlm/model.safetensors").stat().st_size
+    assert code == 2 and f"model.safetensors takes {size:,} bytes, and no file in" in text and "may be so long" in text
+    assert "ulimit -f unlimited" in text and "are free" not in text
+    code, text = run_cli("merge", recipe(root))
+    assert code == 0, text
