@@ -172,6 +172,20 @@ def test_prior_is_written_shown_and_read_back(
     assert read_prior(tmp_path / "cache") == read_prior(tmp_path / "cache/prior.json") == found
 
 
+@pytest.mark.parametrize("size", [(3000, 4), (4, 3000)])
+def test_a_picture_that_the_processor_refuses_is_left_out(
+    size: tuple[int, int], pictures: Path, tiny_model: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder := tmp_path / "mixed").mkdir()
+    shutil.copy(pictures / "a.png", folder)
+    Image.new("RGB", size).save(folder / "line.png")
+    found = measure(Pictures(pictures=str(folder), max_tokens=32), str(tiny_model("qwen2_5_vl")), tmp_path / "cache")
+    assert found.pictures["measured"] == 1
+    (why,) = found.pictures["left_out"].values()
+    assert why.startswith(f"{folder / 'line.png'}: absolute aspect ratio must be smaller than 200")
+    assert "1 picture left out" in capsys.readouterr().out
+
+
 def test_a_killed_measurement_goes_on_and_ends_the_same(
     pictures: Path, tiny_model: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
