@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from mmreflect import components, console, recipes
 from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
@@ -71,7 +73,7 @@ class Job:
         self._check_ranks()
         inputs = self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
         known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
-        if known is not None:
+        if known is not None and not self._reopened(known):
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
             return known
         console.show_plan(self.plan())
@@ -80,6 +82,15 @@ class Job:
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         return run
+
+    def _reopened(self, run: Run) -> bool:
+        """Whether a finished run has to write some of its files again; it is unfinished from then on."""
+        lost = self.recipe.lost(self.config, run.path) if hasattr(self.recipe, "lost") else []
+        if lost:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            console.say(f"[yellow]finished, but gone or changed since[/]: {escape(lost[0])}{more}; written again")
+            (run.path / "result.json").unlink()
+        return bool(lost)
 
     def _check_ranks(self) -> None:
         ranks = int(os.environ.get("WORLD_SIZE", "1"))

@@ -23,6 +23,8 @@ from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
 from mmreflect.merge.notes import Notes
 
+SHARDS = "shards.jsonl"
+"""In the run's folder: a row for every complete shard."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _READ = 1 << 22
 _REFUSED = (*FULL, errno.EFBIG)
@@ -207,8 +209,8 @@ def _too_long(model: Path, shard: Shard) -> UserError:
     return UserError(
         f"{shard.file} takes {shard.size:,} bytes, and no file in '{model}' may be so long",
         "room for every file of the model, whatever the disk has free",
-        "raise the limit (ulimit -f unlimited), choose an output on another file system, or have smaller files written: "
-        "shard_bytes, with a dtype",
+        "raise the limit (ulimit -f unlimited), choose an output on another file system, or have smaller files written "
+        "(dtype and shard_bytes)",
     )
 
 

@@ -11,13 +11,15 @@ from rich.markup import escape
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.errors import UserError
-from mmreflect.files import content_mark, folder_mark
+from mmreflect.files import content_mark, folder_mark, read_json, read_jsonl
 from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
 from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
 from mmreflect.merge.costs import estimate
+from mmreflect.merge.inputs import check_inputs, keep_inputs
 from mmreflect.merge.layout import Layout, lay_out
+from mmreflect.merge.outputs import SHARDS
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
 from mmreflect.merge.rule import Rule, WeightRule
@@ -36,7 +38,7 @@ class MergeRecipe:
         self._opened: tuple[MergeSettings, tuple[MergePlan, Layout, Rule]] | None = None
 
     def inputs(self, settings: MergeSettings) -> dict[str, str]:
-        """Return marks of the files that decide the weights; the models themselves are watched by the executor."""
+        """Return marks of the files that decide the weights, but for the models: see `inputs.py`, which names files."""
         prior: PriorConfig = getattr(settings, "prior", None) or PriorConfig()
         files = {
             "measured attention": str(prior_file(prior.measured)) if prior.measured else None,
@@ -44,6 +46,19 @@ class MergeRecipe:
         }
         pictures = {"folder of pictures": folder_mark(prior.pictures)} if prior.pictures else {}
         return {name: content_mark(file) for name, file in files.items() if file} | pictures
+
+    def lost(self, settings: MergeSettings, folder: Path) -> list[str]:
+        """Return the files that a finished merge has written and that are gone, or of another size, since.
+
+        Raises:
+            UserError: the models have changed since.
+        """
+        check_inputs(_folders(settings), folder)
+        model, notes, report = folder / "model", folder / SHARDS, folder / "merge_report.json"
+        sizes = {row["file"]: row["size"] for row in read_jsonl(notes)} if notes.is_file() else {}
+        gone = [name for name, size in sizes.items() if _size(model / name) != size]
+        files = read_json(report)["files"]["copied"] if report.is_file() else []
+        return [*gone, *(name for name in files if _size(model / name) is None)]
 
     def open(self, settings: MergeSettings) -> tuple[MergePlan, Layout, Rule]:
         """Read headers, check that the models fit, and make the rule.
@@ -113,6 +128,7 @@ class MergeRecipe:
         from mmreflect.merge.verify import check_written
 
         plan, layout, rule = self.open(settings)
+        keep_inputs(plan.models, run.path)
         rule = self._measured(settings, run.path, plan.depth) or rule
         arithmetic = choose(settings.device, settings.arithmetic)
         layers, checksums = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))
@@ -159,12 +175,20 @@ class MergeRecipe:
         return made
 
 
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
+
+
+def _folders(settings: MergeSettings) -> dict[Role, Path]:
+    roles: tuple[Role, ...] = ("base", "vlm", "reason")
+    return {role: Path(folder) for role in roles if (folder := getattr(settings, role)) is not None}
+
+
 def _open_all(settings: MergeSettings) -> dict[Role, Checkpoint]:
     """Open the models; what is wrong with each of them is told at once."""
     opened: dict[Role, Checkpoint] = {}
     wrong: list[UserError] = []
-    roles: tuple[Role, ...] = ("base", "vlm", "reason")
-    given = {role: folder for role in roles if (folder := getattr(settings, role)) is not None}
+    given = _folders(settings)
     for role, folder in given.items():
         try:
             opened[role] = open_checkpoint(role, folder)
@@ -190,11 +214,8 @@ def _mean(values: list[float | None]) -> float | None:
 def _check_output(settings: MergeSettings) -> None:
     """Refuse to write into one of the models that are read."""
     output = Path(settings.output).resolve()
-    for role in ("base", "vlm", "reason"):
-        folder = getattr(settings, role)
-        if folder is None:
-            continue
-        given = Path(folder).resolve()
+    for role, folder in _folders(settings).items():
+        given = folder.resolve()
         if given == output or given == output / "model" or output.is_relative_to(given):
             raise UserError(
                 f"output '{settings.output}' is, or lies in, the folder of {role}: '{folder}'",

@@ -99,10 +99,9 @@ def copy_side_files(plan: MergePlan, model: Path, dtype: OutputDtype) -> dict[st
         if name.startswith(".") and "/" in name:
             hidden[name.split("/")[0]] += 1
             continue
-        template = name.startswith("additional_chat_templates/") and name.endswith(".jinja")
         if path.name in plan.vlm.headers or path.name.endswith(".index.json"):
             continue
-        if not template and ("/" in name or not _matches(name, _SIDE_FILES) or _matches(name, _OWN_OR_WEIGHTS)):
+        if not is_copied(name):
             left_out.append(name)
             continue
         target = model / name
@@ -114,6 +113,13 @@ def copy_side_files(plan: MergePlan, model: Path, dtype: OutputDtype) -> dict[st
         copied.append(name)
     left_out += [f"{folder}/ ({console.count(number, 'file')})" for folder, number in hidden.items()]
     return {"copied": copied, "left_out": left_out}
+
+
+def is_copied(name: str) -> bool:
+    """Tell whether a file of the VLM's folder goes into the output as it is; `name` is relative to the folder."""
+    if name.startswith("additional_chat_templates/"):
+        return name.endswith(".jinja")
+    return "/" not in name and _matches(name, _SIDE_FILES) and not _matches(name, _OWN_OR_WEIGHTS)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

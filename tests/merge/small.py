@@ -19,7 +19,8 @@ def write(folder: Path, amount: float, seed: int, vlm: bool = False, **config: A
     """Write a model in one file, `amount` away from values that all of them share."""
     own, shared = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(99)
     tensors = {
-        f"model.layers.{layer}.{part}": torch.randn(shape, generator=shared) + amount * torch.randn(shape, generator=own)
+        f"model.layers.{layer}.{part}": torch.randn(shape, generator=shared)
+        + amount * torch.randn(shape, generator=own)
         for layer in range(2)
         for part, shape in PARTS.items()
     }

@@ -2,6 +2,7 @@
 
 import errno
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,51 @@ def test_a_file_longer_than_files_may_be_is_no_full_disk(root: Path, run_cli: Cl
     assert "ulimit -f unlimited" in text and "are free" not in text
     code, text = run_cli("merge", recipe(root))
     assert code == 0, text
+
+
+def changed(folder: Path, name: str) -> None:
+    if name.endswith(".safetensors"):
+        edit(folder, "model.embed_tokens.weight", torch.zeros(10, 8))
+    elif (folder / name).is_file():
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text("new")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    "file",
+    ["vlm/model.safetensors", "reason/model.safetensors", "vlm/tokenizer_config.json", "vlm/generation_config.json"],
+)
+def test_models_that_changed_are_named_whether_the_merge_is_finished_or_not(
+    root: Path, run_cli: Cli, file: str, finished: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_cli("merge", recipe(root))[0] == 0
+    if not finished:
+        (root / "out/result.json").unlink()
+    changed(root / Path(file).parent, Path(file).name)
+    code, text = run_cli("merge", recipe(root))
+    told = f"the models changed since the merge in '{root / 'out'}' was started ({file.replace('/', ': ')})"
+    assert code == 2 and told in text and "to start again, or choose another output" in text
+
+
+def test_what_counts_for_nothing_may_change(root: Path, run_cli: Cli) -> None:
+    assert run_cli("merge", recipe(root))[0] == 0
+    for name in ("vlm/README.md", "vlm/modeling_own.py", "reason/generation_config.json"):
+        (root / name).write_text("new")
+    shutil.rmtree(root / "base")
+    code, text = run_cli("merge", recipe(root))
+    assert code == 0 and "is finished already" in text, text
+
+
+@pytest.mark.parametrize("gone", ["", "model.safetensors", "tokenizer_config.json"])
+def test_a_finished_merge_whose_files_are_gone_writes_them_again(root: Path, run_cli: Cli, gone: str) -> None:
+    assert run_cli("merge", recipe(root))[0] == 0
+    model = root / "out/model"
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    shutil.rmtree(model) if not gone else (model / gone).unlink()
+    code, text = run_cli("merge", recipe(root))
+    assert code == 0 and f"gone or changed since: {gone or 'model.safetensors'}" in text, text
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    code, text = run_cli("merge", recipe(root))
+    assert "is finished already" in text
