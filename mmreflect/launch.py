@@ -12,7 +12,7 @@ from rich.markup import escape
 from mmreflect import components, console, recipes
 from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
-from mmreflect.runs import Run, finished_run, open_run
+from mmreflect.runs import Run, finished_run, holds_run, open_run
 from mmreflect.suites import Suite, prepare_suite
 from mmreflect.sweeps import Sweep, prepare_sweep
 
@@ -66,7 +66,19 @@ class Job:
     def plan(self) -> dict[str, str]:
         """What the run will do, as label and text, without starting it."""
         plan: dict[str, str] = {self.verb: self.name, **_recipe_plan(self)}
-        return {**plan, "output": self.config.output}
+        return {**plan, "output": self.config.output + self._standing()}
+
+    def _standing(self) -> str:
+        """Say what a merge finds in its folder.
+
+        Raises:
+            UserError: what it would be refused for.
+        """
+        if not hasattr(self.recipe, "standing"):
+            return ""
+        inputs = self.recipe.inputs(self.config)
+        taken = holds_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
+        return f", {self.recipe.standing(self.config)}" if taken else ""
 
     def run(self) -> Run:
         """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""

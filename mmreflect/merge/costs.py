@@ -15,6 +15,7 @@ SECONDS_PER_VALUE = 7e-9  # of one core, for reading, measuring, combining and r
 TENSOR_SECONDS_PER_VALUE = 6e-8  # the same for rules of whole tensors, which sort or draw random numbers
 WORKING_COPIES = 8  # float32 arrays of a tensor's size that such a rule holds at a time
 SAMPLE = 32_000_000
+ASSUMED_SPEED = 1e9  # bytes per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,14 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int) -> Costs:
         )
     cores = max(1, os.cpu_count() or 1)
     work = values * (TENSOR_SECONDS_PER_VALUE if whole else SECONDS_PER_VALUE) / (1 if whole else cores)
-    speed = min(_speed(model) for model in plan.models)
+    speeds = [speed for model in plan.models if (speed := _speed(model)) is not None]
+    speed = min(speeds, default=ASSUMED_SPEED)
+    measured = "at which a sample of the inputs was read just now" if speeds else "that is assumed of inputs so small"
     seconds = max(work, once / speed) + layout.size / speed / cores
     return Costs(
         f"{once / 1e9:.2f} GB{passes}",
         f"about {memory / 1e9:.2f} GB at most",
-        f"about {_time(seconds)}, at the {speed / 1e6:,.0f} MB/s at which a sample of the inputs was read just now"
+        f"about {_time(seconds)}, at the {speed / 1e6:,.0f} MB/s {measured}"
         + ("; this method optimises every matrix: far longer without a GPU" if "Adam" in rule.text else ""),
     )
 
@@ -84,8 +87,8 @@ def _own_bytes(plan: MergePlan) -> int:
     return sum(tensor.merged * ITEM_BYTES.get(plan.vlm.tensors[tensor.name].dtype, 1) for tensor in plan.tensors)
 
 
-def _speed(model: Checkpoint) -> float:
-    """Read some of a model and return bytes per second."""
+def _speed(model: Checkpoint) -> float | None:
+    """Read some of a model and return bytes per second; None where there is too little of it to tell."""
     file = next(iter(model.headers))
     path = model.folder / file
     start, size = time.perf_counter(), 0
@@ -93,7 +96,7 @@ def _speed(model: Checkpoint) -> float:
         opened.seek(max(0, path.stat().st_size // 2 - SAMPLE // 2))
         while size < SAMPLE and (data := opened.read(1 << 22)):
             size += len(data)
-    return max(size, 1) / max(time.perf_counter() - start, 1e-6) if size > 1_000_000 else 1e9
+    return size / max(time.perf_counter() - start, 1e-6) if size > 1_000_000 else None
 
 
 def _time(seconds: float) -> str:

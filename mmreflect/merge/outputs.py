@@ -11,14 +11,14 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmreflect.errors import UserError
-from mmreflect.files import FULL
+from mmreflect.files import FULL, read_jsonl
 from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
 from mmreflect.merge.notes import Notes
@@ -57,10 +57,7 @@ class Outputs:
         self._where = {name: shard for shard in layout.shards for name in shard.tensors}
         rows = {row["file"]: row for row in self._notes.rows}
         self._done = {shard.file: rows[shard.file] for shard in layout.shards if self._is_done(shard, rows)}
-        need = sum(shard.size for shard in layout.shards if shard.file not in self._done)
-        free = shutil.disk_usage(model).free + sum(path.stat().st_blocks * 512 for path in model.glob(".*.partial"))
-        if need > free:
-            raise _full(model, need, free)
+        _room(layout, model, self._done)
         for shard in layout.shards:
             if shard.file in self._done:
                 advance(len(shard.tensors))
@@ -148,6 +145,34 @@ class Outputs:
         with self._lock, _disk(self._model, opened.shard):
             self._notes.add(row)
             self._done[file] = row
+
+
+def complete(layout: Layout, folder: Path) -> set[str]:
+    """Return the files that a run's folder has noted and holds, by their sizes; nothing is read or written."""
+    notes = folder / SHARDS
+    sizes = {row["file"]: row["size"] for row in read_jsonl(notes)} if notes.is_file() else {}
+    found = {
+        file for file in sizes if (path := folder / "model" / file).is_file() and path.stat().st_size == sizes[file]
+    }
+    return found & {shard.file for shard in layout.shards}
+
+
+def check_room(layout: Layout, folder: Path) -> int:
+    """Return the free bytes of the disk where a run's folder lies, or is going to lie.
+
+    Raises:
+        UserError: what is still to be written needs more.
+    """
+    return _room(layout, folder / "model", complete(layout, folder))
+
+
+def _room(layout: Layout, model: Path, done: Container[str]) -> int:
+    need = sum(shard.size for shard in layout.shards if shard.file not in done)
+    there = next(place for place in (model, *model.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free + sum(path.stat().st_blocks * 512 for path in model.glob(".*.partial"))
+    if need > free:
+        raise _full(model, need, free)
+    return free
 
 
 def boot_id() -> str:

@@ -19,7 +19,7 @@ from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
 from mmreflect.merge.costs import estimate
 from mmreflect.merge.inputs import check_inputs, keep_inputs
 from mmreflect.merge.layout import Layout, lay_out
-from mmreflect.merge.outputs import SHARDS
+from mmreflect.merge.outputs import SHARDS, check_room, complete
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
 from mmreflect.merge.rule import Rule, WeightRule
@@ -46,6 +46,19 @@ class MergeRecipe:
         }
         pictures = {"folder of pictures": folder_mark(prior.pictures)} if prior.pictures else {}
         return {name: content_mark(file) for name, file in files.items() if file} | pictures
+
+    def standing(self, settings: MergeSettings) -> str:
+        """Say how far the merge is that the output folder holds.
+
+        Raises:
+            UserError: the models have changed since it was started.
+        """
+        folder, (_, layout, _) = Path(settings.output), self.open(settings)
+        check_inputs(_folders(settings), folder)
+        written = f"{len(complete(layout, folder)):,} of {console.count(len(layout.shards), 'file')} written already"
+        if not (folder / "result.json").is_file():
+            return f"started before: {written}"
+        return f"finished before: {written}" if self.lost(settings, folder) else "finished already"
 
     def lost(self, settings: MergeSettings, folder: Path) -> list[str]:
         """Return the files that a finished merge has written and that are gone, or of another size, since.
@@ -78,12 +91,15 @@ class MergeRecipe:
         return self._opened[1]
 
     def plan(self, settings: MergeSettings) -> dict[str, str]:
-        """Say what the merge will do and what it will cost; reads configurations and headers only.
+        """Say what the merge will do and what it will cost.
+
+        Reads configurations and headers, and 32 MB of each model to see how fast they come; writes nothing.
 
         Raises:
-            UserError: as `open`.
+            UserError: as `open`, or there is no room for the output.
         """
         plan, layout, rule = self.open(settings)
+        free = check_room(layout, Path(settings.output))
         costs = estimate(plan, layout, rule, hold=int(settings.hold_gb * 1e9))
         blocks = console.count(len(plan.blocks), "decoder block")
         rows: dict[str, str] = {model.role: str(model.folder) for model in plan.models}
@@ -106,7 +122,8 @@ class MergeRecipe:
             )
         rows["reads"] = costs.reads
         rows["writes"] = (
-            f"{layout.size / 1e9:.2f} GB in {console.count(len(layout.shards), 'file')}, dtype {settings.dtype}"
+            f"{layout.size / 1e9:.2f} GB in {console.count(len(layout.shards), 'file')}, dtype {settings.dtype}; "
+            f"{free / 1e9:,.2f} GB are free"
         )
         measures = isinstance(rule, WeightRule) and rule.prior is not None and not rule.prior.w_v
         loads = f"; before that the VLM is loaded, {plan.vlm.size / 1e9:.2f} GB on disk" if measures else ""

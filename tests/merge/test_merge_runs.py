@@ -1,8 +1,10 @@
 """A merge as a run: what its folder holds, what may change before it goes on, and what is said of all that."""
 
 import errno
+import os
 import resource
 import shutil
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from merge.small import edit, models, recipe, write
 
 from mmreflect.config import load_yaml
 from mmreflect.files import read_json
-from mmreflect.merge import notes, work
+from mmreflect.merge import notes, outputs, work
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -130,7 +132,7 @@ def test_a_file_longer_than_files_may_be_is_no_full_disk(root: Path, run_cli: Cl
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     size = (root / "vlm/model.safetensors").stat().st_size
     assert code == 2 and f"model.safetensors takes {size:,} bytes, and no file in" in text and "may be so long" in text
-    assert "ulimit -f unlimited" in text and "are free" not in text
+    assert "ulimit -f unlimited" in text and "no room" not in text
     code, text = run_cli("merge", recipe(root))
     assert code == 0, text
 
@@ -181,3 +183,42 @@ def test_a_finished_merge_whose_files_are_gone_writes_them_again(root: Path, run
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
     code, text = run_cli("merge", recipe(root))
     assert "is finished already" in text
+
+
+def test_a_plan_says_what_would_become_of_the_output(root: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planned(**tree: Any) -> tuple[int, str]:
+        before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != "config.yaml"}
+        code, text = run_cli("merge", recipe(root, **tree), "--plan")
+        assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != "config.yaml"}
+        return code, " ".join(text.split())
+
+    out = root / "out"
+    code, text = planned()
+    assert code == 0 and text.endswith(f"output {out}"), text
+    assert "GB are free" in text and "1,000 MB/s that is assumed of inputs so small" in text
+    assert run_cli("merge", recipe(root))[0] == 0
+    assert planned()[1].endswith(f"output {out}, finished already")
+    (out / "model/tokenizer_config.json").unlink()
+    assert planned()[1].endswith(f"output {out}, finished before: 1 of 1 file written already")
+    (out / "result.json").unlink()
+    (out / "model/model.safetensors").unlink()
+    assert planned()[1].endswith(f"output {out}, started before: 0 of 1 file written already")
+    code, text = planned(importance="uniform")
+    assert code == 2 and "holds a run of another configuration" in text and "importance: 'norm2' -> 'uniform'" in text
+    os.utime(root / "vlm/config.json")
+    code, text = planned()
+    assert code == 2 and "was started (vlm: config.json)" in text
+    (root / "mine").mkdir()
+    (root / "mine/thesis.tex").write_text("x")
+    code, text = planned(output=str(root / "mine"))
+    assert code == 2 and "holds no run of mmreflect (found: thesis.tex)" in text
+    monkeypatch.setattr(outputs.shutil, "disk_usage", lambda path: namedtuple("usage", "free")(1000))
+    code, text = planned(output=str(root / "new/deep"))
+    assert code == 2 and "no room for the merged model: 0.00 GB are still to be written, and 0.00 GB are free" in text
+
+
+def test_a_plan_tells_how_fast_a_sample_of_the_models_came(root: Path, run_cli: Cli) -> None:
+    for role in ("base", "vlm", "reason"):
+        edit(root / role, "extra.weight", torch.zeros(600_000))
+    code, text = run_cli("merge", recipe(root), "--plan")
+    assert code == 0 and "MB/s at which a sample of the inputs was read just now" in " ".join(text.split())
