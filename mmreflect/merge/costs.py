@@ -1,19 +1,21 @@
 """What a merge will cost, told before it starts: bytes, memory, time."""
 
+import math
 import os
 import time
 from dataclasses import dataclass
 
-from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
+from mmreflect.merge.arithmetic import DRIVER
+from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES, Checkpoint
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.pieces import SLICE
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Rule, TensorRule
+from mmreflect.merge.work import TENSOR_VALUES
 
 PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the hands of the threads
 SECONDS_PER_VALUE = 7e-9  # of one core, for reading, measuring, combining and rounding a value of three bfloat16 models
 TENSOR_SECONDS_PER_VALUE = 6e-8  # the same for rules of whole tensors, which sort or draw random numbers
-WORKING_COPIES = 8  # float32 arrays of a tensor's size that such a rule holds at a time
 SAMPLE = 32_000_000
 ASSUMED_SPEED = 1e9  # bytes per second
 
@@ -43,9 +45,8 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int) -> Costs:
         once, passes = once + sum(layers.values()), ", the merged tensors twice"
     elif not isinstance(rule, TensorRule) and rule.needs == "layer" and max(layers.values()) > hold:
         once, passes = once + sum(size for size in layers.values() if size > hold), ", large layers twice"
-    if whole:
-        biggest = max(min(tensor.merged, _slice(plan, tensor.layer)) for tensor in plan.tensors)
-        memory = PROCESS_BYTES + WORKING_COPIES * 4 * biggest
+    if isinstance(rule, TensorRule):
+        memory = PROCESS_BYTES + max(_at_once(plan, layer, rule) for layer in plan.by_layer)
     else:
         memory = PROCESS_BYTES + (
             max(size for size in layers.values() if size <= hold) if _holds(rule, layers, hold) else 0
@@ -69,8 +70,32 @@ def _holds(rule: Rule, layers: dict[int, int], hold: int) -> bool:
     return held and any(size <= hold for size in layers.values())
 
 
-def _slice(plan: MergePlan, layer: int | None) -> int:
-    return SLICE if layer is None or not 0 <= layer < plan.depth else 1 << 62
+def _at_once(plan: MergePlan, layer: int, rule: TensorRule) -> int:
+    """Return the bytes of the tensors of a layer that are in work together at worst; embeddings come in slices."""
+    inside = 0 <= layer < plan.depth
+    sizes = []
+    for tensor in plan.by_layer[layer]:
+        shape = plan.vlm.tensors[tensor.name].shape
+        if not inside:
+            shape = (min(math.prod(shape), SLICE) // shape[-1], shape[-1])
+        sizes.append((rule.memory(shape), math.prod(shape)))
+    most, together, values = 0, 0, 0
+    for size, count in sorted(sizes, reverse=True):
+        most = max(most, size)
+        if values + count <= TENSOR_VALUES:
+            together, values = together + size, values + count
+    return max(most, together)
+
+
+def loading(vlm: Checkpoint, dtype: str) -> str:
+    """Say what memory the whole VLM takes while attention is measured, in a dtype or `auto` (see `attention.py`)."""
+    if dtype == "auto":
+        dtype = "bfloat16" if DRIVER.exists() else "float32"
+    item = ITEM_BYTES[next(code for code, name in FLOATS.items() if name == dtype)]
+    size = sum(
+        entry.count * item if entry.dtype in FLOATS else entry.stop - entry.start for entry in vlm.tensors.values()
+    )
+    return f"before that the VLM is loaded, {size / 1e9:.2f} GB in {dtype}"
 
 
 def _layer_bytes(plan: MergePlan, layer: int) -> int:

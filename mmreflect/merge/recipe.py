@@ -16,7 +16,7 @@ from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
 from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
-from mmreflect.merge.costs import estimate
+from mmreflect.merge.costs import estimate, loading
 from mmreflect.merge.inputs import check_inputs, keep_inputs
 from mmreflect.merge.layout import Layout, lay_out
 from mmreflect.merge.outputs import SHARDS, check_room, complete
@@ -39,7 +39,7 @@ class MergeRecipe:
 
     def inputs(self, settings: MergeSettings) -> dict[str, str]:
         """Return marks of the files that decide the weights, but for the models: see `inputs.py`, which names files."""
-        prior: PriorConfig = getattr(settings, "prior", None) or PriorConfig()
+        prior = _prior(settings) or PriorConfig()
         files = {
             "measured attention": str(prior_file(prior.measured)) if prior.measured else None,
             "curvature": getattr(settings, "curvature", None),
@@ -125,10 +125,9 @@ class MergeRecipe:
             f"{layout.size / 1e9:.2f} GB in {console.count(len(layout.shards), 'file')}, dtype {settings.dtype}; "
             f"{free / 1e9:,.2f} GB are free"
         )
-        measures = isinstance(rule, WeightRule) and rule.prior is not None and not rule.prior.w_v
-        loads = f"; before that the VLM is loaded, {plan.vlm.size / 1e9:.2f} GB on disk" if measures else ""
+        asked = prior.measurement if (prior := _prior(settings)) else None
         rows["arithmetic"] = foretold(settings.device, settings.arithmetic)
-        rows["memory"] = costs.memory + loads
+        rows["memory"] = costs.memory + (f"; {loading(plan.vlm, asked.dtype)}" if asked else "")
         rows["time"] = costs.time
         return rows
 
@@ -178,7 +177,7 @@ class MergeRecipe:
 
         The run's own `prior.json` counts from then on: a merge that is killed goes on with the numbers that it had.
         """
-        prior: PriorConfig | None = getattr(settings, "prior", None)
+        prior = _prior(settings)
         asked = prior.measurement if prior else None
         if prior is None or asked is None:
             return None
@@ -190,6 +189,11 @@ class MergeRecipe:
         changed: Any = replace(settings, **given)
         made: Rule = self._create(changed)(depth)
         return made
+
+
+def _prior(settings: MergeSettings) -> PriorConfig | None:
+    found: PriorConfig | None = getattr(settings, "prior", None)
+    return found
 
 
 def _size(file: Path) -> int | None:
