@@ -15,6 +15,7 @@ from mmreflect.files import content_mark, folder_mark, read_json, read_jsonl
 from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
+from mmreflect.merge.card import merged_text, write_card
 from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
 from mmreflect.merge.costs import estimate, loading
 from mmreflect.merge.inputs import check_inputs, keep_inputs
@@ -101,15 +102,12 @@ class MergeRecipe:
         plan, layout, rule = self.open(settings)
         free = check_room(layout, Path(settings.output))
         costs = estimate(plan, layout, rule, hold=int(settings.hold_gb * 1e9))
-        blocks = console.count(len(plan.blocks), "decoder block")
         rows: dict[str, str] = {model.role: str(model.folder) for model in plan.models}
         rows["checks"] = "passed" + (f", except forced: {', '.join(settings.force)}" if plan.warnings else "")
         rows |= {f"warning {number}": escape(text) for number, text in enumerate(plan.warnings, 1)}
         rows |= {f"note {number}": escape(text) for number, text in enumerate(plan.notes, 1)}
         rows["rule"] = rule.text
-        rows["merged"] = f"{len(plan.merged):,} tensors of {blocks}" + (
-            ", embeddings by token" if settings.embeddings != "vlm" else ""
-        )
+        rows["merged"] = merged_text(plan)
         rows["copied"] = f"{console.count(len(plan.copied), 'tensor')} from the VLM"
         rows["skipped"] = "; ".join(
             f"{console.count(len(names), 'tensor')} of {role}" for role, names in plan.skipped.items()
@@ -153,11 +151,11 @@ class MergeRecipe:
         blocks = [item for item in layers if 0 <= item.stats.layer < plan.depth]
         rows = report.layer_rows(blocks, prior)
         files = report.copy_side_files(plan, model, settings.dtype)
-        report.write_card(plan, model, self.name, rule.text, to_tree(settings), rows)
         check_written(plan, layout, model)
         warnings = [*plan.warnings, *(prior.warnings if prior else ())]
         warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
         warnings += report.weight_warnings(rows)
+        write_card(plan, model, {"method": self.name, **to_tree(settings)}, rule, rows, warnings)
         report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums, arithmetic.text)
         report.show_layers(rows)
         for warning in warnings:

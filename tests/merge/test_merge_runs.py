@@ -1,6 +1,7 @@
 """A merge as a run: what its folder holds, what may change before it goes on, and what is said of all that."""
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -222,3 +223,34 @@ def test_a_plan_tells_how_fast_a_sample_of_the_models_came(root: Path, run_cli: 
         edit(root / role, "extra.weight", torch.zeros(600_000))
     code, text = run_cli("merge", recipe(root), "--plan")
     assert code == 0 and "MB/s at which a sample of the inputs was read just now" in " ".join(text.split())
+
+
+def test_a_card_says_what_was_forced_and_what_is_doubtful(root: Path, run_cli: Cli) -> None:
+    write(root / "other", 0.05, 1, rope_theta=1e4)
+    write(root / "unrelated", 2.0, 5)
+    tree = recipe(root, reason=str(root / "other"), base=str(root / "unrelated"), force=["rope_theta"])
+    code, text = run_cli("merge", tree)
+    assert code == 0, text
+    card = (root / "out/model/README.md").read_text()
+    told = card.split("## Warnings")[1].split("## Recipe")[0].strip().splitlines()
+    assert told == [f"- {text}" for text in read_json(root / "out/merge_report.json")["warnings"]]
+    assert told[0].startswith("- forced rope_theta: the VLM has 1,000,000, the reasoning model has 10,000: attention")
+    assert any("the base is probably not its ancestor" in line for line in told) and str(root) not in card
+    assert run_cli("merge", recipe(root, output=str(root / "sound")))[0] == 0
+    assert "Warnings" not in (root / "sound/model/README.md").read_text()
+
+
+def test_a_card_counts_what_lies_in_decoder_blocks_apart_from_embeddings(root: Path, run_cli: Cli) -> None:
+    for role in ("base", "vlm", "reason"):
+        vocabulary = {"model": {"vocab": {word: number for number, word in enumerate("abcdef")}}}
+        (root / role / "tokenizer.json").write_text(json.dumps(vocabulary))
+        edit(root / role, "lm_head.weight", torch.ones(10, 8))
+    code, text = run_cli("merge", recipe(root, embeddings="matching_tokens"))
+    assert code == 0, text
+    card = (root / "out/model/README.md").read_text()
+    merged = "6 tensors of 2 decoder blocks, and the rows of the embeddings and the head whose token all models know"
+    assert f"- {merged} merged, weight of the VLM" in card and f"merged {merged}" in " ".join(text.split())
+    assert "- 1 tensor copied from the VLM: vision tower, final norm, all the rest" in card
+    assert run_cli("merge", recipe(root, output=str(root / "plain")))[0] == 0
+    plain = (root / "plain/model/README.md").read_text()
+    assert "- 6 tensors of 2 decoder blocks merged" in plain and "vision tower, embeddings, final norm" in plain
