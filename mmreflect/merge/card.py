@@ -69,7 +69,8 @@ def write_card(
         warnings: what the report warns about, checks that were forced included.
     """
     prior = rule.prior if isinstance(rule, WeightRule) else None
-    shown = {**_without_folders(recipe), **{item.role: item.folder.resolve().name for item in plan.models}}
+    shown = _without_folders(recipe)
+    shown |= {item.role: item.folder.resolve().name for item in plan.models}
     shown.pop("output", None)
     if prior and prior.attention and isinstance(recipe.get("prior"), Mapping):
         shown["prior"] = _measured(recipe["prior"], prior)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, write_json
-from mmreflect.merge.checkpoint import INDEX, SINGLE, Checkpoint
+from mmreflect.merge.checkpoint import INDEX, SINGLE, Checkpoint, Role
 from mmreflect.merge.report import is_copied
 
 INPUTS = "inputs.json"
@@ -29,14 +29,14 @@ def keep_inputs(models: Sequence[Checkpoint], folder: Path) -> None:
         write_json(folder / INPUTS, {model.role: _marks(model.role, model.folder, model.headers) for model in models})
 
 
-def check_inputs(models: Mapping[str, Path], folder: Path) -> None:
+def check_inputs(models: Mapping[Role, Path], folder: Path) -> None:
     """Check that the models' files are those that a run's folder has noted, if any. A model that is gone is no other.
 
     Raises:
         UserError: some have changed since the run was started, are gone or new; they are named.
     """
     file = folder / INPUTS
-    before: dict[str, Marks] = read_json(file) if file.is_file() else {}
+    before: dict[Role, Marks] = read_json(file) if file.is_file() else {}
     changed = []
     for role, known in before.items():
         if role in models and models[role].is_dir():

@@ -105,9 +105,8 @@ def _lead(entries: list[Entry], names: list[str], best: list[str]) -> list[str]:
     if not best:
         return [f"No setting has numbers to be ranked by yet.{so_far}"]
     if chosen is None:
-        return [
-            f"{', '.join(best)} have the same highest main number in {names[0]}: it does not tell which to take.{so_far}"
-        ]
+        equals = f"{', '.join(best)} have the same highest main number in {names[0]}"
+        return [f"{equals}: it does not tell which to take.{so_far}"]
     told = []
     for name in names:
         against = chosen.evaluations.get(name, {}).get("against")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 NAME, SETTING, ERROR = "sweep", "setting.json", "error.json"
 Keep = Literal["best", "all", "none"]
 _KEPT = {
-    "best": "the weights of every other setting are deleted once it is evaluated, of equals all but the first's; at most "
-    "two are on disk at a time",
+    "best": "the weights of every other setting are deleted once it is evaluated (of equals the first is kept); at "
+    "most two are on disk at a time",
     "all": "the weights of every setting stay",
     "none": "the weights of every setting are deleted once it is evaluated",
 }

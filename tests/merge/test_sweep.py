@@ -149,7 +149,9 @@ def test_a_setting_that_fails_does_not_lose_the_others(
     assert "Traceback" in read_json(out / "settings/centroid/error.json")["traceback"]
     page = words(out / "index.html")
     assert "Not finished" in page and "CUDA out of memory" in page and "1 setting of 3 finished." in page
-    assert "mostly_vlm has the highest main number in dataset. 2 settings of 3 could not be finished, or not yet." in page
+    assert (
+        "mostly_vlm has the highest main number in dataset. 2 settings of 3 could not be finished, or not yet." in page
+    )
     assert "mostly_vlm *" in text and "best by its main number mostly_vlm" in page, "as the table on the console says"
     given["sweep"]["settings"] = [settings[0], settings[2]]
     code, text = run_cli("merge", given, "--sweep")
