@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
                 "--sweep", action="store_true", help="merge and evaluate the settings of its sweep block"
             )
             command.add_argument("--verify", action="store_true", help="check the output of an old merge, and stop")
-            command.add_argument("--force", action="append", metavar="CHECK", help="skip this check; once per check")
+            skip = "skip this check, besides those of the file; once per check"
+            command.add_argument("--force", action="append", metavar="CHECK", help=skip)
     for verb in ("check", "score"):
         command = verbs.add_parser(verb, help=VERBS[verb], description=VERBS[verb])
         command.add_argument("config", help="a YAML file of a training run")
@@ -198,9 +199,8 @@ def _start(arguments: argparse.Namespace) -> None:
     """Start a verb that has a YAML, or show its plan."""
     from mmreflect.launch import prepare_call
 
-    if arguments.verb == "merge" and arguments.force:
-        arguments.overrides.append(f"force=[{', '.join(arguments.force)}]")
-    job = prepare_call(arguments.verb, arguments.config, arguments.overrides)
+    forced = (arguments.force or []) if arguments.verb == "merge" else []
+    job = prepare_call(arguments.verb, arguments.config, arguments.overrides, forced)
     if arguments.verb == "merge":
         _check_sweep(arguments.config, arguments.sweep, job.name == "sweep")
     if arguments.plan:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from mmreflect import components, console, recipes
 from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
-from mmreflect.runs import Run, finished_run, open_run
+from mmreflect.runs import Run, finished_run, holds_run, open_run
 from mmreflect.suites import Suite, prepare_suite
 
 if TYPE_CHECKING:
@@ -66,14 +66,26 @@ class Job:
     def plan(self) -> dict[str, str]:
         """What the run will do, as label and text, without starting it."""
         plan: dict[str, str] = {self.verb: self.name, **_recipe_plan(self)}
-        return {**plan, "output": self.config.output}
+        return {**plan, "output": self.config.output + self._standing()}
+
+    def _standing(self) -> str:
+        """Say what a merge finds in its folder.
+
+        Raises:
+            UserError: what it would be refused for.
+        """
+        if not hasattr(self.recipe, "standing"):
+            return ""
+        inputs = self.recipe.inputs(self.config)
+        taken = holds_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
+        return f", {self.recipe.standing(self.config)}" if taken else ""
 
     def run(self) -> Run:
         """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""
         self._check_ranks()
         inputs = self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
         known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
-        if known is not None:
+        if known is not None and not self._reopened(known):
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
             _show_merged(known, anew=False)
             return known
@@ -84,6 +96,15 @@ class Job:
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         _show_merged(run)
         return run
+
+    def _reopened(self, run: Run) -> bool:
+        """Whether a finished run has to write some of its files again; it is unfinished from then on."""
+        lost = self.recipe.lost(self.config, run.path) if hasattr(self.recipe, "lost") else []
+        if lost:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            console.say(f"[yellow]finished, but gone or changed since[/]: {escape(lost[0])}{more}; written again")
+            (run.path / "result.json").unlink()
+        return bool(lost)
 
     def _check_ranks(self) -> None:
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
@@ -110,10 +131,15 @@ def prepare(verb: str, source: Source, overrides: Sequence[str] = ()) -> Job:
     return made
 
 
-def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> "Job | Suite | Sweep":
+def prepare_call(
+    verb: str, source: Source, overrides: Sequence[str] = (), forced: Sequence[str] = ()
+) -> "Job | Suite | Sweep":
     """Read and check a configuration without importing anything heavy.
 
     One of several benchmarks is a suite, a merge with a block `sweep` a sweep.
+
+    Args:
+        forced: checks of a merge to skip besides those that the configuration names.
 
     Raises:
         UserError: anything that can be known to be wrong before the run starts.
@@ -123,6 +149,9 @@ def prepare_call(verb: str, source: Source, overrides: Sequence[str] = ()) -> "J
     where = source if isinstance(source, str) else "the configuration"
     tree = load_yaml(recipes.config_path(source)) if isinstance(source, str) else _plain(source)
     tree = apply_overrides(tree, overrides)
+    if forced:
+        named = tree.get("force") or []
+        tree["force"] = list(dict.fromkeys([*named, *forced])) if isinstance(named, list) else named
     if verb == "merge" and "sweep" in tree:
         from mmreflect.sweeps import prepare_sweep
 

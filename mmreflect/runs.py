@@ -62,21 +62,9 @@ def open_run(
         UserError: the folder belongs to another run (the keys that differ are named), holds foreign files,
             or another process is writing to it.
     """
-    path = Path(output)
-    if path.exists() and not path.is_dir():
-        raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
-    mark = path / "run.json"
-    moved: list[str] = []
-    if mark.is_file() and _has_work(path):
-        _check_same(path, read_json(mark), verb, name, tree, inputs, free)
-        moved = differences(load_yaml(path / "config.yaml"), tree)
-    elif path.is_dir() and _has_work(path):
-        found = sorted(item.name for item in path.iterdir())[:3]
-        raise UserError(
-            f"output folder {output!r} is not empty and holds no run of mmreflect (found: {', '.join(found)})",
-            "an empty or new folder",
-            "choose another output, or move those files away",
-        )
+    path, mark = Path(output), Path(output) / "run.json"
+    taken = holds_run(output, verb, name, tree, inputs, free)
+    moved = differences(load_yaml(path / "config.yaml"), tree) if taken else []
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,6 +79,37 @@ def open_run(
         mark, {"verb": verb, "name": name, "mmreflect": __version__, "versions": _versions(), "inputs": inputs or {}}
     )
     return Run(path, verb, name)
+
+
+def holds_run(
+    output: str,
+    verb: str,
+    name: str,
+    tree: Tree,
+    inputs: dict[str, str] | None = None,
+    free: Sequence[Keys] = (),
+) -> bool:
+    """Tell whether a folder holds work of this very configuration; False where a new run may claim it.
+
+    Args: as for `open_run`. Nothing is written.
+
+    Raises:
+        UserError: the folder belongs to another run (the keys that differ are named), or holds foreign files.
+    """
+    path = Path(output)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
+    if (path / "run.json").is_file() and _has_work(path):
+        _check_same(path, read_json(path / "run.json"), verb, name, tree, inputs, free)
+        return True
+    if path.is_dir() and _has_work(path):
+        found = sorted(item.name for item in path.iterdir())[:3]
+        raise UserError(
+            f"output folder {output!r} is not empty and holds no run of mmreflect (found: {', '.join(found)})",
+            "an empty or new folder",
+            "choose another output, or move those files away",
+        )
+    return False
 
 
 def _tell_moved(path: Path, moved: Sequence[str]) -> None:

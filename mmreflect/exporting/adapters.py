@@ -72,6 +72,11 @@ class Adapter:
         """Its name in a model card."""
         return "DoRA" if self.config.get("use_dora") else "rsLoRA" if self.config.get("use_rslora") else "LoRA"
 
+    @property
+    def trained_class(self) -> str | None:
+        """The class of the model that it was trained on; peft notes it where no task was named."""
+        return (self.config.get("auto_mapping") or {}).get("base_model_class") or None
+
     def scale(self, module: str, rank: int) -> float:
         """Return s of a module: peft's patterns by the end of its name, first match."""
         patterns: Mapping[str, float] = self.config.get("alpha_pattern") or {}

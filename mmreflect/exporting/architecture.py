@@ -51,6 +51,13 @@ class Architecture:
         """Whether it sees pictures."""
         return self.config.model_type in VLM_TYPES
 
+    def is_of(self, name: str) -> bool | None:
+        """Tell whether a class of transformers is of this family; None where transformers has no such class."""
+        import transformers
+
+        config = getattr(getattr(transformers, name, None), "config_class", None)
+        return None if config is None else bool(config.model_type == self.config.model_type)
+
     @property
     def name(self) -> str:
         """The class of the model."""

@@ -122,9 +122,32 @@ def with_adapter(base: Path, sees: bool, adapter: Path) -> Any | None:
         warnings.simplefilter("ignore")
         settings = PeftConfig.from_pretrained(str(adapter))
         settings.inference_mode = True
-        model = PeftModel(load(base, sees, "float32"), settings, adapter_name="checked")
+        plain = load(base, sees, "float32")
+        try:
+            model = PeftModel(plain, settings, adapter_name="checked")
+        except ValueError:  # peft found none of them
+            return None
         result = model.load_adapter(str(adapter), adapter_name="checked")
     return None if result.unexpected_keys else model
+
+
+def demand_finite(logits: torch.Tensor, weights: Weights) -> None:
+    """Check that a model gives numbers.
+
+    Raises:
+        UserError: it does not; the first tensor that holds infinity is named.
+    """
+    if torch.isfinite(logits).all():
+        return
+    floats = (name for name, held in weights.tensors.items() if held.dtype.is_floating_point)
+    wrong = next((name for name in floats if not torch.isfinite(weights.read(name)).all()), None)
+    raise UserError(
+        f"{wrong!r} holds infinity, and the model's logits are no numbers"
+        if wrong
+        else "the model's logits are no numbers, though all of its weights are finite",
+        "a model that can be asked",
+        "take an earlier checkpoint of the training, or choose dtype=float32",
+    )
 
 
 def compare(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -72,7 +72,7 @@ class Opened:
         """Check what was written: names, shapes and dtypes; with `forward` also that it loads and says the same.
 
         Raises:
-            UserError: logits differ.
+            UserError: logits differ, or are no numbers.
             RuntimeError: names, shapes or dtypes differ: a bug.
         """
         written = of_checkpoint(open_checkpoint("model", folder))
@@ -84,8 +84,9 @@ class Opened:
         if verify == "headers":
             return {**facts, "checked": "names, shapes and dtypes; not loaded"}
         inputs = checking.question(folder, sees)
-        adapter = self._check_merge(folder, inputs)
         own = checking.answer(self.reference(folder), inputs)
+        checking.demand_finite(own, self.weights)
+        adapter = self._check_merge(folder, inputs)
         again = checking.answer(checking.reload(folder, sees, extra), inputs)
         checking.demand(checking.compare(own, again), 0.0, "the written model")
         whose = f"the merge in {self.dtype}" if self.merge else f"the trained weights in {self.dtype}"
@@ -215,6 +216,9 @@ def _open_adapter(found: Found, adapter: Adapter, base: str | None, dtype: str) 
     rank = adapter.config.get("r")
     opened = Opened(found, architecture, files, weights, base, f"{adapter.kind}, rank {rank}", lambda _: None)
     opened.reference = lambda place: checking.from_disk_names(place, architecture, weights, opened.dtype)
+    _check_family(adapter, architecture, folder)
+    if adapter.base and adapter.trained_class is None and Path(adapter.base).name != Path(base).name:
+        opened.notes.append(f"the adapter names {adapter.base} as its base, and not what kind of model that is")
     whole, _ = merge_adapter(own, adapter, bool(architecture.tied), "float32")
     opened.merge = (
         lambda: checking.with_adapter(folder, sees, adapter.folder),
@@ -224,6 +228,17 @@ def _open_adapter(found: Found, adapter: Adapter, base: str | None, dtype: str) 
     if untied:
         opened.notes.append("the adapter changes the embedding or the head alone, so that both are written, untied")
     return opened
+
+
+def _check_family(adapter: Adapter, architecture: Architecture, base: Path) -> None:
+    """Refuse a base of another family, in which modules of the same names and shapes mean something else."""
+    trained = adapter.trained_class
+    if trained is not None and architecture.is_of(trained) is False:
+        raise UserError(
+            f"the adapter in {adapter.folder} was trained on a {trained}, and {base} is a {architecture.name}",
+            "the model that it was trained on",
+            "name its base: base=FOLDER" + (f" (it says {adapter.base})" if adapter.base else ""),
+        )
 
 
 def _fetched(name: str, patterns: list[str]) -> Path:

@@ -33,7 +33,7 @@ def write_shards(
     """Write the files, flushed to disk, and their index where there are several.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or a tensor holds NaN.
         RuntimeError: a tensor is not what its table says: a bug.
     """
     if len(files) == 1:
@@ -68,6 +68,12 @@ def _write(path: Path, weights: Weights, names: Sequence[str], advance: Callable
                 value, held = weights.read(name), weights.tensors[name]
                 if (tuple(value.shape), value.dtype) != (held.shape, held.dtype):
                     raise RuntimeError(f"{name}: {tuple(value.shape)} {value.dtype}, planned {held}")
+                if value.is_floating_point() and bool(torch.isnan(value).any()):
+                    raise UserError(
+                        f"{name!r} holds NaN",
+                        "weights that are numbers",
+                        "take an earlier checkpoint of the training, or copy the model again",
+                    )
                 file.write(memoryview(value.contiguous().view(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]
                 advance()
             file.flush()

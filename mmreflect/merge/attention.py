@@ -17,6 +17,7 @@ import math
 import os
 import statistics
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +38,7 @@ PRIOR = "prior.json"
 VERSION = 1
 """Of the measurement; another one is not read from what an earlier one kept."""
 Dtype = Literal["float32", "bfloat16", "float16"]
+_OF_MODEL = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
@@ -254,17 +256,25 @@ def show(found: Attention) -> None:
 
 
 def weights_mark(folder: str) -> str:
-    """Return a mark of a model folder's content: nine pieces of each weight file, and its JSON files, not its place.
+    """Return a mark of a model folder's content, not its place: every byte of its weights and of the files beside them.
 
     Raises:
         UserError: there are no safetensors in it.
     """
-    from mmreflect.media.cache import file_mark
-
-    files = sorted([*Path(folder).glob("*.safetensors"), *Path(folder).glob("*.json")])
+    files = sorted(path for pattern in _OF_MODEL for path in Path(folder).glob(pattern))
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder} holds no safetensors", "a local model folder", "download the model first")
-    return _mark(*((file.name, file_mark(str(file))) for file in files))
+    marks = []
+    with ThreadPoolExecutor(4) as pool, console.progress_bar("reading the VLM", len(files)) as bar:
+        for file, mark in zip(files, pool.map(_whole_mark, files), strict=True):
+            marks.append((file.name, mark))
+            bar.advance()
+    return _mark(*marks)
+
+
+def _whole_mark(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _mark(*parts: Any) -> str:

@@ -64,10 +64,15 @@ class Probe:
         """Return a_l of one picture, one number per decoder block.
 
         Raises:
-            UserError: the picture cannot be read, or an attention is not finite.
+            UserError: the picture cannot be read, is none that the processor takes (200 times as wide as high, say), or
+                an attention is not finite.
         """
         parts = [{"type": "image"}, {"type": "text", "text": self._prompt}]
-        (ids,) = self._renderer.encode([Conversation([{"role": "user", "content": parts}], [item])], reply=True)
+        try:
+            (ids,) = self._renderer.encode([Conversation([{"role": "user", "content": parts}], [item])], reply=True)
+            seen = self._renderer.model_inputs([ids], [[item]], self.model.device)
+        except ValueError as error:
+            raise UserError(f"{item.path}: {error}", "a picture that the VLM's processor takes", "remove it") from None
         ids_BT = torch.tensor([ids], device=self.model.device)
         is_image_T = ids_BT[0] == self._renderer.image_pad
         first = int(is_image_T.nonzero()[-1]) + 1
@@ -82,7 +87,7 @@ class Probe:
                     input_ids=ids_BT,
                     attention_mask=torch.ones_like(ids_BT),
                     mm_token_type_ids=self._renderer.token_types(ids_BT),
-                    **self._renderer.model_inputs([ids], [[item]], self.model.device),
+                    **seen,
                     use_cache=False,
                     logits_to_keep=1,
                 )

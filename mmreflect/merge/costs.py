@@ -1,22 +1,26 @@
 """What a merge will cost, told before it starts: bytes, memory, time."""
 
+import math
 import os
 import time
 from dataclasses import dataclass
 
-from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
+from mmreflect.merge.arithmetic import DRIVER
+from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES, Checkpoint
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.memory import available
+from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.pieces import cut_whole
 from mmreflect.merge.plan import MergePlan, PlannedTensor
 from mmreflect.merge.rule import Rule, TensorRule
+from mmreflect.merge.work import TENSOR_VALUES
 
 PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the hands of the threads
 SECONDS_PER_VALUE = 4e-9  # of one core, for reading, measuring, combining and rounding a value of three bfloat16 models
 NUMPY_SECONDS_PER_VALUE = 12e-9  # the same without compiled arithmetic
 TENSOR_SECONDS_PER_VALUE = 6e-8  # the same for rules of whole tensors, which sort or draw random numbers
-WORKING_COPIES = 8  # float32 arrays of a tensor's size that such a rule holds at a time
 SAMPLE = 8_000_000
+ASSUMED_SPEED = 1e9  # bytes per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,9 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
         once, passes = once + sum(layers[layer] for layer in plan.blocks), ", the decoder blocks twice"
     elif not isinstance(rule, TensorRule) and rule.needs == "layer" and max(layers.values()) > hold:
         once, passes = once + sum(size for size in layers.values() if size > hold), ", large layers twice"
-    if whole:
-        biggest = max(plan.merged_tensors, key=lambda tensor: _seen_at_once(plan, tensor))
-        memory = PROCESS_BYTES + WORKING_COPIES * 4 * _seen_at_once(plan, biggest)
-        rows = _rows(plan, biggest)
+    if isinstance(rule, TensorRule):
+        memory = PROCESS_BYTES + max(_at_once(plan, layer, rule) for layer in plan.by_layer)
+        rows = _rows(max(plan.merged_tensors, key=lambda tensor: max(_sizes(plan, tensor, rule))), plan)
     else:
         memory = PROCESS_BYTES + (
             max(size for size in layers.values() if size <= hold) if _holds(rule, layers, hold) else 0
@@ -56,12 +59,14 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
     cores = max(1, os.cpu_count() or 1)
     each = TENSOR_SECONDS_PER_VALUE if whole else SECONDS_PER_VALUE if compiled else NUMPY_SECONDS_PER_VALUE
     work = values * each / (1 if whole else cores)
-    speed = min(_speed(model) for model in plan.models)
+    speeds = [speed for model in plan.models if (speed := _speed(model)) is not None]
+    speed = min(speeds, default=ASSUMED_SPEED)
+    measured = "at which a sample of the inputs was read just now" if speeds else "that is assumed of inputs so small"
     seconds = max(work, once / speed) + layout.size / speed / cores
     return Costs(
         f"{once / 1e9:.2f} GB{passes}",
         f"about {memory / 1e9:.2f} GB at most{rows}{_beyond(memory)}",
-        f"about {_time(seconds)}, at the {speed / 1e6:,.0f} MB/s at which a sample of the inputs was read just now"
+        f"about {_time(seconds)}, at the {speed / 1e6:,.0f} MB/s {measured}"
         + ("; this method optimises every matrix: far longer without a GPU" if "Adam" in rule.text else ""),
     )
 
@@ -76,17 +81,44 @@ def _holds(rule: Rule, layers: dict[int, int], hold: int) -> bool:
     return held and any(size <= hold for size in layers.values())
 
 
-def _seen_at_once(plan: MergePlan, tensor: PlannedTensor) -> int:
-    """Return how many values of a tensor a rule of whole tensors works on together."""
-    return max(sum(piece.count for piece in whole) for whole in cut_whole(tensor, plan))
+def _sizes(plan: MergePlan, tensor: PlannedTensor, rule: TensorRule) -> list[tuple[int, int]]:
+    """Return what a rule sees at once of a tensor: each part's bytes in work, and its values."""
+    whole, found = plan.vlm.tensors[tensor.name].shape, []
+    for pieces in cut_whole(tensor, plan):
+        count, row = sum(piece.count for piece in pieces), pieces[0].stretch.row
+        part = whole[1:] if is_fused_experts(canonical_name(tensor.name)) else (count // row, row)
+        found.append((rule.memory(whole if count == math.prod(whole) else part), count))
+    return found
 
 
-def _rows(plan: MergePlan, tensor: PlannedTensor) -> str:
+def _at_once(plan: MergePlan, layer: int, rule: TensorRule) -> int:
+    """Return the bytes of the tensors of a layer that are in work together at worst."""
+    most, together, values = 0, 0, 0
+    parts = [part for tensor in plan.by_layer[layer] for part in _sizes(plan, tensor, rule)]
+    for size, count in sorted(parts, reverse=True):
+        most = max(most, size)
+        if values + count <= TENSOR_VALUES:
+            together, values = together + size, values + count
+    return max(most, together)
+
+
+def _rows(tensor: PlannedTensor, plan: MergePlan) -> str:
     """Say of rows of embeddings that they are one tensor."""
     if tensor.layer is None or 0 <= tensor.layer < plan.depth:
         return ""
     rows = tensor.merged // tensor.stretches[0].row
     return f" (the {rows:,} matched rows of {tensor.name!r} are one tensor to this rule)"
+
+
+def loading(vlm: Checkpoint, dtype: str) -> str:
+    """Say what memory the whole VLM takes while attention is measured, in a dtype or `auto` (see `attention.py`)."""
+    if dtype == "auto":
+        dtype = "bfloat16" if DRIVER.exists() else "float32"
+    item = ITEM_BYTES[next(code for code, name in FLOATS.items() if name == dtype)]
+    size = sum(
+        entry.count * item if entry.dtype in FLOATS else entry.stop - entry.start for entry in vlm.tensors.values()
+    )
+    return f"before that the VLM is loaded, {size / 1e9:.2f} GB in {dtype}"
 
 
 def _layer_bytes(plan: MergePlan, layer: int) -> int:
@@ -103,8 +135,8 @@ def _own_bytes(plan: MergePlan) -> int:
     return sum(tensor.merged * ITEM_BYTES.get(plan.vlm.tensors[tensor.name].dtype, 1) for tensor in plan.tensors)
 
 
-def _speed(model: Checkpoint) -> float:
-    """Read some of a model and return bytes per second."""
+def _speed(model: Checkpoint) -> float | None:
+    """Read some of a model and return bytes per second; None where there is too little of it to tell."""
     file = next(iter(model.headers))
     path = model.folder / file
     start, size = time.perf_counter(), 0
@@ -112,7 +144,7 @@ def _speed(model: Checkpoint) -> float:
         opened.seek(max(0, path.stat().st_size // 2 - SAMPLE // 2))
         while size < SAMPLE and (data := opened.read(1 << 22)):
             size += len(data)
-    return max(size, 1) / max(time.perf_counter() - start, 1e-6) if size > 1_000_000 else 1e9
+    return size / max(time.perf_counter() - start, 1e-6) if size > 1_000_000 else None
 
 
 def _time(seconds: float) -> str:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.errors import UserError
-from mmreflect.files import read_json, write_atomic, write_json
+from mmreflect.files import write_atomic
 from mmreflect.merge.arithmetic import Arithmetic
-from mmreflect.merge.checkpoint import INDEX, Checkpoint
+from mmreflect.merge.checkpoint import INDEX
+from mmreflect.merge.inputs import keep_inputs
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
-from mmreflect.merge.outputs import Outputs
+from mmreflect.merge.outputs import SHARDS, Outputs
 from mmreflect.merge.pieces import Loaded, Piece, cut, cut_whole, keep_small_memory
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
@@ -68,10 +68,10 @@ def execute(
     """
     model = folder / "model"
     model.mkdir(parents=True, exist_ok=True)
-    _check_inputs(plan, folder / "inputs.json")
+    keep_inputs(plan.models, folder)
     keep_small_memory()
     with console.progress_bar("merging", len(plan.tensors)) as bar:
-        outputs = Outputs(layout, model, folder / "shards.jsonl", bar.advance, arithmetic.checksum)
+        outputs = Outputs(layout, model, folder / SHARDS, bar.advance, arithmetic.checksum)
         stats = _Stats(folder / "layers.jsonl")
         unsound = Unsound(folder / "not_finite.jsonl")
         work = Work(plan, rule, outputs, arithmetic, unsound)
@@ -219,29 +219,3 @@ def _order(plan: MergePlan, layout: Layout) -> list[int]:
     number = {name: place for place, shard in enumerate(layout.shards) for name in shard.tensors}
     first = {layer: min(number[tensor.name] for tensor in tensors) for layer, tensors in plan.by_layer.items()}
     return sorted(plan.by_layer, key=lambda layer: (first[layer], layer))
-
-
-def _check_inputs(plan: MergePlan, path: Path) -> None:
-    """Refuse to mix shards of two different sets of inputs."""
-    inputs = {model.role: _files(model) for model in plan.models}
-    if not path.is_file():
-        write_json(path, inputs)
-        return
-    before = read_json(path)
-    changed = [
-        f"{role}: {file}"
-        for role in inputs
-        for file in inputs[role]
-        if before.get(role, {}).get(file) != inputs[role][file]
-    ]
-    if changed or any(before.get(role, {}).keys() != inputs[role].keys() for role in inputs):
-        raise UserError(
-            f"weights changed since this merge was started ({', '.join(changed[:3]) or 'other files'})",
-            "the same models, to go on",
-            f"delete '{path.parent}' to start again, or choose another output",
-        )
-
-
-def _files(model: Checkpoint) -> dict[str, list[int]]:
-    stats = {file: (model.folder / file).stat() for file in model.headers}
-    return {file: [stat.st_size, stat.st_mtime_ns] for file, stat in stats.items()}

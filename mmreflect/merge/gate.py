@@ -271,8 +271,8 @@ def _token_differences(vlm: Checkpoint, other: Checkpoint) -> list[Difference]:
         number, mine, its = clashes[0]
         more = f", and {len(clashes) - 1:,} more ids clash" if len(clashes) > 1 else ""
         means = (
-            f"where {title} learnt to say {its!r} the merged model would say {mine!r}; its embeddings and head stay "
-            f"the VLM's, so write {its!r} as plain text in prompts"
+            f"where {title} learnt to say {its!r} the merged model would say {mine!r}; the id stays the VLM's "
+            f"token, so write {its!r} as plain text in prompts"
         )
         text = f"id {number:,} is {mine!r} in the VLM and {its!r} in {title}{more}: {means}"
         found.append(Difference("special_tokens", f"special_tokens: {text}"))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mmreflect.files import read_jsonl, to_json
+from mmreflect.files import named_when_full, read_jsonl, to_json
 
 
 class Notes:
@@ -20,7 +20,18 @@ class Notes:
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append a row."""
+        """Append a row.
+
+        Raises:
+            OSError: it cannot be written; then no half of it is left, on which a later row would follow.
+        """
+        data = memoryview((to_json(row) + "\n").encode())
+        with named_when_full(self._path), open(self._path, "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                file.truncate(size)
+                raise
         self.rows.append(row)
-        with open(self._path, "ab") as file:
-            file.write((to_json(row) + "\n").encode())

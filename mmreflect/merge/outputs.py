@@ -11,20 +11,23 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmreflect.errors import UserError
+from mmreflect.files import FULL, read_jsonl
 from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
 from mmreflect.merge.notes import Notes
 
+SHARDS = "shards.jsonl"
+"""In the run's folder: a row for every complete shard."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _READ = 1 << 22
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (*FULL, errno.EFBIG)
 
 
 @dataclass
@@ -54,10 +57,7 @@ class Outputs:
         self._where = {name: shard for shard in layout.shards for name in shard.tensors}
         rows = {row["file"]: row for row in self._notes.rows}
         self._done = {shard.file: rows[shard.file] for shard in layout.shards if self._is_done(shard, rows)}
-        need = sum(shard.size for shard in layout.shards if shard.file not in self._done)
-        free = shutil.disk_usage(model).free + sum(path.stat().st_blocks * 512 for path in model.glob(".*.partial"))
-        if need > free:
-            raise _full(model, need, free)
+        _room(layout, model, self._done)
         for shard in layout.shards:
             if shard.file in self._done:
                 advance(len(shard.tensors))
@@ -71,13 +71,13 @@ class Outputs:
         """Write bytes of a tensor, `offset` bytes from its start; completes the shard with its last bytes.
 
         Raises:
-            UserError: the disk is full.
+            UserError: the disk is full, or allows no file so long.
         """
         shard = self._where[name]
         with self._lock:
             opened = self._open.get(shard.file) or self._begin(shard)
         crc = self._checksum(data)
-        with _disk(self._model):
+        with _disk(self._model, shard):
             _write_all(opened.handle, data, shard.tensors[name].start + offset)
         with self._lock:
             pieces = opened.pieces.setdefault(name, {})
@@ -123,27 +123,56 @@ class Outputs:
 
     def _begin(self, shard: Shard) -> _Open:
         partial = self._model / f".{shard.file}.partial"
-        with _disk(self._model):
+        with _disk(self._model, shard):
             handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            opened = self._open[shard.file] = _Open(shard, handle, shard.size - len(shard.header))
             _reserve(handle, shard.size)
             _write_all(handle, memoryview(shard.header), 0)
-        opened = _Open(shard, handle, shard.size - len(shard.header))
-        self._open[shard.file] = opened
         return opened
 
     def _finish(self, opened: _Open) -> None:
         file = opened.shard.file
-        size = os.fstat(opened.handle).st_size
-        os.close(opened.handle)
+        with self._lock:
+            del self._open[file]  # closed here, whatever comes of it
+        with _disk(self._model, opened.shard):
+            size = os.fstat(opened.handle).st_size
+            os.close(opened.handle)
         if size != opened.shard.size:
             raise RuntimeError(f"{file} has {size} bytes, planned were {opened.shard.size}")
         os.replace(self._model / f".{file}.partial", self._model / file)
         crcs = {name: joined(opened.pieces.get(name, {})) for name in opened.shard.tensors}
         row = {"file": file, "size": size, "boot": boot_id(), "crc32": crcs}
-        with self._lock:
+        with self._lock, _disk(self._model, opened.shard):
             self._notes.add(row)
-            del self._open[file]
             self._done[file] = row
+
+
+def complete(layout: Layout, folder: Path) -> set[str]:
+    """Return the files that a run's folder has noted and holds, by their sizes; nothing is read or written."""
+    notes = folder / SHARDS
+    sizes = {row["file"]: row["size"] for row in read_jsonl(notes)} if notes.is_file() else {}
+    found = {
+        file for file in sizes if (path := folder / "model" / file).is_file() and path.stat().st_size == sizes[file]
+    }
+    return found & {shard.file for shard in layout.shards}
+
+
+def check_room(layout: Layout, folder: Path) -> int:
+    """Return the free bytes of the disk where a run's folder lies, or is going to lie.
+
+    Raises:
+        UserError: what is still to be written needs more.
+    """
+    return _room(layout, folder / "model", complete(layout, folder))
+
+
+def _room(layout: Layout, model: Path, done: Container[str]) -> int:
+    need = sum(shard.size for shard in layout.shards if shard.file not in done)
+    there = next(place for place in (model, *model.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free + sum(path.stat().st_blocks * 512 for path in model.glob(".*.partial"))
+    if need > free:
+        raise _full(model, need, free)
+    return free
 
 
 def boot_id() -> str:
@@ -177,7 +206,7 @@ def _reserve(handle: int, size: int) -> None:
         fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
         if fallocate(handle, 0, 0, size) == 0:
             return
-    if ctypes.get_errno() in _FULL:
+    if ctypes.get_errno() in _REFUSED:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.ftruncate(handle, size)
 
@@ -189,14 +218,25 @@ def _write_all(handle: int, data: memoryview, position: int) -> None:
 
 
 @contextmanager
-def _disk(model: Path) -> Iterator[None]:
-    """Turn a full disk into a message."""
+def _disk(model: Path, shard: Shard) -> Iterator[None]:
+    """Turn a full disk, and a file larger than files may be, into a message."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno == errno.EFBIG:
+            raise _too_long(model, shard) from None
+        if error.errno in FULL:
             raise _full(model, None, shutil.disk_usage(model).free) from None
         raise
+
+
+def _too_long(model: Path, shard: Shard) -> UserError:
+    return UserError(
+        f"{shard.file} takes {shard.size:,} bytes, and no file in '{model}' may be so long",
+        "room for every file of the model, whatever the disk has free",
+        "raise the limit (ulimit -f unlimited), choose an output on another file system, or have smaller files written "
+        "(dtype and shard_bytes)",
+    )
 
 
 def _full(model: Path, need: int | None, free: int) -> UserError:

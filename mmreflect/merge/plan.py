@@ -146,7 +146,7 @@ def plan_merge(
     others = [other for other in (base, reason) if other is not None]
     finds: dict[str, Find] = {other.role: lookup(vlm, other) for other in others}
     problems = [item for other in others for item in find_differences(vlm, other, finds[other.role], scope)]
-    _refuse([item for item in problems if item.check not in force])
+    _refuse([item for item in problems if item.check not in force], force)
     depth = max((block[0] for name in vlm.canonical if (block := block_of(name))), default=-1) + 1
     embedded = _embeddings(vlm, others, depth) if embeddings == "matching_tokens" else {}
     tensors = tuple(embedded.get(name) or _place(name, vlm, finds, scope) for name in vlm.tensors)
@@ -168,11 +168,11 @@ def _noted(vlm: Checkpoint, other: Checkpoint) -> list[str]:
     return [*noted_differences(vlm, other), *not_compared(vlm, other)]
 
 
-def _refuse(refused: Sequence[Difference]) -> None:
+def _refuse(refused: Sequence[Difference], force: Sequence[str]) -> None:
     if not refused:
         return
     lines = "\n".join(f"  - {item.text}" for item in refused)
-    names = list(dict.fromkeys(item.check for item in refused))
+    names = list(dict.fromkeys([*force, *(item.check for item in refused)]))
     raise UserError(
         f"these checkpoints cannot be merged: {count(len(refused), 'problem')}\n{lines}",
         "a VLM and a reasoning model that were both tuned from the given base, with its decoder unchanged",

@@ -11,13 +11,16 @@ from rich.markup import escape
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.errors import UserError
-from mmreflect.files import content_mark, folder_mark
+from mmreflect.files import content_mark, folder_mark, read_json, read_jsonl
 from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
-from mmreflect.merge.checkpoint import open_checkpoint
-from mmreflect.merge.costs import estimate
+from mmreflect.merge.card import merged_text, write_card
+from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
+from mmreflect.merge.costs import estimate, loading
+from mmreflect.merge.inputs import check_inputs, keep_inputs
 from mmreflect.merge.layout import Layout, lay_out
+from mmreflect.merge.outputs import SHARDS, check_room, complete
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
 from mmreflect.merge.reload import after_merge, foretold_reload
@@ -37,14 +40,40 @@ class MergeRecipe:
         self._opened: tuple[MergeSettings, tuple[MergePlan, Layout, Rule]] | None = None
 
     def inputs(self, settings: MergeSettings) -> dict[str, str]:
-        """Return marks of the files that decide the weights; the models themselves are watched by the executor."""
-        prior: PriorConfig = getattr(settings, "prior", None) or PriorConfig()
+        """Return marks of the files that decide the weights, but for the models: see `inputs.py`, which names files."""
+        prior = _prior(settings) or PriorConfig()
         files = {
             "measured attention": str(prior_file(prior.measured)) if prior.measured else None,
             "curvature": getattr(settings, "curvature", None),
         }
         pictures = {"folder of pictures": folder_mark(prior.pictures)} if prior.pictures else {}
         return {name: content_mark(file) for name, file in files.items() if file} | pictures
+
+    def standing(self, settings: MergeSettings) -> str:
+        """Say how far the merge is that the output folder holds.
+
+        Raises:
+            UserError: the models have changed since it was started.
+        """
+        folder, (_, layout, _) = Path(settings.output), self.open(settings)
+        check_inputs(_folders(settings), folder)
+        written = f"{len(complete(layout, folder)):,} of {console.count(len(layout.shards), 'file')} written already"
+        if not (folder / "result.json").is_file():
+            return f"started before: {written}"
+        return f"finished before: {written}" if self.lost(settings, folder) else "finished already"
+
+    def lost(self, settings: MergeSettings, folder: Path) -> list[str]:
+        """Return the files that a finished merge has written and that are gone, or of another size, since.
+
+        Raises:
+            UserError: the models have changed since.
+        """
+        check_inputs(_folders(settings), folder)
+        model, notes, report = folder / "model", folder / SHARDS, folder / "merge_report.json"
+        sizes = {row["file"]: row["size"] for row in read_jsonl(notes)} if notes.is_file() else {}
+        gone = [name for name, size in sizes.items() if _size(model / name) != size]
+        files = read_json(report)["files"]["copied"] if report.is_file() else []
+        return [*gone, *(name for name in files if _size(model / name) is None)]
 
     def open(self, settings: MergeSettings) -> tuple[MergePlan, Layout, Rule]:
         """Read headers, check that the models fit, and make the rule.
@@ -55,37 +84,33 @@ class MergeRecipe:
         if self._opened is not None and self._opened[0] is settings:
             return self._opened[1]  # a run shows its plan first
         _check_output(settings)
+        opened = _open_all(settings)
         plan = plan_merge(
-            open_checkpoint("base", settings.base) if settings.base is not None else None,
-            open_checkpoint("vlm", settings.vlm),
-            open_checkpoint("reason", settings.reason),
-            settings.force,
-            settings.scope,
-            settings.embeddings,
+            opened.get("base"), opened["vlm"], opened["reason"], settings.force, settings.scope, settings.embeddings
         )
         layout = lay_out(plan.vlm, settings.dtype, settings.shard_bytes)
         self._opened = (settings, (plan, layout, self._create(settings)(plan.depth)))
         return self._opened[1]
 
     def plan(self, settings: MergeSettings) -> dict[str, str]:
-        """Say what the merge will do and what it will cost; reads configurations and headers only.
+        """Say what the merge will do and what it will cost.
+
+        Reads configurations and headers, and 8 MB of each model to see how fast they come; writes nothing.
 
         Raises:
-            UserError: as `open`.
+            UserError: as `open`, or there is no room for the output.
         """
         plan, layout, rule = self.open(settings)
+        free = check_room(layout, Path(settings.output))
         arithmetic = foretold(settings.device, settings.arithmetic)
         hold = int(settings.hold_gb * 1e9)
         costs = estimate(plan, layout, rule, hold, compiled=not arithmetic.startswith("numpy"))
-        blocks = console.count(len(plan.blocks), "decoder block")
         rows: dict[str, str] = {model.role: str(model.folder) for model in plan.models}
         rows["checks"] = "passed" + (f", except forced: {', '.join(settings.force)}" if plan.warnings else "")
         rows |= {f"warning {number}": escape(text) for number, text in enumerate(plan.warnings, 1)}
         rows |= {f"note {number}": escape(text) for number, text in enumerate(plan.notes, 1)}
         rows["rule"] = rule.text
-        rows["merged"] = f"{len(plan.merged):,} tensors of {blocks}" + (
-            ", embeddings by token" if settings.embeddings != "vlm" else ""
-        )
+        rows["merged"] = merged_text(plan)
         rows["copied"] = f"{console.count(len(plan.copied), 'tensor')} from the VLM"
         rows["skipped"] = "; ".join(
             f"{console.count(len(names), 'tensor')} of {role}" for role, names in plan.skipped.items()
@@ -98,12 +123,12 @@ class MergeRecipe:
             )
         rows["reads"] = costs.reads
         rows["writes"] = (
-            f"{layout.size / 1e9:.2f} GB in {console.count(len(layout.shards), 'file')}, dtype {settings.dtype}"
+            f"{layout.size / 1e9:.2f} GB in {console.count(len(layout.shards), 'file')}, dtype {settings.dtype}; "
+            f"{free / 1e9:,.2f} GB are free"
         )
-        measures = isinstance(rule, WeightRule) and rule.prior is not None and not rule.prior.w_v
-        loads = f"; before that the VLM is loaded, {plan.vlm.size / 1e9:.2f} GB on disk" if measures else ""
+        asked = prior.measurement if (prior := _prior(settings)) else None
         rows["arithmetic"] = arithmetic
-        rows["memory"] = costs.memory + loads
+        rows["memory"] = costs.memory + (f"; {loading(plan.vlm, asked.dtype)}" if asked else "")
         rows["time"] = costs.time
         rows["reload"] = foretold_reload(layout.size, settings.reload)
         return rows
@@ -121,6 +146,7 @@ class MergeRecipe:
         from mmreflect.merge.verify import as_written, check_written
 
         plan, layout, rule = self.open(settings)
+        keep_inputs(plan.models, run.path)
         rule = self._measured(settings, run.path, plan.depth) or rule
         arithmetic = choose(settings.device, settings.arithmetic)
         layers, checksums, unsound = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))
@@ -129,12 +155,12 @@ class MergeRecipe:
         blocks = [item for item in layers if 0 <= item.stats.layer < plan.depth]
         rows = report.layer_rows(blocks, prior)
         files = report.copy_side_files(plan, model, settings.dtype)
-        report.write_card(plan, model, self.name, rule.text, to_tree(settings), rows)
         written = check_written(plan, layout, model)
         reloaded = after_merge(written, settings.reload)
         warnings = [*plan.warnings, *report.forced_copies(unsound), *(prior.warnings if prior else ())]
         warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
         warnings += [*report.weight_warnings(rows), *(f"reload: {text}" for text in reloaded.problems)]
+        write_card(plan, model, {"method": self.name, **to_tree(settings)}, rule, rows, warnings)
         told = {"reload": reloaded.text, "written": as_written(written)}
         report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums, arithmetic.text, told)
         report.show_layers(rows)
@@ -156,7 +182,7 @@ class MergeRecipe:
 
         The run's own `prior.json` counts from then on: a merge that is killed goes on with the numbers that it had.
         """
-        prior: PriorConfig | None = getattr(settings, "prior", None)
+        prior = _prior(settings)
         asked = prior.measurement if prior else None
         if prior is None or asked is None:
             return None
@@ -170,6 +196,42 @@ class MergeRecipe:
         return made
 
 
+def _prior(settings: MergeSettings) -> PriorConfig | None:
+    found: PriorConfig | None = getattr(settings, "prior", None)
+    return found
+
+
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
+
+
+def _folders(settings: MergeSettings) -> dict[Role, Path]:
+    roles: tuple[Role, ...] = ("base", "vlm", "reason")
+    return {role: Path(folder) for role in roles if (folder := getattr(settings, role)) is not None}
+
+
+def _open_all(settings: MergeSettings) -> dict[Role, Checkpoint]:
+    """Open the models; what is wrong with each of them is told at once."""
+    opened: dict[Role, Checkpoint] = {}
+    wrong: list[UserError] = []
+    given = _folders(settings)
+    for role, folder in given.items():
+        try:
+            opened[role] = open_checkpoint(role, folder)
+        except UserError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        lines = "".join(f"\n  - {error.given}" for error in wrong)
+        raise UserError(
+            f"{len(wrong)} of {len(given)} models cannot be read:{lines}",
+            "; ".join(dict.fromkeys(error.expected for error in wrong)),
+            "; ".join(dict.fromkeys(error.do for error in wrong)),
+        )
+    return opened
+
+
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
@@ -178,11 +240,8 @@ def _mean(values: list[float | None]) -> float | None:
 def _check_output(settings: MergeSettings) -> None:
     """Refuse to write into one of the models that are read."""
     output = Path(settings.output).resolve()
-    for role in ("base", "vlm", "reason"):
-        folder = getattr(settings, role)
-        if folder is None:
-            continue
-        given = Path(folder).resolve()
+    for role, folder in _folders(settings).items():
+        given = folder.resolve()
         if given == output or given == output / "model" or output.is_relative_to(given):
             raise UserError(
                 f"output '{settings.output}' is, or lies in, the folder of {role}: '{folder}'",

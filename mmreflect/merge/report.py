@@ -1,15 +1,15 @@
-"""What a merge leaves beside its weights: the copied side files, the model card, and the report."""
+"""What a merge leaves beside its weights: the copied side files, and the report. See `card.py` for the model card."""
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmreflect import __version__, console
-from mmreflect.config import to_yaml
-from mmreflect.files import read_json, write_atomic, write_json
+from mmreflect import console
+from mmreflect.files import read_json, write_json
 from mmreflect.merge.layout import OutputDtype
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.rule import Prior, Rule, WeightRule
@@ -96,15 +96,20 @@ def copy_side_files(plan: MergePlan, model: Path, dtype: OutputDtype) -> dict[st
     config.json names the new dtype when it changes; every other file is copied as it is.
 
     Returns:
-        `copied` and `left_out`: names of the VLM's files apart from its weights.
+        `copied` and `left_out`: names of the VLM's files apart from its weights; of a hidden folder, such as the
+        `.cache/` of `hf download`, only how many it holds.
     """
-    copied, left_out = [], []
+    copied: list[str] = []
+    left_out: list[str] = []
+    hidden: Counter[str] = Counter()
     for path in sorted(item for item in plan.vlm.folder.rglob("*") if item.is_file()):
         name = path.relative_to(plan.vlm.folder).as_posix()
-        template = name.startswith("additional_chat_templates/") and name.endswith(".jinja")
+        if name.startswith(".") and "/" in name:
+            hidden[name.split("/")[0]] += 1
+            continue
         if path.name in plan.vlm.headers or path.name.endswith(".index.json"):
             continue
-        if not template and ("/" in name or not _matches(name, _SIDE_FILES) or _matches(name, _OWN_OR_WEIGHTS)):
+        if not is_copied(name):
             left_out.append(name)
             continue
         target = model / name
@@ -114,7 +119,15 @@ def copy_side_files(plan: MergePlan, model: Path, dtype: OutputDtype) -> dict[st
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
         copied.append(name)
+    left_out += [f"{folder}/ ({console.count(number, 'file')})" for folder, number in hidden.items()]
     return {"copied": copied, "left_out": left_out}
+
+
+def is_copied(name: str) -> bool:
+    """Tell whether a file of the VLM's folder goes into the output as it is; `name` is relative to the folder."""
+    if name.startswith("additional_chat_templates/"):
+        return name.endswith(".jinja")
+    return "/" not in name and _matches(name, _SIDE_FILES) and not _matches(name, _OWN_OR_WEIGHTS)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -133,67 +146,6 @@ def _restated(tree: dict[str, Any], dtype: str) -> dict[str, Any]:
         if key in ("dtype", "torch_dtype") and value
         else _restated(value, dtype)
         if isinstance(value, dict)
-        else value
-        for key, value in tree.items()
-    }
-
-
-def write_card(
-    plan: MergePlan, model: Path, method: str, rule: str, recipe: Mapping[str, Any], rows: Sequence[LayerRow]
-) -> None:
-    """Write the model card: what was merged, how, and what that does not tell.
-
-    Args:
-        plan: what came from where.
-        model: folder of the written model.
-        method: name of the merge method.
-        rule: its formula in a line.
-        recipe: the configuration; folders are shortened to their last part, since the card travels with the model.
-        rows: one per merged layer.
-    """
-    shown = {"method": method, **_without_folders(recipe)}
-    shown |= {item.role: item.folder.resolve().name for item in plan.models}
-    shown.pop("output", None)
-    merged = f"{console.count(len(plan.merged), 'tensor')} of {console.count(len(plan.blocks), 'decoder block')}"
-    weights = [row.lam_v for row in rows if row.lam_v is not None]
-    share = f", weight of the VLM {min(weights):.3f} to {max(weights):.3f}" if weights else ""
-    base = f" relative to their base `{shown['base']}`" if plan.base else ""
-    text = f"""---
-library_name: transformers
-tags:
-- merge
-- mmreflect
----
-
-# Merged model
-
-The decoder blocks of `{shown["vlm"]}` (a vision-language model) and `{shown["reason"]}` (a reasoning
-language model) were merged{base} with mmreflect {__version__}, without training.
-
-- {method}: {rule}
-- {merged} merged{share}
-- {console.count(len(plan.copied), "tensor")} copied from the VLM: vision tower, embeddings, final norm, all the rest
-- tokenizer, processor and chat template: the VLM's, so `<think>` may be plain text to it, not a token
-
-The merge itself measures nothing. Evaluate perception and reasoning before use, next to the VLM.
-The licences of all {len(plan.models)} models apply.
-
-## Recipe
-
-```yaml
-{to_yaml(shown).strip()}
-```
-"""
-    write_atomic(model / "README.md", text)
-
-
-def _without_folders(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Shorten the files that a recipe names to their last part."""
-    return {
-        key: _without_folders(value)
-        if isinstance(value, Mapping)
-        else Path(value).name
-        if key in ("measured", "curvature", "pictures") and value
         else value
         for key, value in tree.items()
     }

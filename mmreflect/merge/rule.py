@@ -4,6 +4,7 @@ Values are float32 arrays of numpy, or tensors of torch on a GPU: rules use only
 and `arrays.py` for the rest.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from mmreflect.merge.statistics import LayerStats
 Array = Any
 Pair = tuple[float, float]
 Needs = Literal["nothing", "layer", "model"]
+WORKING_COPIES = 8
+"""Float32 arrays of a tensor's size that a rule of whole tensors holds at a time, if it does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,12 @@ class TensorRule:
         merge: from the tensor's canonical name, its shape, and the flat values of base (None where there is none), VLM
             and reasoning model to the merged values, flat. Of embeddings it sees all matched rows as one tensor, of
             fused experts each matrix by itself.
+        memory: from a tensor's shape to the bytes that a call holds at most, its arguments included.
     """
 
     text: str
     merge: Callable[[str, tuple[int, ...], Array | None, Array, Array], Array]
+    memory: Callable[[tuple[int, ...]], int] = lambda shape: WORKING_COPIES * 4 * math.prod(shape)
 
 
 Rule = WeightRule | TensorRule

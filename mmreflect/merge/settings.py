@@ -32,12 +32,13 @@ class MergeSettings:
         force: names of compatibility checks to skip; see `mmreflect.merge.CHECKS`.
         dtype: of the output's floating-point tensors; `keep` leaves each tensor in the VLM's.
         shard_bytes: largest output file; with `keep` the VLM's own files are kept instead.
-        device: where values are computed; `auto` takes an NVIDIA GPU where there is one.
+        device: where values are computed; `auto` takes an NVIDIA GPU where there is one. A merge may go on on another:
+            weights that were measured are kept.
         arithmetic: how a CPU computes: `compiled` C, which needs a C compiler; `numpy`; `auto` takes the first where
             it can be had. The result is the same to the last bit.
         reload: load the merged model with transformers and let it answer once, where it takes at most half of the
             memory that is free; what is wrong then is a warning. `mmreflect merge --verify` does the same later.
-        hold_gb: a layer whose inputs are larger is read twice instead of being held in memory.
+        hold_gb: a layer whose inputs are larger is read twice instead of being held in memory, with the same result.
     """
 
     base: str | None = None
@@ -49,10 +50,10 @@ class MergeSettings:
     force: list[str] = Field(default_factory=list)
     dtype: OutputDtype = "keep"
     shard_bytes: int = Field(default=DEFAULT_SHARD_BYTES, gt=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], FREE] = "auto"
     arithmetic: Annotated[Literal["auto", "compiled", "numpy"], FREE] = "auto"
     reload: Annotated[bool, FREE] = True
-    hold_gb: float = Field(default=4.0, ge=0)
+    hold_gb: Annotated[Annotated[float, Field(ge=0)], FREE] = 4.0
 
     def __post_init__(self) -> None:
         """Check what one key cannot know."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmreflect.evaluation.ranking import leading
 from mmreflect.files import read_json
 from mmreflect.report.data import Folder, named, read_folder
 from mmreflect.report.layout import Cell, Link, Parts, PlotBlock, Section, Table, plots_section
@@ -68,7 +69,7 @@ def parts(run: Folder, page: str, output: Path) -> Parts:
     """
     entries = entries_of(run)
     names = list(dict.fromkeys(name for entry in entries for name in entry.evaluations))
-    best = (run.result or {}).get("best")
+    best = _leaders(entries, names)
     sections: list[Section | None] = []
     for place, name in enumerate(names):
         block = _evaluation(entries, name, page, output)
@@ -78,16 +79,33 @@ def parts(run: Folder, page: str, output: Path) -> Parts:
     figures = [
         ("settings", Figure(f"{len(settings):,}")),
         ("finished", Figure(f"{sum(bool(entry.evaluations) for entry in settings):,}")),
-        *([("best by its main number", Figure(best, remark=f"in {names[0]}"))] if best and names else []),
+        *([("best by its main number", Figure(best[0], remark=f"in {names[0]}"))] if len(best) == 1 else []),
+        *([("equal in their main number", Figure(f"{len(best):,}", remark=f"in {names[0]}"))] if len(best) > 1 else []),
     ]
     subject = f"folder {run.label}; v is {run.config.get('vlm', NONE)}, r is {run.config.get('reason', NONE)}."
     return "Which merge to take", subject, _lead(entries, names, best), figures, sections
 
 
-def _lead(entries: list[Entry], names: list[str], best: str | None) -> list[str]:
-    chosen = next((entry for entry in entries if entry.label == best and not entry.alone), None)
-    if chosen is None or not names:
-        return ["No setting has numbers to be ranked by yet."]
+def _leaders(entries: list[Entry], names: list[str]) -> list[str]:
+    """Return the settings with the highest main number of the first evaluation, all of the equals."""
+    mains = {
+        entry.label: entry.evaluations[names[0]]["main"]["value"]
+        for entry in entries
+        if not entry.alone and names and names[0] in entry.evaluations
+    }
+    return leading(mains)
+
+
+def _lead(entries: list[Entry], names: list[str], best: list[str]) -> list[str]:
+    settings = [entry for entry in entries if not entry.alone]
+    chosen = next((entry for entry in settings if [entry.label] == best), None)
+    open_ = sum(not entry.evaluations for entry in settings)
+    so_far = f" {counted(open_, 'setting')} of {len(settings)} could not be finished, or not yet." if open_ else ""
+    if not best:
+        return [f"No setting has numbers to be ranked by yet.{so_far}"]
+    if chosen is None:
+        equals = f"{', '.join(best)} have the same highest main number in {names[0]}"
+        return [f"{equals}: it does not tell which to take.{so_far}"]
     told = []
     for name in names:
         against = chosen.evaluations.get(name, {}).get("against")
@@ -98,7 +116,7 @@ def _lead(entries: list[Entry], names: list[str], best: str | None) -> list[str]
             told.append(f"in {name} {points_figure(gain)} points, {verdict}")
     compared = f" Against the vision-language model alone, on the same questions: {'; '.join(told)}." if told else ""
     return [
-        f"{best} has the highest main number in {names[0]}.{compared}",
+        f"{chosen.label} has the highest main number in {names[0]}.{so_far}{compared}",
         "The best of several settings on the questions that chose it looks better than it is: measure on others too.",
     ]
 

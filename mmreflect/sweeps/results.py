@@ -5,8 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from mmreflect import console
 from mmreflect.evaluation.compare import read_result
+from mmreflect.evaluation.ranking import leading
 from mmreflect.statistics import mean, paired
 
 RATES = ("first_accuracy", "final_accuracy", "gain", "reflected")
@@ -52,15 +55,17 @@ def _against(folder: Path | None, values: Mapping[str, float | None], clusters: 
     return asdict(paired(one, two, clusters=shared)) if both else None
 
 
-def best_of(finished: Mapping[str, dict[str, Any]]) -> str | None:
-    """Return the setting with the highest main number of the first evaluation, the first of equals; None: no number."""
-    values = {label: next(iter(item["evaluations"].values()))["main"]["value"] for label, item in finished.items()}
-    graded = {label: value for label, value in values.items() if value is not None}
-    return max(graded, key=lambda label: graded[label]) if graded else None
+def leaders(finished: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Return the settings with the highest main number of the first evaluation, all of the equals; none: no number."""
+    return leading(
+        {label: next(iter(item["evaluations"].values()))["main"]["value"] for label, item in finished.items()}
+    )
 
 
-def show(references: Mapping[str, Any], settings: Mapping[str, Any], best: str | None, failed: Sequence[str]) -> None:
-    """Print a table for every evaluation: the models that were merged, then the settings."""
+def show(
+    references: Mapping[str, Any], settings: Mapping[str, Any], best: Sequence[str], failed: Sequence[str]
+) -> None:
+    """Print a table for every evaluation: the models that were merged, then the settings, the leading ones starred."""
     everything = [*((f"{label} alone", item) for label, item in references.items()), *settings.items()]
     names = list(dict.fromkeys(name for _, item in everything for name in item["evaluations"]))
     header = ("", "main number", "against the VLM", "first", "final", "reflected", "tokens", "n")
@@ -70,17 +75,19 @@ def show(references: Mapping[str, Any], settings: Mapping[str, Any], best: str |
         ]
         main = next(item["evaluations"][name]["main"]["name"] for _, item in everything if name in item["evaluations"])
         console.show_table(f"{name}: {main}, with 95 % intervals", header, rows)
+    if len(best) > 1:
+        console.say(f"[yellow]{escape(', '.join(best))}[/] have the same main number in {names[0]}: it does not choose")
     for label in failed:
         console.say(f"[yellow]{label} has no numbers[/]: it could not be finished")
 
 
-def _row(label: str, found: dict[str, Any], best: str | None) -> list[str]:
+def _row(label: str, found: dict[str, Any], best: Sequence[str]) -> list[str]:
     main, against = found["main"], found["against"]
     whole = "-" if main["value"] is None else f"{main['value']:.4g} ({main['low']:.4g} to {main['high']:.4g})"
     change = "-" if not against else f"{100 * against['gain']['value']:+.1f}{_between(against['gain'])}"
     rates = [_percent(found[key]["value"]) for key in ("first_accuracy", "final_accuracy", "reflected")]
     length = found["length"]["value"]
-    shown = f"{label} *" if label == best else label
+    shown = f"{label} *" if label in best else label
     return [shown, whole, change, *rates, "-" if length is None else f"{length:.1f}", f"{found['n']:,}"]
 
 

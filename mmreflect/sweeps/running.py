@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 NAME, SETTING, ERROR = "sweep", "setting.json", "error.json"
 Keep = Literal["best", "all", "none"]
 _KEPT = {
-    "best": "the weights of every other setting are deleted once it is evaluated; at most two are on disk at a time",
+    "best": "the weights of every other setting are deleted once it is evaluated (of equals the first is kept); at "
+    "most two are on disk at a time",
     "all": "the weights of every setting stay",
     "none": "the weights of every setting are deleted once it is evaluated",
 }
@@ -149,7 +150,7 @@ class Sweep:
             UserError: the plan is refused; or some could not be finished: each is named with its reason, the others are
                 finished by then, and the page shows them.
         """
-        from mmreflect.sweeps.results import best_of, show
+        from mmreflect.sweeps.results import leaders, show
 
         inputs = self.inputs()
         known = finished_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
@@ -164,12 +165,13 @@ class Sweep:
         (run.path / "result.json").unlink(missing_ok=True)  # of fewer settings
         start = time.monotonic()
         references = self._all(refused)
-        best = best_of(self.found)
+        best = leaders(self.found)
         show(references, self.found, best, list(self.failed))
         if not self.failed:
             found = {label: self._told(label, item) for label, item in self.found.items()}
             seconds = round(time.monotonic() - start, 1)
-            run.finish({"settings": found, "references": references, "best": best, "seconds": seconds})
+            chosen = {"best": best[0] if best else None, "equal": best[1:]}
+            run.finish({"settings": found, "references": references, **chosen, "seconds": seconds})
         console.say(f"page: {_page(run.path)}")
         if self.failed:
             raise _unfinished(self.failed, len(self.settings) + len(self.references))
@@ -255,13 +257,13 @@ class Sweep:
 
     def _delete(self, known: dict[str, Any]) -> None:
         """Delete the weights that are not to be kept; merging the setting again makes them again."""
-        from mmreflect.sweeps.results import best_of
+        from mmreflect.sweeps.results import leaders
 
         finished = known.get("settings", {})
-        best = best_of(finished)
-        if self.keep == "all" or (self.keep == "best" and best is None):  # without numbers there is none to prefer
+        best = leaders(finished)
+        if self.keep == "all" or (self.keep == "best" and not best):  # without numbers there is none to prefer
             return
-        kept = {best} if self.keep == "best" else set()
+        kept = set(best[:1]) if self.keep == "best" else set()
         for label in finished:
             if label in self.settings and label not in kept:
                 drop_weights(self.settings[label].folder / "merge")

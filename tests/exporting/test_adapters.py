@@ -192,6 +192,36 @@ def test_an_adapter_of_another_base_names_both_shapes(
     assert "their product in the base's shape [96, 32]" in text and f"(it says {base})" in text
 
 
+def test_a_base_of_another_family_is_refused_though_all_shapes_fit(
+    tiny_model: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny_model("qwen2_5_vl")
+    adapted(base, target_modules=["up_proj"]).save_pretrained(tmp_path / "adapter")
+    load_model(ModelConfig(path=str(base), part="decoder")).save(tmp_path / "text")
+    for other, name in (
+        (tiny_model("qwen3_vl"), "Qwen3VLForConditionalGeneration"),
+        (tmp_path / "text", "ForCausalLM"),
+    ):
+        text = refused(tmp_path / "adapter", tmp_path, capsys, f"base={other}")
+        assert f"was trained on a Qwen2_5_VLForConditionalGeneration, and {other} is a " in text and name in text
+        assert f"name its base: base=FOLDER (it says {base})" in text
+
+
+def test_a_base_whose_modules_peft_does_not_find_is_not_compared_with_it(
+    tiny_model: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Older adapters name no class: then what the base is called is all that can be told."""
+    base = tiny_model("qwen2_5_vl")
+    adapted(base, target_modules=r"model\.language_model\..*up_proj").save_pretrained(tmp_path / "adapter")
+    file = tmp_path / "adapter/adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_mapping": None}))
+    load_model(ModelConfig(path=str(base), part="decoder")).save(tmp_path / "text")
+    assert main(["export", str(tmp_path / "adapter"), f"output={tmp_path / 'hub'}", f"base={tmp_path / 'text'}"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "peft does not find all of the adapter's modules in this base and was not compared" in said
+    assert f"the adapter names {base} as its base, and not what kind of model that is" in said
+
+
 def test_a_base_that_is_missing(tiny_model: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adapted(tiny_model("qwen2_5_vl")).save_pretrained(tmp_path / "adapter")
     config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())

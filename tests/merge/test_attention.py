@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import weakref
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl
@@ -172,6 +174,20 @@ def test_prior_is_written_shown_and_read_back(
     assert read_prior(tmp_path / "cache") == read_prior(tmp_path / "cache/prior.json") == found
 
 
+@pytest.mark.parametrize("size", [(3000, 4), (4, 3000)])
+def test_a_picture_that_the_processor_refuses_is_left_out(
+    size: tuple[int, int], pictures: Path, tiny_model: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder := tmp_path / "mixed").mkdir()
+    shutil.copy(pictures / "a.png", folder)
+    Image.new("RGB", size).save(folder / "line.png")
+    found = measure(Pictures(pictures=str(folder), max_tokens=32), str(tiny_model("qwen2_5_vl")), tmp_path / "cache")
+    assert found.pictures["measured"] == 1
+    (why,) = found.pictures["left_out"].values()
+    assert why.startswith(f"{folder / 'line.png'}: absolute aspect ratio must be smaller than 200")
+    assert "1 picture left out" in capsys.readouterr().out
+
+
 def test_a_killed_measurement_goes_on_and_ends_the_same(
     pictures: Path, tiny_model: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +235,34 @@ def test_what_was_measured_is_not_measured_again(
     (copied / "config.json").write_text((copied / "config.json").read_text() + " ")
     with pytest.raises(pytest.fail.Exception, match="a model was loaded"):
         measure(Pictures(pictures=str(pictures), max_tokens=32), str(copied), tmp_path / "cache")
+
+
+def test_a_single_changed_weight_anywhere_is_another_model(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fine-tuned checkpoint of the same sizes must not be given its parent's numbers."""
+    (vlm := tmp_path / "vlm").mkdir()
+    weights = {"a": torch.zeros(1_000_000)}
+    asked: list[str] = []
+
+    class Asked:
+        def __init__(self, model: str, *rest: Any) -> None:
+            asked.append(model)
+
+        def __call__(self, item: Any) -> list[float]:
+            return [0.5, 0.25]
+
+    monkeypatch.setattr(attention_maps, "Probe", Asked)
+    for place in (None, 70_000, 930_000):  # none of them in a piece that marks a video
+        if place is not None:
+            weights["a"][place] = 1.0
+        save_file(weights, vlm / "model.safetensors")
+        os.utime(vlm / "model.safetensors", ns=(1, 1))
+        measure(Pictures(pictures=str(pictures)), str(vlm), tmp_path / "cache")
+    (vlm / "chat_template.jinja").write_text("{{ messages }}")
+    measure(Pictures(pictures=str(pictures)), str(vlm), tmp_path / "cache")
+    measure(Pictures(pictures=str(pictures)), str(vlm), tmp_path / "cache")
+    assert len(asked) == 4, "the last one is known"
 
 
 def test_pictures_of_a_dataset(grid: Path, tiny_model: Models, tmp_path: Path) -> None:

@@ -239,6 +239,7 @@ def test_a_control_token_under_another_name_is_refused_and_forced_by_itself(mode
     error = merge()
     assert "special_tokens: id 5 is '<|box_start|>' in the VLM and '<think>' in the reasoning model" in error
     assert "where the reasoning model learnt to say '<think>' the merged model would say '<|box_start|>'" in error
+    assert "the id stays the VLM's token, so write '<think>' as plain text in prompts" in error
     assert "special_tokens" in merge("--force", "rope_theta", "--plan")
     shown = merge("--plan", "--force", "special_tokens", "--force", "rope_theta", code=0)
     assert "passed, except forced: special_tokens, rope_theta" in shown

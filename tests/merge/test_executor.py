@@ -293,7 +293,7 @@ def test_inputs_that_change_between_two_attempts_are_refused(triple, capsys):
     os.utime(triple.root / "reason" / "model.safetensors", ns=(1, 1))
     triple.merge(code=2)
     error = capsys.readouterr().err
-    assert "weights changed since this merge was started (reason: model.safetensors)" in error
+    assert f"the models changed since the merge in '{output}' was started (reason: model.safetensors)" in error
     assert "to start again" in error
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import mmreflect
@@ -47,7 +48,7 @@ def test_a_merge_measures_its_prior_and_reports_it(
     assert code == 0 and not (tmp_path / "one").exists()
     text = " ".join(text.split())
     assert f"attention, will be measured on 2 pictures of {pictures} with the VLM itself" in text
-    assert "before that the VLM is loaded, 0.00 GB on disk" in text
+    assert "before that the VLM is loaded, 0.00 GB in " in text
     assert "w_v" not in text, "nothing is known yet"
 
     code, text = run_cli("merge", recipe(triple, tmp_path / "one", prior))
@@ -64,15 +65,35 @@ def test_a_merge_measures_its_prior_and_reports_it(
         assert row["lam_v"] == pytest.approx(share_v / (share_v + share_r), rel=1e-12)
 
     monkeypatch.setattr(attention_maps, "load_model", lambda options: pytest.fail("a model was loaded again"))
+    _repeat_from_its_card(run_cli, triple, tmp_path / "one", known, pictures)
     code, text = run_cli("merge", recipe(triple, tmp_path / "two", prior | {"name": "exponential"}, "centroid"))
     assert code == 0, text
     again = read_json(tmp_path / "two/merge_report.json")
     assert again["attention"]["a"] == known["a"]
+    _repeat_from_its_card(run_cli, triple, tmp_path / "two", again["attention"], pictures)
     assert again["layers"][0]["lam_v"] == pytest.approx(known["C"] * np.exp(-known["alpha"]))
 
     measured = {"name": "attention", "measured": str(tmp_path / "one"), "normalise": "attention", "floor": 0.0}
     run = mmreflect.merge(recipe(triple, tmp_path / "three", measured))
     assert read_json(run.path / "merge_report.json")["layers"] == report["layers"], "one format, both ways"
+
+
+def _repeat_from_its_card(run_cli: Cli, triple: Path, output: Path, known: dict[str, Any], pictures: Path) -> None:
+    """What travels with a model must be enough to make it again, pictures or not."""
+    card = (output / "model/README.md").read_text()
+    assert (
+        f"; measured on 2 pictures of `{pictures.name}`, at most 16 visual tokens each, with the text `What is" in card
+    )
+    tree = yaml.safe_load(card.split("```yaml")[1].split("```")[0])
+    assert tree["prior"]["attention"] == known["a"] and "pictures" not in tree["prior"]
+    if tree["prior"]["name"] == "exponential":
+        assert f"fitted alpha {known['alpha']:.4g}, C {known['C']:.4g}, R2 {known['r2']:.3f}" in card
+    again = output.with_name(f"{output.name}-again")
+    folders = {role: str(triple / role) for role in ("base", "vlm", "reason")}
+    code, text = run_cli("merge", {**tree, **folders, "output": str(again)})
+    assert code == 0, text
+    one, two = ((folder / "model/model.safetensors").read_bytes() for folder in (output, again))
+    assert one == two
 
 
 def test_a_killed_merge_goes_on_with_the_numbers_that_it_had(

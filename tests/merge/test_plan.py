@@ -142,7 +142,7 @@ def test_all_problems_are_told_at_once_and_force_skips_only_what_it_names(tmp_pa
     assert missing.format("the base") in error.value.given
     assert missing.format("the reasoning model") in error.value.given
     assert "rope_theta" not in error.value.given
-    assert "force: [biases]" in error.value.do
+    assert "force: [rope_theta, biases]" in error.value.do, "what is forced already stays in the advice"
     plan = planned(base, vlm, base, ["rope_theta", "biases"])
     assert "model.layers.0.self_attn.q_proj.bias" in plan.copied
     assert len(plan.warnings) == 4

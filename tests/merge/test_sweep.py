@@ -15,11 +15,11 @@ from mmreflect.cli import main
 from mmreflect.config import load_yaml
 from mmreflect.errors import UserError
 from mmreflect.evaluation import speaking
-from mmreflect.files import read_json
+from mmreflect.files import read_json, write_json
 from mmreflect.launch import prepare, prepare_call
 from mmreflect.statistics import mean
 from mmreflect.sweeps import Sweep
-from mmreflect.sweeps.results import best_of
+from mmreflect.sweeps.results import leaders
 
 Cli = Callable[..., tuple[int, str]]
 LINEAR = {"label": "mostly vlm", "method": "linear", "vlm_weight": 0.9, "reason_weight": 0.1}
@@ -82,9 +82,14 @@ def test_the_weights_of_the_others_are_deleted_and_can_be_made_again(swept: Path
     assert main(["merge", "--verify", str(again)]) == 0
 
 
-def test_the_page_ranks_them_with_intervals_and_says_what_that_is_worth(swept: Path) -> None:
-    text = words(swept / "out/index.html")
-    best = read_json(swept / "out/result.json")["best"]
+def test_the_page_ranks_them_with_intervals_and_says_what_that_is_worth(swept: Path, tmp_path: Path) -> None:
+    best = "mostly_vlm"
+    shutil.copytree(swept / "out", tmp_path / "ranked")  # the two are equal; give one of them a better number
+    found = read_json(tmp_path / "ranked/settings" / best / "setting.json")
+    found["evaluations"]["dataset"]["main"]["value"] += 0.1
+    write_json(tmp_path / "ranked/settings" / best / "setting.json", found)
+    assert main(["view", str(tmp_path / "ranked")]) == 0
+    text = words(tmp_path / "ranked/index.html")
     assert f"{best} has the highest main number in dataset." in text
     assert "Against the vision-language model alone, on the same questions: in dataset" in text
     assert "looks better than it is" in text
@@ -144,6 +149,10 @@ def test_a_setting_that_fails_does_not_lose_the_others(
     assert "Traceback" in read_json(out / "settings/centroid/error.json")["traceback"]
     page = words(out / "index.html")
     assert "Not finished" in page and "CUDA out of memory" in page and "1 setting of 3 finished." in page
+    assert (
+        "mostly_vlm has the highest main number in dataset. 2 settings of 3 could not be finished, or not yet." in page
+    )
+    assert "mostly_vlm *" in text and "best by its main number mostly_vlm" in page, "as the table on the console says"
     given["sweep"]["settings"] = [settings[0], settings[2]]
     code, text = run_cli("merge", given, "--sweep")
     assert code == 0, text
@@ -154,6 +163,19 @@ def test_a_setting_that_fails_does_not_lose_the_others(
         out.rglob("settings/*/merge/model")
     )
     assert not (out / "settings/centroid/error.json").exists()
+
+
+def test_settings_that_are_equal_are_not_ranked(triple: Path, grid: Path, tmp_path: Path, run_cli: Cli) -> None:
+    given = tree(triple, grid, tmp_path / "out", settings=[{**LINEAR, "label": name} for name in ("one", "two")])
+    code, text = run_cli("merge", given, "--sweep")
+    assert code == 0, text
+    result = read_json(tmp_path / "out/result.json")
+    assert (result["best"], result["equal"]) == ("one", ["two"])
+    assert "one, two have the same main number in dataset: it does not choose" in " ".join(text.split())
+    assert [result["settings"][label]["kept"] for label in ("one", "two")] == [True, False]
+    page = words(tmp_path / "out/index.html")
+    assert "one, two have the same highest main number in dataset: it does not tell which to take." in page
+    assert "best by its main number" not in page and "equal in their main number 2" in page
 
 
 def test_a_killed_sweep_goes_on_where_it_was(
@@ -259,8 +281,9 @@ def test_the_best_has_the_highest_number_and_nothing_is_best_without_one() -> No
     def one(value: float | None) -> dict[str, Any]:
         return {"evaluations": {"first": {"main": {"value": value}}, "second": {"main": {"value": 9.0}}}}
 
-    assert best_of({"a": one(0.2), "b": one(None), "c": one(0.5), "d": one(0.5)}) == "c"
-    assert best_of({"a": one(None)}) is None and best_of({}) is None
+    assert leaders({"a": one(0.2), "b": one(None), "c": one(0.5)}) == ["c"]
+    assert leaders({"a": one(0.2), "b": one(None), "c": one(0.5), "d": one(0.5)}) == ["c", "d"], "neither is better"
+    assert leaders({"a": one(None)}) == [] and leaders({}) == []
 
 
 def test_the_shipped_sweep_runs_from_python_on_other_models(

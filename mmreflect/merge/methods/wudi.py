@@ -7,11 +7,13 @@ sum_t tau_t (tau_t^T tau_t) / ||tau_t||^2, so that a step is one product of matr
 small steps add up. On a CPU this takes hours for a real model; use a GPU.
 """
 
+import math
+
 from pydantic import Field
 
 from mmreflect.config import config
 from mmreflect.merge.arrays import Array, narrow, wide
-from mmreflect.merge.rule import Maker, Rule, TensorRule
+from mmreflect.merge.rule import WORKING_COPIES, Maker, Rule, TensorRule
 from mmreflect.merge.settings import BasedSettings
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -48,6 +50,12 @@ def merged_change(changes: list[Array], steps: int, learning_rate: float) -> Arr
     return merged
 
 
+def working_bytes(shape: tuple[int, ...]) -> int:
+    """Return the bytes that merging a tensor takes: three Gram matrices (in, in) and eleven of its size in float64."""
+    size = math.prod(shape)
+    return 8 * (3 * shape[-1] ** 2 + 11 * size) + 3 * 4 * size if len(shape) == 2 else WORKING_COPIES * 4 * size
+
+
 def create(options: Config) -> Maker:
     """Return the maker of the rule."""
 
@@ -60,6 +68,7 @@ def create(options: Config) -> Maker:
         return base + narrow(merged_change(matrices, options.steps, options.learning_rate)).reshape(-1)
 
     def make(depth: int) -> Rule:
-        return TensorRule(f"base + the change of least interference, {options.steps} steps of Adam per matrix", merge)
+        text = f"base + the change of least interference, {options.steps} steps of Adam per matrix"
+        return TensorRule(text, merge, working_bytes)
 
     return make

@@ -1,0 +1,64 @@
+"""The files that a merge was made of. A run goes on, and counts as finished, only while they are what they were.
+
+Kept by size and time in `inputs.json`: weights, configuration and tokenizer of every model, and all that is copied from
+the VLM.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mmreflect.errors import UserError
+from mmreflect.files import read_json, write_json
+from mmreflect.merge.checkpoint import INDEX, SINGLE, Checkpoint, Role
+from mmreflect.merge.report import is_copied
+
+INPUTS = "inputs.json"
+_READ = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "added_tokens.json", SINGLE, INDEX)
+Marks = dict[str, list[int]]
+
+
+def keep_inputs(models: Sequence[Checkpoint], folder: Path) -> None:
+    """Note the models' files in a run's folder, or check that they are those noted.
+
+    Raises:
+        UserError: some have changed since the run was started, are gone or new; they are named.
+    """
+    if (folder / INPUTS).is_file():
+        check_inputs({model.role: model.folder for model in models}, folder)
+    else:
+        write_json(folder / INPUTS, {model.role: _marks(model.role, model.folder, model.headers) for model in models})
+
+
+def check_inputs(models: Mapping[Role, Path], folder: Path) -> None:
+    """Check that the models' files are those that a run's folder has noted, if any. A model that is gone is no other.
+
+    Raises:
+        UserError: some have changed since the run was started, are gone or new; they are named.
+    """
+    file = folder / INPUTS
+    before: dict[Role, Marks] = read_json(file) if file.is_file() else {}
+    changed = []
+    for role, known in before.items():
+        if role in models and models[role].is_dir():
+            now = _marks(role, models[role], known)
+            changed += [f"{role}: {name}" for name in sorted({*known, *now}) if known.get(name) != now.get(name)]
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UserError(
+            f"the models changed since the merge in '{folder}' was started ({', '.join(changed[:3])}{more})",
+            "the same models, to go on or to be finished",
+            f"delete '{folder}' to start again, or choose another output",
+        )
+
+
+def _marks(role: str, folder: Path, weights: Iterable[str]) -> Marks:
+    """Return size and time of a model's files; of those in `weights` that are weights, and of all others that count."""
+    names = {name for name in weights if name.endswith(".safetensors")}
+    names |= (
+        set(_READ)
+        if role != "vlm"
+        else {SINGLE, INDEX}
+        | {name for path in folder.rglob("*") if is_copied(name := path.relative_to(folder).as_posix())}
+    )
+    stats = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in sorted(stats.items())}

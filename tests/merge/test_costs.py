@@ -1,0 +1,69 @@
+"""What a merge will cost, told before it starts, against what it really takes."""
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from merge.small import TEXT, models, recipe
+from safetensors.torch import save_file
+
+from mmreflect.merge import costs, open_checkpoint
+from mmreflect.merge.methods import wudi
+from mmreflect.merge.rule import TensorRule
+
+Cli = Callable[..., tuple[int, str]]
+
+
+@pytest.mark.parametrize("shape", [(64, 2048), (700, 700), (2048, 256), (3, 200, 300)])
+def test_the_memory_of_wudi_is_that_of_its_gram_matrices_too(shape: tuple[int, ...]) -> None:
+    rule = wudi.create(wudi.Config(base="b", vlm="v", reason="r", output="o", steps=2))(1)
+    assert isinstance(rule, TensorRule)
+    size = int(np.prod(shape))
+    models = [np.full(size, value, np.float32) + np.arange(size, dtype=np.float32) for value in (0.0, 1.0, 3.0)]
+    tracemalloc.start()
+    rule.merge("x", shape, *models)
+    peak = tracemalloc.get_traced_memory()[1] + 3 * 4 * size  # the three that are handed over
+    tracemalloc.stop()
+    told = rule.memory(shape)
+    assert peak <= told * 1.02 and told <= peak * 1.3
+
+
+def test_a_plan_tells_the_memory_of_the_widest_matrix(tmp_path: Path, run_cli: Cli) -> None:
+    """One matrix (4, 6000): three Gram matrices of 288 MB each, where its own values are 96 kB."""
+    models(tmp_path)
+    for role in ("base", "vlm", "reason"):
+        name = "model.layers.0.mlp.down_proj.weight"
+        save_file({name: torch.zeros(4, 6000)}, tmp_path / role / "model.safetensors", metadata={"format": "pt"})
+    told = {}
+    for method in ("wudi", "ties"):
+        code, text = run_cli("merge", recipe(tmp_path, method=method), "--plan")
+        assert code == 0, text
+        told[method] = next(line for line in text.splitlines() if line.startswith("memory"))
+    assert "about 1.02 GB at most" in told["wudi"] and "about 0.15 GB at most" in told["ties"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "gpu", "said"),
+    [
+        ("auto", False, "0.16 GB in float32"),
+        ("auto", True, "0.08 GB in bfloat16"),
+        ("float16", False, "0.08 GB in float16"),
+    ],
+)
+def test_the_vlm_takes_the_memory_of_the_dtype_that_it_is_loaded_in(
+    dtype: str, gpu: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 million values in bfloat16 are 80 MB on disk, and twice that on a CPU."""
+    monkeypatch.setattr(costs, "DRIVER", tmp_path if gpu else tmp_path / "none")
+    size = 40_000_000
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [size], "data_offsets": [0, 2 * size]}}).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    with open(file, "ab") as opened:
+        opened.truncate(8 + len(header) + 2 * size)  # a hole: nothing is read
+    (tmp_path / "config.json").write_text(json.dumps(TEXT))
+    assert costs.loading(open_checkpoint("vlm", tmp_path), dtype) == f"before that the VLM is loaded, {said}"
