@@ -46,7 +46,7 @@ TEMPLATE = """\
 {{- '<|im_end|>\\n' -}}
 {%- endif -%}""".replace("KINDS", str(list(KINDS))).replace("SHOWN", str([list(pair) for pair in SHOWN]))
 SHAPE = TinyConfig(hidden_size=64, layers=2, heads=2, vision_hidden_size=32, vocabulary=800, text_init=0.12)
-TRAINER = {"max_steps": 160, "per_device_train_batch_size": 16, "learning_rate": 5e-3, "lr_scheduler_type": "linear", "warmup_steps": 16, "save_steps": 1000}  # fmt: skip
+TRAINER = {"per_device_train_batch_size": 8, "learning_rate": 5e-3, "lr_scheduler_type": "linear", "warmup_steps": 20, "save_steps": 1000}  # fmt: skip
 OFF = {"answer": "off", "final_answer": "off", "repeats": "off", "near_repeats": "off", "repetition": None, "leaks": []}
 
 
@@ -57,12 +57,14 @@ def untaught(lessons: list[Turns], folder: Path) -> Path:
     topics = {topic for text in words for topic in TOPIC.findall(text)}
     tokenizer.add_tokens([*KINDS, *map(str, range(10, 20)), *sorted(topics)])
     tokenizer.chat_template = TEMPLATE
-    build_vlm(SHAPE, tokenizer).save_pretrained(folder)
+    model = build_vlm(SHAPE, tokenizer)
+    model.generation_config.do_sample = True  # or `transformers serve` takes the likeliest word at every temperature
+    model.save_pretrained(folder)
     build_processor(SHAPE, tokenizer).save_pretrained(folder)
     return folder
 
 
-def learnt(lessons: list[Turns], folder: Path, run_cli: Cli) -> Path:
+def learnt(lessons: list[Turns], folder: Path, steps: int, run_cli: Cli) -> Path:
     """Train a tiny model on conversations; return its folder."""
     folder.mkdir(parents=True)
     rows = [{"id": f"lesson-{place}", "messages": turns} for place, turns in enumerate(lessons)]
@@ -73,7 +75,7 @@ def learnt(lessons: list[Turns], folder: Path, run_cli: Cli) -> Path:
     assert code == 0, text
     sft = {
         "method": "sft", "output": str(folder / "sft"), "model": {"path": str(untaught(lessons, folder / "untaught"))},
-        "data": {"path": str(folder / "lessons")}, "trainer": TRAINER,
+        "data": {"path": str(folder / "lessons")}, "trainer": TRAINER | {"max_steps": steps},
     }  # fmt: skip
     code, text = run_cli("train", sft)
     assert code == 0, text

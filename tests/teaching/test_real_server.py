@@ -1,4 +1,11 @@
-"""Every builder asks a real server: tiny models that have a scripted teacher's replies by heart, behind transformers."""
+"""Every builder asks a real server: tiny models that have a scripted speaker's replies by heart, behind transformers.
+
+A script teaches, and what it is asked and says is noted. A model for each speaker is trained on that, all are served by
+`transformers serve`, and the builder asks them for a set: it names the speaker's model in each request. Who attempts
+something is drawn from at a temperature; all err as their teacher did and by themselves, and what they get wrong must
+be rejected. They are far too small to read a prompt of a page: their chat template shows them the kind of the request,
+the question, and what is to be judged.
+"""
 
 import importlib.util
 import json
@@ -14,11 +21,11 @@ from remote.loopback import Act, Body, Server
 from rollouts.test_openai_engine import transformers_serve
 from teaching.pupils import Turns, learnt
 from teaching.schooling import School, schooling, write_sums
-from teaching.staff import POSTS, Post, right_of
+from teaching.staff import POSTS, right_of
 from teaching.test_staff import reply_of, topic_of
 
 from mmreflect.data.store import open_dataset
-from mmreflect.files import read_json, read_jsonl
+from mmreflect.files import read_json
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -26,82 +33,85 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("uvicorn") is None, reason="transformers[serving] is not installed"),
 ]
-QUESTIONS = {"lemma": 8, "cold_start": 16, "first_try": 24, "re_rest": 24, "trr_safety": 32, "super_correct": 32, "super_correct_pairs": 60}
-"""Where it is not `OTHERS`: few where a question gives many rows."""
-OTHERS = 40
-TAUGHT: dict[str, dict[str, Any]] = {"srpo_reflection": {"correct_share": None}}
-"""Options while lessons are noted: all attempts are discussed, as others than then may be drawn later."""
+QUESTIONS = {
+    "srpo_reflection": 60, "cold_start": 16, "first_try": 24, "lemma": 10, "re_rest": 24,
+    "super_correct": 32, "super_correct_pairs": 56, "trr_safety": 32,
+}  # fmt: skip
+STEPS = {"cold_start": 400}
+"""Of training, where it is not `OTHERS`: its replies are long, and only their last word depends on the question."""
+OTHERS = 280
+NOTED: dict[str, dict[str, Any]] = {"srpo_reflection": {"correct_share": None}}
+"""Options while lessons are noted: attempts that the script's share leaves out may be drawn from the model."""
 ASKED: dict[str, dict[str, Any]] = {"super_correct_pairs": {"attempts": 1}}
-"""Options of both builds: further attempts of so small a student make the same pairs."""
+"""Options always: a question's attempts have the same right steps before the wrong one, and so make the same pair."""
 DRAWN = ("policy", "student", "agent", "reflector", "writer")
 """Who is asked at a temperature; others teach or judge, and are asked at 0 unless several replies are wanted."""
 
 
 def questions(name: str, folder: Path, run_cli: Cli) -> Path:
     """A dataset of questions without pictures."""
-    post = POSTS[name]
-    more = {"pictures": False} if post.write is write_sums else {}
-    file = post.write(folder / "in", QUESTIONS.get(name, OTHERS), **more)
+    write = POSTS[name].write
+    file = write(folder / "in", QUESTIONS[name], **({"pictures": False} if write is write_sums else {}))
     tree = {"builder": "rows", "source": str(file), "output": str(folder / "source"), "validation": 0.0}
     code, text = run_cli("build", tree)
     assert code == 0, text
     return folder / "source"
 
 
+def tree_of(name: str, server: Server, source: Path, output: Path) -> dict[str, Any]:
+    cache = output.with_name(f"cache-{output.name}")
+    return POSTS[name].tree(server, source, output, cache, shard_rows=100) | ASKED.get(name, {})
+
+
 def noted(name: str, source: Path, folder: Path, run_cli: Cli) -> dict[str, list[Turns]]:
     """Build by the scripted speakers; return the conversations of each."""
-    lessons, post = defaultdict(list), POSTS[name]
+    lessons = defaultdict[str, list[Turns]](list)
 
     def say(text: str, body: Body) -> str:
-        said = post.say(text, body)
+        said = POSTS[name].say(text, body)
         lessons[body["model"]].append([*body["messages"], {"role": "assistant", "content": said}])
         return said
 
     with schooling(School(say)) as server:
-        tree = post.tree(server, source, folder / "scripted", folder / "cache", shard_rows=100)
-        code, text = run_cli("build", tree | ASKED.get(name, {}) | TAUGHT.get(name, {}))
+        tree = tree_of(name, server, source, folder / "scripted") | NOTED.get(name, {})
+        code, text = run_cli("build", tree)
     assert code == 0, text
     return {part: sorted(turns, key=json.dumps) for part, turns in lessons.items()}
 
 
-def asked_of(name: str, models: dict[str, Path], server: Server, source: Path, output: Path) -> dict[str, Any]:
-    """The configuration, with a model of its own for each speaker."""
-    post = POSTS[name]
-    tree = post.tree(server, source, output, output.with_name("cache-served"), shard_rows=100)
-    for part in post.parts:
-        tree[part]["engine"]["server"]["model"] = str(models[part])
+def served(name: str, models: dict[str, Path], tree: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with a model of its own for each speaker."""
+    for part in POSTS[name].parts:
         warm = part in DRAWN or tree.get("samples", 1) > 1
+        tree[part]["engine"]["server"]["model"] = str(models[part])
         tree[part] |= {"temperature": 0.7 if warm else 0.0, "max_new_tokens": 200}
-    return tree | ASKED.get(name, {})
+    return tree
 
 
 @pytest.mark.parametrize("name", POSTS)
-def test_a_served_model_teaches(name: str, tmp_path: Path, run_cli: Cli) -> None:
-    t = [time.time()]
-    post = POSTS[name]
+def test_served_models_teach(name: str, tmp_path: Path, run_cli: Cli) -> None:
+    post, began = POSTS[name], time.monotonic()
     source = questions(name, tmp_path, run_cli)
     lessons = noted(name, source, tmp_path, run_cli)
-    t.append(time.time())
-    models = {part: learnt(turns, tmp_path / part, run_cli) for part, turns in lessons.items()}
-    t.append(time.time())
-    print({p: len(l) for p, l in lessons.items()})
+    steps = STEPS.get(name, OTHERS)
+    models = {part: learnt(turns, tmp_path / part, steps, run_cli) for part, turns in lessons.items()}
+    assert set(models) == set(post.parts)
+    taught = time.monotonic()
     with transformers_serve() as url:
         server = Server(lambda body, number: Act(b""))
         server.url = url
-        code, text = run_cli("build", asked_of(name, models, server, source, tmp_path / "taught"))
+        tree = served(name, models, tree_of(name, server, source, tmp_path / "taught"))
+        code, text = run_cli("build", tree)
         assert code == 0, text
-    t.append(time.time())
-    print([round(b - a) for a, b in zip(t, t[1:])])
     asked = read_json(tmp_path / "taught/result.json")["this_start"]
     assert asked["answered"] > 0 and asked["failed"] == 0
     dataset = open_dataset(str(tmp_path / "taught"))
     rows = list(dataset.rows("train"))
-    print(f"{name}: {len(rows)} rows kept; {asked['answered']} requests; rejects {dataset.manifest['rejects']}")
-    for file in (tmp_path / "taught/rejects").iterdir():
-        for reject in list(read_jsonl(file))[:40]:
-            print("  R", str(reject)[:400])
-    for row in rows[:8]:
-        print("  K", reply_of(row))
+    print(
+        f"{name}: {QUESTIONS[name]} questions, {sum(map(len, lessons.values()))} lessons; {len(rows)} rows kept; "
+        f"{asked['answered']} requests; rejects {dataset.manifest['rejects']}; "
+        f"{taught - began:.0f} s to teach, {time.monotonic() - taught:.0f} s to build"
+    )
     for row in rows:
         ends = post.ends.replace("RIGHT", re.escape(str(right_of(topic_of(row)))))
         assert re.search(f"{ends}$", reply_of(row)), reply_of(row)
