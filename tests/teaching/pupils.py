@@ -46,7 +46,8 @@ TEMPLATE = """\
 {{- '<|im_end|>\\n' -}}
 {%- endif -%}""".replace("KINDS", str(list(KINDS))).replace("SHOWN", str([list(pair) for pair in SHOWN]))
 SHAPE = TinyConfig(hidden_size=64, layers=2, heads=2, vision_hidden_size=32, vocabulary=800, text_init=0.12)
-TRAINER = {"per_device_train_batch_size": 8, "learning_rate": 5e-3, "lr_scheduler_type": "linear", "warmup_steps": 20, "save_steps": 1000}  # fmt: skip
+BATCH = 8
+TRAINER = {"per_device_train_batch_size": BATCH, "learning_rate": 5e-3, "lr_scheduler_type": "linear", "warmup_steps": 20, "save_steps": 1000}  # fmt: skip
 OFF = {"answer": "off", "final_answer": "off", "repeats": "off", "near_repeats": "off", "repetition": None, "leaks": []}
 
 
@@ -64,8 +65,8 @@ def untaught(lessons: list[Turns], folder: Path) -> Path:
     return folder
 
 
-def learnt(lessons: list[Turns], folder: Path, steps: int, run_cli: Cli) -> Path:
-    """Train a tiny model on conversations; return its folder."""
+def learnt(lessons: list[Turns], folder: Path, visits: int, run_cli: Cli) -> Path:
+    """Train a tiny model on conversations, each so many times; return its folder."""
     folder.mkdir(parents=True)
     rows = [{"id": f"lesson-{place}", "messages": turns} for place, turns in enumerate(lessons)]
     random.Random(0).shuffle(rows)
@@ -75,7 +76,7 @@ def learnt(lessons: list[Turns], folder: Path, steps: int, run_cli: Cli) -> Path
     assert code == 0, text
     sft = {
         "method": "sft", "output": str(folder / "sft"), "model": {"path": str(untaught(lessons, folder / "untaught"))},
-        "data": {"path": str(folder / "lessons")}, "trainer": TRAINER | {"max_steps": steps},
+        "data": {"path": str(folder / "lessons")}, "trainer": TRAINER | {"max_steps": max(160, visits * len(lessons) // BATCH)},
     }  # fmt: skip
     code, text = run_cli("train", sft)
     assert code == 0, text

@@ -34,12 +34,12 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("uvicorn") is None, reason="transformers[serving] is not installed"),
 ]
 QUESTIONS = {
-    "srpo_reflection": 60, "cold_start": 16, "first_try": 24, "lemma": 10, "re_rest": 24,
-    "super_correct": 32, "super_correct_pairs": 56, "trr_safety": 32,
+    "srpo_reflection": 48, "cold_start": 16, "first_try": 24, "lemma": 10, "re_rest": 24,
+    "super_correct": 32, "super_correct_pairs": 48, "trr_safety": 32,
 }  # fmt: skip
-STEPS = {"cold_start": 400}
-"""Of training, where it is not `OTHERS`: its replies are long, and only their last word depends on the question."""
-OTHERS = 280
+VISITS = {"cold_start": 36}
+"""How often a lesson is learnt, where it is not `OTHERS`: its replies are long, and their last word alone is hard."""
+OTHERS = 24
 NOTED: dict[str, dict[str, Any]] = {"srpo_reflection": {"correct_share": None}}
 """Options while lessons are noted: attempts that the script's share leaves out may be drawn from the model."""
 ASKED: dict[str, dict[str, Any]] = {"super_correct_pairs": {"attempts": 1}}
@@ -93,8 +93,8 @@ def test_served_models_teach(name: str, tmp_path: Path, run_cli: Cli) -> None:
     post, began = POSTS[name], time.monotonic()
     source = questions(name, tmp_path, run_cli)
     lessons = noted(name, source, tmp_path, run_cli)
-    steps = STEPS.get(name, OTHERS)
-    models = {part: learnt(turns, tmp_path / part, steps, run_cli) for part, turns in lessons.items()}
+    visits = VISITS.get(name, OTHERS)
+    models = {part: learnt(turns, tmp_path / part, visits, run_cli) for part, turns in lessons.items()}
     assert set(models) == set(post.parts)
     taught = time.monotonic()
     with transformers_serve() as url:
