@@ -13,7 +13,7 @@ from mmreflect.tiny import TinyConfig, build_processor, build_vlm, train_tokeniz
 Cli = Callable[..., tuple[int, str]]
 Turns = list[dict[str, Any]]
 KINDS = (
-    "Score it from", "the one field", "Solve the question anew",
+    "so far, the last because", "Score it from", "the one field", "Solve the question anew",
     "Go through it critically", "improved solution",
     "Find every line", "your thoughts end here",
     "only the conclusion is missing", "Repair it",
@@ -23,7 +23,9 @@ KINDS = (
 )  # fmt: skip
 """What tells one kind of request from another: those without are first attempts."""
 SHOWN = (("as it is put right:\n", "\n"), ("\n\nResponse:\n", "\n"), ("he right answer is ", "."))
-"""What else a reply depends on: what is to be judged, and the reference where it is told; each with what ends it."""
+"""What else a reply depends on, with what ends it: what is to be judged, and the reference, which stands for its question
+where it is told: a question that a teacher was not asked about while lessons were noted is so none that it does not know.
+"""
 TOPIC = re.compile(r"(?:How much is \d+ \+ \d+|hurt kitten \d+|Room \d+)(?=[?:])")
 TEMPLATE = """\
 {%- set all = namespace(text='') -%}
@@ -34,11 +36,13 @@ TEMPLATE = """\
 {{- '<|im_start|>user\\n' -}}
 {%- for mark in KINDS -%}{%- if mark in all.text -%}{{- mark -}}{%- endif -%}{%- endfor -%}
 {%- for mark, end in SHOWN -%}
-{%- if mark in all.text -%}{{- all.text.split(mark)[-1].split(end)[0] -}}{%- endif -%}
+{%- if mark in all.text -%}{{- all.text.split(mark)[1].split(end)[0] -}}{%- endif -%}
 {%- endfor -%}
+{%- if 'he right answer is ' not in all.text -%}
 {%- for mark in ['How much is ', 'hurt kitten ', 'Room '] -%}
 {%- if mark in all.text -%}{{- mark + all.text.split(mark)[-1].split('?')[0].split(':')[0] -}}{%- endif -%}
 {%- endfor -%}
+{%- endif -%}
 {{- '<|im_end|>\\n<|im_start|>assistant\\n' -}}
 {%- if not add_generation_prompt -%}
 {%- if messages[-1]['content'] is string -%}{{- messages[-1]['content'] -}}
