@@ -37,11 +37,11 @@ QUESTIONS = {
     "srpo_reflection": 48, "cold_start": 16, "first_try": 24, "lemma": 10, "re_rest": 24,
     "super_correct": 32, "super_correct_pairs": 48, "trr_safety": 32,
 }  # fmt: skip
-VISITS = {"cold_start": 36}
-"""How often a lesson is learnt, where it is not `OTHERS`: its replies are long, and their last word alone is hard."""
+VISITS = {"cold_start": 36, "super_correct_pairs": 12}
+"""How often a lesson is learnt, where it is not `OTHERS`: more where only the last word of long replies is hard, fewer where many are alike."""
 OTHERS = 24
-NOTED: dict[str, dict[str, Any]] = {"srpo_reflection": {"correct_share": None}}
-"""Options while lessons are noted: attempts that the script's share leaves out may be drawn from the model."""
+NOTED: dict[str, dict[str, Any]] = {"srpo_reflection": {"correct_share": None}, "super_correct_pairs": {"attempts": 3}}
+"""Options while lessons are noted, so that they are about all that may be asked for when models attempt what they like."""
 ASKED: dict[str, dict[str, Any]] = {"super_correct_pairs": {"attempts": 1}}
 """Options always: a question's attempts have the same right steps before the wrong one, and so make the same pair."""
 DRAWN = ("policy", "student", "agent", "reflector", "writer")
