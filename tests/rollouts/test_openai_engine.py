@@ -245,7 +245,9 @@ def transformers_serve(folder: Path | None = None) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Serve(None if folder is None else str(folder), host="127.0.0.1", port=port, device="cpu", non_blocking=True)
+    server = Serve(
+        None if folder is None else str(folder), host="127.0.0.1", port=port, device="cpu", non_blocking=True
+    )
     try:
         for _ in range(600):
             if server.server.started:

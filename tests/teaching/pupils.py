@@ -23,8 +23,10 @@ KINDS = (
 )  # fmt: skip
 """What tells one kind of request from another: those without are first attempts."""
 SHOWN = (("as it is put right:\n", "\n"), ("\n\nResponse:\n", "\n"), ("he right answer is ", "."))
-"""What else a reply depends on, with what ends it: what is to be judged, and the reference, which stands for its question
-where it is told: a question that a teacher was not asked about while lessons were noted is so none that it does not know.
+"""What else a reply depends on, with what ends it: what is to be judged, and the reference.
+
+Where the reference is told it is shown in the place of the question, so that a teacher can copy it for questions that
+it was not asked about while lessons were noted.
 """
 TOPIC = re.compile(r"(?:How much is \d+ \+ \d+|hurt kitten \d+|Room \d+)(?=[?:])")
 TEMPLATE = """\
