@@ -238,14 +238,16 @@ def test_the_module_is_imported_without_torch_numpy_or_httpx() -> None:
 
 
 @contextmanager
-def transformers_serve(folder: Path) -> Iterator[str]:
-    """Run `transformers serve` with a model, in a thread of this process; gives its address."""
+def transformers_serve(folder: Path | None = None) -> Iterator[str]:
+    """Run `transformers serve` in a thread of this process, with a model or with all that are named; gives its address."""
     from transformers.cli.serve import Serve
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Serve(str(folder), host="127.0.0.1", port=port, device="cpu", non_blocking=True)
+    server = Serve(
+        None if folder is None else str(folder), host="127.0.0.1", port=port, device="cpu", non_blocking=True
+    )
     try:
         for _ in range(600):
             if server.server.started:
