@@ -7,7 +7,8 @@
     rule.py        what a method is to the executor; prior.py how much the VLM counts per layer
     methods/       one file per method; its stem is `method:` in YAML
     executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
-    report.py      merge_report.json and the model card; verify.py checks the written model, at once or years later
+    inputs.py      the files that a merge was made of: a run goes on only while they are what they were
+    report.py      merge_report.json; card.py the model card; verify.py checks the written model, at once or years later
     recipe.py      all of it, from a configuration to a finished folder
 
 Nothing here imports torch but the GPU's arithmetic and the reload of `verify`.
