@@ -116,6 +116,34 @@ def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_p
     assert sum(paid) == 8 * 1040
 
 
+def test_two_blocks_of_one_model_have_one_limit_in_every_start(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """By hand: a request takes 120 tokens and is reckoned below 300, so that 1,000 let 6 to 8 of them go out.
+
+    Whether the build is started once or four times, and although one of the blocks has other settings of its own.
+    """
+    paid: list[int] = []
+
+    def behave(body: Body, number: int) -> Act:
+        teaching = "the one field" in text_of_body(body)
+        act = Act(completion(say(text_of_body(body), body | {"model": "teacher" if teaching else "policy"})))
+        act.content["usage"] = {"prompt_tokens": 100, "completion_tokens": 20}
+        paid.append(120)
+        return act
+
+    source = sums(8, pictures=False)
+    with serving(behave) as server:
+        limit = {"model": "same", "max_tokens_total": 1000}
+        tree = through(server, source, tmp_path, limit, shard_rows=2, max_new_tokens=60)
+        tree["teacher"]["engine"]["server"]["concurrency"] = 3
+        for start in range(4):
+            code, text = run_cli("build", tree)
+            assert code == 2 and "max_tokens_total is 1,000: " in text, text
+            if not start:
+                first = sum(paid)
+                assert 600 < first <= 1000, first
+        assert sum(paid) == first and f"{first:,} tokens in all starts spent" in text
+
+
 def test_a_full_disk_leaves_no_media_and_keeps_what_was_under_way(
     sums: Sums, tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
