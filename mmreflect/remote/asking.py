@@ -153,11 +153,13 @@ class Asking:
             kept = await self._keeper.get(key)
             if kept is not None:
                 self._spent.add(key, kept, cached=True)
+                self._sender.served(ask)
                 return kept, True
             tokens_in = await self._made(ask, lambda: self._requests.tokens_in(ask))
             async with self._limits.room_for(tokens_in, ask.max_tokens):
                 completion = self._reckoned(await self._sender.completion(ask, key, self._make), tokens_in)
                 self._spent.add(key, completion, cached=False)
+                self._sender.served(ask)
                 return await self._keep(key, completion), False
 
     async def _know_account(self) -> None:

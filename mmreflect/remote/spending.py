@@ -24,7 +24,8 @@ class Spending:
         failed: asks that ended without a good reply.
         repaired: structured replies whose JSON was mended.
         estimated: answers whose tokens the server did not count.
-        health: plain questions that the server answered when others were not answered; their tokens are in `tokens_in`.
+        health: questions that the server answered only to show that it lives, as others were not answered; their tokens
+            are in `tokens_in` and `tokens_out`.
         elsewhere: answers from the cache that another address than the server's gave, by that address.
         before: what earlier starts of the run have paid; None where no run is known.
     """

@@ -92,6 +92,41 @@ def test_five_questions_that_are_never_answered_are_left_out(
     assert open_dataset(str(tmp_path / "second")).manifest["rejects"] == {"attempt: the server did not answer": 5}
 
 
+def test_a_server_that_hangs_leaves_no_row_out(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """It answers whether it lives, and nothing else; two shards are there when it begins to hang."""
+    hangs, asked = False, list[str]()
+
+    def behave(body: Body, number: int) -> Act:
+        text = text_of_body(body)
+        if "How much" in text:
+            asked.append(text)
+            return Act({"choices": []}) if hangs else spoken(body)
+        return spoken(body)
+
+    def build(*words: str) -> tuple[int, str]:
+        tree = through(server, source, tmp_path, {"retries": 0}, shard_rows=4, unanswered="reject")
+        return run_cli("build", tree, *words)
+
+    source = sums(20, pictures=False)
+    with serving(behave) as server:
+        hangs = True
+        code, text = build(f"output={tmp_path / 'dead'}", "shard_rows=20")
+        assert code == 2 and "did not answer in 1 attempt" in text, text
+        assert not list((tmp_path / "dead/train").glob("*")), "an empty shard would never be asked for again"
+        hangs = False
+        assert build("teacher.engine.server.max_tokens_total=200")[0] == 2
+        there = len(list((tmp_path / "out/train").glob("*")))
+        hangs = True
+        code, text = build()
+        assert code == 2 and "did not answer in 1 attempt" in text, text
+        assert len(list((tmp_path / "out/train").glob("*"))) == there
+        hangs = False
+        assert build()[0] == 0
+    dataset = open_dataset(str(tmp_path / "out"))
+    assert "attempt: the server did not answer" not in dataset.manifest["rejects"]
+    assert dataset.manifest["splits"]["train"]["rows"] == 20
+
+
 def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
     """By hand: of 8 rows, two in a shard, each takes 1,040 tokens of the teacher: 4 fit into 4,500, and no fifth."""
     paid: list[int] = []
