@@ -12,38 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.building.inspecting import ASKED, marks_file, read_marks
+from mmreflect.building.inspecting import marks_file, read_marks
 from mmreflect.building.manifest import Tally, most_common, refuse_empty
 from mmreflect.building.shards import read_shard, room_on_disk
-from mmreflect.config import Keys, parse, to_tree
+from mmreflect.config import to_tree
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, write_atomic, write_json, write_jsonl
 from mmreflect.quality.checks import CHECKS
-from mmreflect.quality.config import COMPARISON, QualityConfig
+from mmreflect.quality.config import QualityConfig
 from mmreflect.quality.foreign import foreign_content, read_foreign
 from mmreflect.quality.marks import Mark
 from mmreflect.quality.repeats import Repeat, Repeats, find_repeats
 
 BEGUN = Path("marks/against.json")
 """Marks of the evaluation sets, written before the first row is taken out."""
-
-
-def open_settings(folder: Path, config: QualityConfig) -> list[Keys]:
-    """Return where a build's tree holds what it may still go on with otherwise than it was started.
-
-    That is how rows are compared, until the comparison has begun, as long as the same is marked of them.
-    """
-    asked = folder / ASKED
-    if not asked.is_file() or (folder / BEGUN).is_file() or (folder / "result.json").is_file():
-        return []
-    try:
-        known = parse(QualityConfig, read_json(asked)["quality"], str(asked))
-    except UserError:  # another version wrote it
-        return []
-    if (known.compares, known.sketches) != (config.compares, config.sketches):
-        return []
-    return [("quality", name) for name in COMPARISON]
 
 
 @dataclass(frozen=True, slots=True)
