@@ -248,5 +248,5 @@ def _not_whole(part: Part, found: str) -> UserError:
     return UserError(
         found,
         "the files of every part as its build has left them",
-        f"copy {part.path} here again, or build part {part.number}/{part.total} anew",
+        f"copy {part.path} here again, or delete that folder and build part {part.number}/{part.total} anew",
     )

@@ -5,6 +5,7 @@ again after a kill, however far it came, and ends at the same bytes: rejects fir
 that no row names any more.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from mmreflect import console
 from mmreflect.building.inspecting import marks_file, read_marks
 from mmreflect.building.manifest import Tally, most_common, refuse_empty
+from mmreflect.building.rejecting import texts_of_dropped
 from mmreflect.building.shards import read_shard, room_on_disk
 from mmreflect.config import to_tree
 from mmreflect.data.store import Row
@@ -151,11 +153,14 @@ def _take_out(folder: Path, shard: _Shard, marks: Sequence[Mark], repeats: Repea
     name = f"{shard.split}-{shard.file.stem}"
     _write(folder / "marks" / f"{name}-found.jsonl", _lines(shard, marks, repeats, dropped=False))
     gone = {place - shard.start for place in range(shard.start, shard.end) if repeats.dropped(place) is not None}
-    _write(folder / "rejects" / f"{name}-compared.jsonl", _lines(shard, marks, repeats, dropped=True))
+    rejects = folder / "rejects" / f"{name}-compared.jsonl"
     if not gone:
+        rejects.unlink(missing_ok=True)
         return
     lines = shard.file.read_bytes().splitlines(keepends=True)
-    if len(lines) == shard.end - shard.start:
+    if len(lines) == shard.end - shard.start:  # else an earlier pass came further, whose rejects are there
+        texts = {marks[shard.start + place].place: texts_of_dropped(json.loads(lines[place])) for place in gone}
+        _write(rejects, [texts[line["index"]] | line for line in _lines(shard, marks, repeats, dropped=True)])
         lines = [line for place, line in enumerate(lines) if place not in gone]
         write_atomic(shard.file, b"".join(lines))
     rows = list(read_jsonl(shard.file))
