@@ -10,7 +10,8 @@ Rows of datasets of ours stay as they are, since their builds checked them; thos
 of every builder (`quality`).
 
 A row's id begins with the name of its source, which is also the fact `source` (what stood there is `origin`); taken a
-second time it ends with #1.
+second time it ends with #1. A reject says its `row` in the source, counted from 0. In the manifest `taken` is how many
+rows a source gave, those that were rejected included.
 """
 
 import shutil
@@ -252,7 +253,7 @@ class _Mixing:
             name: weight / sum(self._weights) for name, weight in zip(self._config.sources, self._weights, strict=True)
         }
         return {
-            "mixture": {name: {"share": round(share[name], 6), "rows": took[name]} for name in self._config.sources}
+            "mixture": {name: {"share": round(share[name], 6), "taken": took[name]} for name in self._config.sources}
         }
 
     def spent(self) -> dict[str, Any]:
@@ -288,9 +289,9 @@ class _Taken:
             UserError: the Hub cannot be reached, or the first rows all lack a column.
         """
         row: Row = {}
+        again, place = divmod(draw, self._length)
+        place = place if self._order is None else int(self._order[place])
         try:
-            again, place = divmod(draw, self._length)
-            place = place if self._order is None else int(self._order[place])
             row = self._rows[place]
             return self._example(row, place, again, folder)
         except UnreachableError:
@@ -303,7 +304,7 @@ class _Taken:
             name = self._id_of(row)
             own = None if name is None else f"{self.name}/{name}"
             why = Rejected.of(error, own, prefix=f"{self.name}: ", own=[self._source.named])
-            return Rejected(why.given, source=self.name, **why.facts)
+            return Rejected(why.given, source=self.name, row=place, **why.facts)
 
     def _id_of(self, row: Row) -> Any:
         """Return the id of a row that cannot be read, where it has one."""

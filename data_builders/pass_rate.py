@@ -113,7 +113,8 @@ class Config:
         pass_at: for which k the unbiased pass@k is a fact, too.
         min_graded: rollouts that must have a verdict.
         unanswered: what becomes of a rollout that an engine could not answer: `stop` ends the build, which goes on from
-            there when it is started again; `reject` counts it as not graded.
+            there when it is started again, also with `reject`, which counts it as not graded. One that a server has
+            refused, or whose reply it has withheld, is not graded: asking again would bring the same.
         min_pixels, max_pixels, frames: how pictures and clips are shown to a model loaded here.
         batch_size: questions that are asked at once.
         media: copy the videos, or link to the source's.
@@ -230,7 +231,8 @@ def open_maker(config: Config) -> Maker:
             facts["pass_at"] = {str(k): tally.at(k) for k in config.pass_at}
         if tally.rate is None or tally.graded < config.min_graded:
             took["not rated"] += 1
-            raise Rejected("too few rollouts could be graded", f"{tally.graded} of {tally.rollouts}", **facts)
+            why = f"; {tally.refused}" if tally.refused else ""
+            raise Rejected("too few rollouts could be graded", f"{tally.graded} of {tally.rollouts}{why}", **facts)
         took[f"{tally.passes}/{tally.graded}"] += 1
         return _chosen(config, row, tally.rate, facts, took)
 

@@ -17,7 +17,7 @@ _CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPER
 
 VERBS = {
     "build": "build a dataset: mmreflect build configs/build/grid.yaml; or put parts together (shard=1/4): "
-    "mmreflect build merge OUT PART PART ...",
+    "mmreflect build merge OUT PART PART ... [quality.against=[FILE]]",
     "train": "train a model: mmreflect train configs/train/grpo.yaml trainer.max_steps=100",
     "merge": "merge reasoning weights into a VLM: mmreflect merge configs/merge/frank_qwen2_5_vl_32b.yaml; or merge "
     "and evaluate several settings: mmreflect merge --sweep configs/merge/sweep.yaml; or check an old output again: "
@@ -204,7 +204,7 @@ def _start(arguments: argparse.Namespace) -> None:
     if arguments.verb == "merge":
         _check_sweep(arguments.config, arguments.sweep, job.name == "sweep")
     if arguments.plan:
-        console.show_plan(job.plan())
+        console.show_plan(job.preview())
     else:
         job.run()
 
@@ -257,10 +257,15 @@ def _merge_parts(words: Sequence[str], plan: bool) -> None:
     from mmreflect import recipes
     from mmreflect.building.merging import merge_parts, part_names
 
-    if strange := ["--plan"] * plan + [word for word in words if "=" in word]:
-        raise UserError(f"cannot use {strange[0]!r} here", "OUT and the folders of all parts", "remove it")
-    leaf = recipes.load("builder", part_names(words[1:]))
-    merge_parts(leaf, words[0], words[1:])
+    folders = [word for word in words if "=" not in word]
+    if plan or not folders:
+        raise UserError(
+            "cannot use '--plan' here" if plan else "no output is named",
+            "OUT and the folders of all parts",
+            "correct it",
+        )
+    leaf = recipes.load("builder", part_names(folders[1:]))
+    merge_parts(leaf, folders[0], folders[1:], [word for word in words if "=" in word])
 
 
 def _export(folder: str, words: Sequence[str]) -> None:

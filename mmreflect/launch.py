@@ -12,7 +12,7 @@ from rich.markup import escape
 from mmreflect import components, console, recipes
 from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
 from mmreflect.errors import UserError, nearest
-from mmreflect.runs import Run, finished_run, holds_run, open_run
+from mmreflect.runs import Run, finished_run, folder_state, open_run
 from mmreflect.suites import Suite, prepare_suite
 
 if TYPE_CHECKING:
@@ -59,31 +59,31 @@ class Job:
         free = free_keys(self.config) + free_keys(self.options)
         if self.options is None:
             return free
-        from mmreflect.building.sifting import open_settings
+        from mmreflect.building.changes import open_keys
 
-        return free + open_settings(Path(self.config.output), self.options.quality)
+        return free + open_keys(Path(self.config.output), self.config, self.options.quality)
 
     def plan(self) -> dict[str, str]:
         """What the run will do, as label and text, without starting it."""
         plan: dict[str, str] = {self.verb: self.name, **_recipe_plan(self)}
-        return {**plan, "output": self.config.output + self._standing()}
+        return {**plan, "output": self.config.output}
 
-    def _standing(self) -> str:
-        """Say what a merge finds in its folder.
+    def preview(self) -> dict[str, str]:
+        """The plan, and what the run would say of its folder.
 
         Raises:
-            UserError: what it would be refused for.
+            UserError: as `run` before it starts.
         """
-        if not hasattr(self.recipe, "standing"):
-            return ""
-        inputs = self.recipe.inputs(self.config)
-        taken = holds_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
-        return f", {self.recipe.standing(self.config)}" if taken else ""
+        self._check_ranks()
+        found = folder_state(self.config.output, self.verb, self.name, self.tree, self._inputs(), self.free)
+        if found and hasattr(self.recipe, "standing") and (told := self.recipe.standing(self.config)):
+            found = f"{found} ({told})" if found.startswith("goes on") else told
+        return self.plan() | ({"output": f"{self.config.output} {found}"} if found else {})
 
     def run(self) -> Run:
         """Run it, resume it, or return at once when it is finished. A run that the plan refuses claims no folder."""
         self._check_ranks()
-        inputs = self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
+        inputs = self._inputs()
         known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         if known is not None and not self._reopened(known):
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
@@ -105,6 +105,9 @@ class Job:
             console.say(f"[yellow]finished, but gone or changed since[/]: {escape(lost[0])}{more}; written again")
             (run.path / "result.json").unlink()
         return bool(lost)
+
+    def _inputs(self) -> dict[str, str] | None:
+        return self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None
 
     def _check_ranks(self) -> None:
         ranks = int(os.environ.get("WORLD_SIZE", "1"))

@@ -199,11 +199,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an engine answered: `token_ids` include the end token when `stop` is `eos`; `text` does not."""
+    """What an engine answered: `token_ids` include the end token when `stop` is `eos`; `text` does not.
+
+    Attributes:
+        refused: of one of stop `error`: who was asked has refused, so that asking again would bring the same.
+    """
 
     text: str
     token_ids: list[int]
     stop: Stop
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,7 @@ def open_run(
             or another process is writing to it.
     """
     path, mark = Path(output), Path(output) / "run.json"
-    taken = holds_run(output, verb, name, tree, inputs, free)
-    moved = differences(load_yaml(path / "config.yaml"), tree) if taken else []
+    moved = _check_folder(output, verb, name, tree, inputs, free)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,27 +80,41 @@ def open_run(
     return Run(path, verb, name)
 
 
-def holds_run(
+def folder_state(
     output: str,
     verb: str,
     name: str,
     tree: Tree,
     inputs: dict[str, str] | None = None,
     free: Sequence[Keys] = (),
-) -> bool:
-    """Tell whether a folder holds work of this very configuration; False where a new run may claim it.
-
-    Args: as for `open_run`. Nothing is written.
+) -> str:
+    """Say what a run would find in its folder, which stays as it is; nothing of a new one.
 
     Raises:
-        UserError: the folder belongs to another run (the keys that differ are named), or holds foreign files.
+        UserError: as `open_run`.
     """
+    moved = _check_folder(output, verb, name, tree, inputs, free)
+    path = Path(output)
+    if not (path / "run.json").is_file() or not _has_work(path):
+        return ""
+    if Run(path, verb, name).result is not None:
+        return "is finished already; nothing to do"
+    if path.resolve() not in _locks and (path / "run.lock").is_file():
+        os.close(_locked(path))
+    return "goes on where it stopped" + (f", with other settings (there -> now): {'; '.join(moved)}" if moved else "")
+
+
+def _check_folder(
+    output: str, verb: str, name: str, tree: Tree, inputs: dict[str, str] | None, free: Sequence[Keys]
+) -> list[str]:
+    """Refuse a folder that is not this configuration's own; return the free settings in which what is there differs."""
     path = Path(output)
     if path.exists() and not path.is_dir():
         raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
-    if (path / "run.json").is_file() and _has_work(path):
-        _check_same(path, read_json(path / "run.json"), verb, name, tree, inputs, free)
-        return True
+    mark = path / "run.json"
+    if mark.is_file() and _has_work(path):
+        _check_same(path, read_json(mark), verb, name, tree, inputs, free)
+        return differences(load_yaml(path / "config.yaml"), tree)
     if path.is_dir() and _has_work(path):
         found = sorted(item.name for item in path.iterdir())[:3]
         raise UserError(
@@ -109,7 +122,7 @@ def holds_run(
             "an empty or new folder",
             "choose another output, or move those files away",
         )
-    return False
+    return []
 
 
 def _tell_moved(path: Path, moved: Sequence[str]) -> None:
@@ -213,7 +226,12 @@ def _lock(path: Path) -> None:
     key = path.resolve()
     if key in _locks:
         os.close(_locks.pop(key))
-    handle = os.open(key / "run.lock", os.O_RDWR | os.O_CREAT)
+    _locks[key] = handle = _locked(path)
+    open_account(_name(handle))
+
+
+def _locked(path: Path) -> int:
+    handle = os.open(path / "run.lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -223,8 +241,7 @@ def _lock(path: Path) -> None:
             "one process per output folder",
             "wait for it, or choose another output",
         ) from None
-    _locks[key] = handle
-    open_account(_name(handle))
+    return handle
 
 
 def _name(handle: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmreflect import console
 from mmreflect.config import Keys, Tree
 from mmreflect.errors import UserError
-from mmreflect.runs import Run, finished_run, open_run
+from mmreflect.runs import Run, finished_run, folder_state, open_run
 
 if TYPE_CHECKING:
     from mmreflect.launch import Job
@@ -40,12 +40,24 @@ class Suite:
             ("benchmark", place, *keys) for place, job in enumerate(self.jobs.values()) for keys in job.free
         ]
 
-    def plan(self) -> dict[str, str]:
-        """What every one will do, under its label."""
+    def preview(self) -> dict[str, str]:
+        """What every one will do, under its label, and what is in the folders.
+
+        Raises:
+            UserError: as `run` before it starts, or one would refuse its folder.
+        """
+        found = folder_state(self.output, self.verb, NAME, self.tree, self._inputs(), self.free)
         whole: dict[str, str] = {}
         for label, job in self.jobs.items():
-            whole |= {f"{label}: {key}": text for key, text in job.plan().items()}
-        return whole
+            whole |= {f"{label}: {key}": text for key, text in job.preview().items()}
+        return whole | ({"output": f"{self.output} {found}"} if found else {})
+
+    def _inputs(self) -> dict[str, str]:
+        return {
+            f"{label}/{name}": mark
+            for label, job in self.jobs.items()
+            for name, mark in job.recipe.inputs(job.config).items()
+        }
 
     def run(self) -> Run:
         """Run all of them; one that cannot go on does not keep the others from it.
@@ -54,11 +66,7 @@ class Suite:
             UserError: one is known to be wrong before any has started; or some could not go on: each is named with its
                 reason, and the others are finished by then.
         """
-        inputs = {
-            f"{label}/{name}": mark
-            for label, job in self.jobs.items()
-            for name, mark in job.recipe.inputs(job.config).items()
-        }
+        inputs = self._inputs()
         known = finished_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
         if known is not None:
             console.say(f"[green]{self.output}[/] is finished already; nothing to do")

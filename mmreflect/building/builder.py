@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from mmreflect.building.examples import Example
-from mmreflect.building.reasons import general_words
+from mmreflect.building.reasons import general_words, told_by
 from mmreflect.config import FREE
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
@@ -55,7 +55,7 @@ class Rejected(UserError):
         facts: Row = {} if name is None else {"id": name}
         if isinstance(error, Rejected):
             return cls(f"{prefix}{error.given}", **(facts | error.facts))
-        reason = general_words(error.given, *own)
+        reason = told_by(general_words(error.given, *own), error.expected)
         facts |= {"detail": error.given} if reason != error.given else {}
         return cls(f"{prefix}{reason}", **(facts | ({"expected": error.expected} if error.expected else {})))
 

@@ -1,6 +1,9 @@
 """Putting the parts of a dataset together: what came of `shard=1/4` to `shard=4/4` becomes one dataset.
 
-mmreflect build merge OUT PART PART ...
+mmreflect build merge OUT PART PART ... [quality.against=[FILE]]
+
+How rows are compared is decided here, where all of them are there: `quality.against` and what else is of the comparison
+can be given, and takes the place of what the parts were built with.
 
 Its files are those of a build without parts, to the byte. Pictures and videos are linked where OUT lies on the same
 file system, and copied elsewhere; the parts are left as they are. Killed and started again, it goes on.
@@ -19,15 +22,16 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.building.builder import Builder
+from mmreflect.building.changes import comparison_keys, marks_alike, open_settings, unanswered_keys
 from mmreflect.building.inspecting import write_asked
 from mmreflect.building.manifest import Tally, added, refuse_empty, say_rejected, write_manifest
-from mmreflect.building.options import parse_build
+from mmreflect.building.options import BuildOptions, parse_build
 from mmreflect.building.parts import SOURCES, Part, read_part
 from mmreflect.building.running import open_maker
 from mmreflect.building.shards import Beside, read_shard, room_on_disk, row_file, shards_of
 from mmreflect.building.sifting import sifted
 from mmreflect.building.workers import Shard
-from mmreflect.config import Keys, Tree, differences, free_keys, without
+from mmreflect.config import Keys, Tree, apply_overrides, differences, free_keys, without
 from mmreflect.data.checksums import changed_media, sha256_of
 from mmreflect.errors import UserError
 from mmreflect.files import read_jsonl, sync_folder, write_atomic
@@ -45,25 +49,30 @@ def part_names(folders: Sequence[str]) -> str:
     return read_part(folders[0]).name
 
 
-def merge_parts(builder: Builder, output: str, folders: Sequence[str]) -> Run:
+def merge_parts(builder: Builder, output: str, folders: Sequence[str], settings: Sequence[str] = ()) -> Run:
     """Write the dataset that all parts are of, as a build without parts leaves it.
+
+    Args:
+        settings: of the comparison, as `quality.against=[FILE]`, in the place of the parts' own.
 
     Raises:
         UserError: a part is missing, stands twice, was made in another way (the keys that differ are named), or is not
-            whole; a split has no row; or an id or a question stands in two splits.
+            whole; a setting is not one of the comparison; a split has no row; or an id or a question stands in two
+            splits.
     """
     parts = sorted((read_part(folder) for folder in folders), key=lambda part: part.number)
     first = parts[0]
-    tree = {**first.config, "output": output, "shard": None}
-    plain = {key: value for key, value in tree.items() if key != "builder"}
-    config, options = parse_build(builder.Config, plain, str(first.path / "config.yaml"))
+    tree = _whole_tree(builder, parts, output, settings)
+    config, options = _parsed(builder, tree, first)
     free = free_keys(config) + free_keys(options)
-    _check_whole(parts, free)
+    _check_whole(parts, free + unanswered_keys(config) + _given(settings))
+    free += open_settings(Path(output), options.quality)
     known = finished_run(output, "build", first.name, tree, first.inputs, free)
     if known is not None:
         console.say(f"[green]{output}[/] is finished already; nothing to do")
         return known
     run = open_run(output, "build", first.name, tree, first.inputs, free)
+    write_asked(run.path, builder, options.quality)
     tally, moved = Tally(), Counter[str]()
     _check_beside(first, first.sources)
     if first.sources:
@@ -76,7 +85,6 @@ def merge_parts(builder: Builder, output: str, folders: Sequence[str]) -> Run:
             for shard in shards_of(config, {split: size})
         ]
         refuse_empty(split, size, tally, run.path)
-    write_asked(run.path, builder, options.quality)
     tally, quality = sifted(run.path, first.sizes, tally, options.quality)
     with contextlib.closing(open_maker(builder, config)) as maker:
         write_manifest(run.path, first.name, config, tally, maker, quality)
@@ -85,6 +93,55 @@ def merge_parts(builder: Builder, output: str, folders: Sequence[str]) -> Run:
     media = "".join(f", {number:,} media {how}" for how, number in sorted(moved.items()))
     console.say(f"{len(parts)} parts, {console.count(sum(tally.rows().values()), 'row')}{media}: {output}")
     return run
+
+
+def _whole_tree(builder: Builder, parts: Sequence[Part], output: str, settings: Sequence[str]) -> Tree:
+    """Return the whole's configuration: that of its parts, and what is given of the comparison.
+
+    Where one part leaves out what a server did not answer, so does the whole.
+    """
+    first, given = parts[0], _given(settings)
+    tree = apply_overrides({**first.config, "output": output, "shard": None}, settings)
+    config, options = _parsed(builder, tree, first)
+    _, own = _parsed(builder, first.config, first)
+    if given and not marks_alike(own.quality, options.quality):
+        raise UserError(
+            f"{', '.join(settings)} asks for what the parts have not noted of their rows",
+            "a comparison by what was noted: all of them looked for repeats in the same way, or for none",
+            "remove it, or build the parts anew with it",
+        )
+    for *above, last in unanswered_keys(config):
+        if any(_at(part.config, [*above, last]) == "reject" for part in parts):
+            _at(tree, above)[last] = "reject"
+    return tree
+
+
+def _parsed(builder: Builder, tree: Tree, first: Part) -> tuple[Any, BuildOptions]:
+    plain = {key: value for key, value in tree.items() if key != "builder"}
+    return parse_build(builder.Config, plain, str(first.path / "config.yaml"))
+
+
+def _at(tree: Any, keys: Sequence[str | int]) -> Any:
+    for key in keys:
+        tree = tree[key]
+    return tree
+
+
+def _given(settings: Sequence[str]) -> list[Keys]:
+    """Return where the settings stand that are given.
+
+    Raises:
+        UserError: one is not of the comparison.
+    """
+    known = {".".join(map(str, keys)): keys for keys in comparison_keys()}
+    for word in settings:
+        if word.split("=")[0] not in known:
+            raise UserError(
+                f"cannot use {word!r} here",
+                f"OUT and the folders of all parts, and how rows are compared: {', '.join(known)}",
+                "remove it",
+            )
+    return [known[word.split("=")[0]] for word in settings]
 
 
 def _spent(parts: Sequence[Part]) -> dict[str, Any]:
@@ -111,7 +168,7 @@ def _check_whole(parts: Sequence[Part], free: Sequence[Keys]) -> None:
             raise UserError(
                 f"{first.path} and {part.path} are no parts of one dataset; they differ in:{shown}",
                 "parts that differ in shard and output alone",
-                "build them in the same way",
+                "build them in the same way, or where only the comparison differs, say it here: quality.against=[FILE]",
             )
         if others := differences(first.versions, part.versions):
             console.say(
@@ -191,5 +248,5 @@ def _not_whole(part: Part, found: str) -> UserError:
     return UserError(
         found,
         "the files of every part as its build has left them",
-        f"copy {part.path} here again, or build part {part.number}/{part.total} anew",
+        f"copy {part.path} here again, or delete that folder and build part {part.number}/{part.total} anew",
     )

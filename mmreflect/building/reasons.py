@@ -10,9 +10,10 @@ _ASIDE = re.compile(r"\s*\((?!s\))[^()]*(?:\([^()]*\)[^()]*)*\)")
 _VALUE = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 _PATH = re.compile(r"(?:(?<=\s)|^)\S*[/\\]\S*?(?=[:,;]?(?:\s|$))")
 _QUOTED = re.compile(r"(?<!column )(?<!\w)(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")(?!\w)", re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w<])-?\d[\d,.]*(?!\w)")
-_NAMES = {*COLUMNS, "role", "content", "type", "text", "path"}
 _LONGEST, _GAP = 200, "…"
+_NUMBER = re.compile(r"(?<![\w<])-?\d[\d,.]*(?!\w)")
+_NOTHING_SAID = re.compile(rf" is (?:{_GAP}|N|None|True|False)$")
+_NAMES = {*COLUMNS, "role", "content", "type", "text", "path"}
 
 
 def general_words(reason: str, *own: object) -> str:
@@ -28,6 +29,11 @@ def general_words(reason: str, *own: object) -> str:
     text = _QUOTED.sub(_kept, _VALUE.sub(_GAP, _ASIDE.sub("", text)))
     text = " ".join(_NUMBER.sub("N", _PATH.sub(_GAP, text)).split())
     return text.removesuffix(_GAP).rstrip(" :,;")[:_LONGEST] if text.endswith(f": {_GAP}") else text[:_LONGEST]
+
+
+def told_by(reason: str, expected: str) -> str:
+    """Return a reason of which only "X is …" is left as "X is not ...", in words of what was expected."""
+    return _NOTHING_SAID.sub(f" is not {expected}", reason) if expected else reason
 
 
 def _kept(quoted: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ again after a kill, however far it came, and ends at the same bytes: rejects fir
 that no row names any more.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,38 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect import console
-from mmreflect.building.inspecting import ASKED, marks_file, read_marks
+from mmreflect.building.inspecting import marks_file, read_marks
 from mmreflect.building.manifest import Tally, most_common, refuse_empty
+from mmreflect.building.rejecting import texts_of_dropped
 from mmreflect.building.shards import read_shard, room_on_disk
-from mmreflect.config import Keys, parse, to_tree
+from mmreflect.config import to_tree
 from mmreflect.data.store import Row
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl, write_atomic, write_json, write_jsonl
 from mmreflect.quality.checks import CHECKS
-from mmreflect.quality.config import COMPARISON, QualityConfig
+from mmreflect.quality.config import QualityConfig
 from mmreflect.quality.foreign import foreign_content, read_foreign
 from mmreflect.quality.marks import Mark
 from mmreflect.quality.repeats import Repeat, Repeats, find_repeats
 
 BEGUN = Path("marks/against.json")
 """Marks of the evaluation sets, written before the first row is taken out."""
-
-
-def open_settings(folder: Path, config: QualityConfig) -> list[Keys]:
-    """Return where a build's tree holds what it may still go on with otherwise than it was started.
-
-    That is how rows are compared, until the comparison has begun, as long as the same is marked of them.
-    """
-    asked = folder / ASKED
-    if not asked.is_file() or (folder / BEGUN).is_file() or (folder / "result.json").is_file():
-        return []
-    try:
-        known = parse(QualityConfig, read_json(asked)["quality"], str(asked))
-    except UserError:  # another version wrote it
-        return []
-    if (known.compares, known.sketches) != (config.compares, config.sketches):
-        return []
-    return [("quality", name) for name in COMPARISON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +153,14 @@ def _take_out(folder: Path, shard: _Shard, marks: Sequence[Mark], repeats: Repea
     name = f"{shard.split}-{shard.file.stem}"
     _write(folder / "marks" / f"{name}-found.jsonl", _lines(shard, marks, repeats, dropped=False))
     gone = {place - shard.start for place in range(shard.start, shard.end) if repeats.dropped(place) is not None}
-    _write(folder / "rejects" / f"{name}-compared.jsonl", _lines(shard, marks, repeats, dropped=True))
+    rejects = folder / "rejects" / f"{name}-compared.jsonl"
     if not gone:
+        rejects.unlink(missing_ok=True)
         return
     lines = shard.file.read_bytes().splitlines(keepends=True)
-    if len(lines) == shard.end - shard.start:
+    if len(lines) == shard.end - shard.start:  # else an earlier pass came further, whose rejects are there
+        texts = {marks[shard.start + place].place: texts_of_dropped(json.loads(lines[place])) for place in gone}
+        _write(rejects, [texts[line["index"]] | line for line in _lines(shard, marks, repeats, dropped=True)])
         lines = [line for place, line in enumerate(lines) if place not in gone]
         write_atomic(shard.file, b"".join(lines))
     rows = list(read_jsonl(shard.file))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.config import to_yaml
+from mmreflect.data.features import features_of, holds_json
 from mmreflect.data.store import read_rows
 from mmreflect.files import write_atomic
 
@@ -33,12 +34,21 @@ def is_untouched(folder: Path, manifest: Mapping[str, Any]) -> bool:
 def readme_of(folder: Path, manifest: Mapping[str, Any]) -> str:
     """Return its text; the same files give the same text."""
     files = {name: [str(shard["file"]) for shard in split["shards"]] for name, split in manifest["splits"].items()}
-    front = {"configs": configs_of(files, {name: _columns(folder, own) for name, own in files.items()})}
+    columns = {name: _columns(folder, own) for name, own in files.items()}
+    types = types_of(folder, files, columns)
+    front = {"configs": configs_of(files, columns), "dataset_info": types}
     rows = ", ".join(f"{name} {split['rows']:,}" for name, split in manifest["splits"].items())
     return (
         f"---\n{to_yaml(front)}---\n\nA dataset of mmreflect's builder `{manifest['builder']}`. Rows: {rows}. What it "
-        "was made from is in `manifest.json`; `mmreflect export FOLDER format=card` writes the whole card here.\n"
+        "was made from is in `manifest.json`; `mmreflect export FOLDER format=card` writes the whole card here."
+        f"{newer_words(types)}\n"
     )
+
+
+def newer_words(types: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the loader has to be, where a column is declared as JSON; nothing elsewhere."""
+    mixed = any(holds_json(config["features"]) for config in types)
+    return " Some values are of different kinds from row to row: `datasets` 4.7 or later loads them." if mixed else ""
 
 
 def configs_of(files: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -47,11 +57,31 @@ def configs_of(files: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -
     Args:
         columns: what the rows of each split are; splits whose rows have other columns are configurations of their own.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for split, own in files.items():
-        groups.setdefault(columns[split], []).append({"split": hub_split(split), "path": _pattern(own)})
-    named = len(groups) > 1
-    return [{"config_name": group if named else "default", "data_files": own} for group, own in groups.items()]
+    found = []
+    for name, own in _groups(columns).items():
+        data_files = [{"split": hub_split(split), "path": _pattern(files[split])} for split in own]
+        found.append({"config_name": name, "data_files": data_files})
+    return found
+
+
+def types_of(folder: Path, files: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what the front matter says under `dataset_info`: the types of each configuration's columns.
+
+    Args:
+        files, columns: as in `configs_of`; every row is read once.
+    """
+    return [
+        {"config_name": name, "features": features_of(folder / file for split in own for file in files[split])}
+        for name, own in _groups(columns).items()
+    ]
+
+
+def _groups(columns: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the splits of each configuration by its name."""
+    groups: dict[str, list[str]] = {}
+    for split, group in columns.items():
+        groups.setdefault(group, []).append(split)
+    return groups if len(groups) > 1 else {"default": list(columns)}
 
 
 def hub_split(name: str) -> str:

@@ -193,7 +193,7 @@ def _check_turn(turn: Any, name: str) -> None:
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "image", "video") or (kind == "text" and not isinstance(part.get("text"), str)):
-            expected = "parts of type text (with its text), image or video"
+            expected = "one of type text (with its text), image or video"
             raise UserError(f"row {name!r}: a part is {_shown(part)}", expected, "fix the row")
 
 

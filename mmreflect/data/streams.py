@@ -4,14 +4,16 @@ Rows are asked for by their places. In order that is one pass; a jump back, or a
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmreflect.data.store import Row
+from mmreflect.data.store import Row, read_rows
 from mmreflect.errors import UserError
 
 Open = Callable[[int], Iterator[Row]]
 """From a place to the rows from there on."""
+_LOOKED_AT, _LONGEST = 1000, 400
 
 
 class Passing:
@@ -107,9 +109,59 @@ class UnreachableError(UserError):
 
 
 def _unreachable(name: str, error: Exception) -> UnreachableError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    lines = [line for line in str(error).splitlines() if not line.startswith(" ")]  # parts of columns are indented
+    cast = bool(lines) and lines[0].startswith("Couldn't cast")
+    reason = (" ".join(lines) if cast else lines[0])[:_LONGEST] if lines else type(error).__name__
+    if cast and (odd := odd_file(Path(name))):
+        return UnreachableError(
+            f"{name} cannot be read: {odd}",
+            "files that all have the same columns of the same types",
+            "correct that file, or name the files by path, each a source of its own; then start the same again",
+        )
     return UnreachableError(
         f"{name} cannot be read: {reason}",
-        "the name of a dataset on the Hub that can be reached, its configuration and split",
-        "check the name and the network, and start the same again: finished shards stay as they are",
+        "files that all have the same columns of the same types"
+        if cast
+        else "the name of a dataset on the Hub that can be reached, its configuration and split",
+        "choose another configuration or revision, or correct the set"
+        if cast
+        else "check the name and the network, and start the same again: finished shards stay as they are",
     )
+
+
+def odd_file(folder: Path) -> str | None:
+    """Name the first file of a local folder whose columns are not those of the first one, and these columns."""
+    first: tuple[Path, dict[str, str]] | None = None
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in (".jsonl", ".parquet")):
+        columns = _columns(file)
+        if not columns:
+            continue
+        if first is None:
+            first = file, columns
+        more, less = ([key for key in one if key not in other] for one, other in _both_ways(columns, first[1]))
+        other = [
+            f"{key} ({first[1][key]} there, {columns[key]} here)"
+            for key in columns
+            if first[1].get(key, columns[key]) != columns[key]
+        ]
+        told = [("has further", more), ("lacks", less), ("has others", other)]
+        if words := [f"{what}: {', '.join(keys)}" for what, keys in told if keys]:
+            return f"the columns of {file} are not those of {first[0]}: it {'; it '.join(words)}"
+    return None
+
+
+def _both_ways(one: dict[str, str], other: dict[str, str]) -> list[tuple[dict[str, str], dict[str, str]]]:
+    return [(one, other), (other, one)]
+
+
+def _columns(file: Path) -> dict[str, str]:
+    """Return the columns of a file's first rows by the kinds of their values; empty where it cannot be read."""
+    try:
+        if file.suffix == ".parquet":
+            return {column.name: str(column.type) for column in _parquet(file).schema_arrow}
+        found: dict[str, str] = {}
+        for row in islice(read_rows(file), _LOOKED_AT):
+            found |= {key: type(value).__name__ for key, value in row.items() if value is not None or key not in found}
+        return found
+    except UserError:
+        return {}

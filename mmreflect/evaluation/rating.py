@@ -19,6 +19,7 @@ from mmreflect.models import ModelConfig
 from mmreflect.records import FrameSampling, Group, Rollout, Sample, Stop
 from mmreflect.remote.spending import brief
 from mmreflect.rollouts.actions import Engine, Sampling
+from mmreflect.rollouts.rounds import noted
 from mmreflect.statistics import pass_at_k
 
 
@@ -31,12 +32,14 @@ class Tally:
         graded: those with a verdict; the others could not be graded, which is never the same as wrong.
         rollouts: all of them.
         cut: those that ended at the limit of tokens, graded as they stand.
+        refused: why a server has refused or withheld one, where it has; such a rollout has no verdict.
     """
 
     passes: int
     graded: int
     rollouts: int
     cut: int = 0
+    refused: str | None = None
 
     @property
     def rate(self) -> float | None:
@@ -62,7 +65,9 @@ def tally(group: Group) -> Tally:
         for rollout in group.rollouts
     ]
     cut = sum(rollout.stop in (Stop.LENGTH, Stop.BUDGET) for rollout in group.rollouts)
-    return Tally(sum(item is True for item in verdicts), sum(item is not None for item in verdicts), len(verdicts), cut)
+    refused = next((reason for rollout in group.rollouts if (reason := noted(rollout.facts).get("refused"))), None)
+    graded = sum(item is not None for item in verdicts)
+    return Tally(sum(item is True for item in verdicts), graded, len(verdicts), cut, refused)
 
 
 class Rating(Protocol):
@@ -164,8 +169,8 @@ class RatingMaker:
                 raise UserError(
                     f"row {one.id!r}: {silent} of {console.count(len(one.rollouts), 'rollout')} were not answered",
                     "an answer to every request",
-                    "start the same again, which asks for what is missing; unanswered=reject counts such rollouts as "
-                    "not graded",
+                    "start the same again, which asks for what is missing; with unanswered=reject it goes on, and such "
+                    "rollouts count as not graded",
                 )
 
     def _open(self) -> Speaker:
@@ -212,7 +217,8 @@ def questions_of(source: Source) -> Iterator[str]:
 
 
 def _unanswered(rollout: Rollout) -> bool:
-    return rollout.stop is Stop.ERROR and "error" not in rollout.facts
+    """Tell whether a server did not answer; one that has refused would refuse again."""
+    return rollout.stop is Stop.ERROR and "error" not in rollout.facts and "refused" not in noted(rollout.facts)
 
 
 def _sample(row: Row, source: Source) -> Sample | UserError:

@@ -50,7 +50,7 @@ class MergeRecipe:
         return {name: content_mark(file) for name, file in files.items() if file} | pictures
 
     def standing(self, settings: MergeSettings) -> str:
-        """Say how far the merge is that the output folder holds.
+        """Say how far the merge is that the output folder holds; nothing of one that is finished.
 
         Raises:
             UserError: the models have changed since it was started.
@@ -59,8 +59,8 @@ class MergeRecipe:
         check_inputs(_folders(settings), folder)
         written = f"{len(complete(layout, folder)):,} of {console.count(len(layout.shards), 'file')} written already"
         if not (folder / "result.json").is_file():
-            return f"started before: {written}"
-        return f"finished before: {written}" if self.lost(settings, folder) else "finished already"
+            return written
+        return f"is finished, but files are gone or changed since: {written}" if self.lost(settings, folder) else ""
 
     def lost(self, settings: MergeSettings, folder: Path) -> list[str]:
         """Return the files that a finished merge has written and that are gone, or of another size, since.

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmreflect import __version__
 from mmreflect.config import to_yaml
-from mmreflect.data.readme import configs_of
+from mmreflect.data.readme import configs_of, newer_words, types_of
 from mmreflect.data.survey import Lengths, SplitSurvey, mean, quantile, shared_facts
 from mmreflect.publishing.layouts import Exported, Source
 
@@ -44,8 +44,10 @@ def card_of(source: Source, made: Exported | None, license_name: str | None, lay
     )
     environment.filters["cell"] = cell
     manifest = source.dataset.manifest
+    front = front_matter(source, made, license_name, layout)
     values = {
-        "front": to_yaml(front_matter(source, made, license_name, layout)),
+        "front": to_yaml(front),
+        "newer": newer_words(front.get("dataset_info", [])).strip(),
         "name": source.dataset.path.resolve().name,
         "manifest": manifest,
         "layout": layout,
@@ -80,7 +82,10 @@ def front_matter(source: Source, made: Exported | None, license_name: str | None
     front["tags"] = ["mmreflect", str(source.dataset.manifest.get("builder", "unknown")), *([layout] if made else [])]
     front["size_categories"] = [_size(sum(rows.values()))]
     files = {split: made.files[split] if made else source.shards(split) for split in rows}
-    front["configs"] = configs_of(files, {split: _columns(source, made, split) for split in rows})
+    columns = {split: _columns(source, made, split) for split in rows}
+    front["configs"] = configs_of(files, columns)
+    if made is None:  # what is exported is a table already, or rows without facts
+        front["dataset_info"] = types_of(source.dataset.path, files, columns)
     return front
 
 

@@ -196,4 +196,6 @@ def _say(made: Exported, output: Path) -> None:
     console.say(f"exported: {rows}")
     for reason, count in made.left_out.most_common():
         console.say(f"[yellow]{console.count(count, 'row')}[/] left out of {reason}")
+    if lost := made.lost_masks():
+        console.say(f"[yellow]a mask is lost[/] in {lost}")
     console.say(f"written: {output}")

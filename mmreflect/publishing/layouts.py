@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmreflect import console
 from mmreflect.data.store import Dataset
 from mmreflect.data.survey import SplitSurvey
 from mmreflect.errors import UserError
@@ -22,6 +23,8 @@ class Exported:
         files: the data files of each split, relative to the folder.
         left_out: rows that the layout cannot hold, by split and reason.
         usage: lines that say how the other tool takes it, for the card.
+        unmasked: rows that say which characters of their target shall not be learnt (`facts.error_prefix`), as our own
+            trainer obeys: no other one does.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -29,6 +32,20 @@ class Exported:
     files: dict[str, list[str]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     usage: list[str] = field(default_factory=list)
+    unmasked: int = 0
+
+    def see_mask(self, row: Conversation, shape: Shape) -> None:
+        """Count a row that is written, where its mask is lost."""
+        self.unmasked += shape == "sft" and bool(row.facts.get("error_prefix"))
+
+    def lost_masks(self) -> str:
+        """Say what becomes of the rows with a mask; nothing where there are none."""
+        if not self.unmasked:
+            return ""
+        return (
+            f"{console.count(self.unmasked, 'row')} with a wrong attempt that our trainer puts no loss on "
+            "(`facts.error_prefix`); whoever trains on this folder learns it as well"
+        )
 
 
 @dataclass(frozen=True, slots=True)

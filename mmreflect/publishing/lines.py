@@ -30,6 +30,7 @@ def write_lines(source: Source, folder: Path, shelf: Shelf, to_row: ToRow, tool:
             for row, line in _lines(source, split, shape, to_row, made):
                 shelf.bring(row)
                 stream.write(line + "\n")
+                made.see_mask(row, shape)
                 count += 1
         if count:
             made.rows[split.name], made.shapes[split.name], made.files[split.name] = count, shape, [file.name]

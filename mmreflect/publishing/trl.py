@@ -104,6 +104,7 @@ def _rows(source: Source, split: SplitSurvey, shard: str, shape: Shape, made: Ex
         except Unfit as unfit:
             made.left_out[f"{split.name}: {unfit}"] += 1
             continue
+        made.see_mask(row, shape)
         yield row
 
 

@@ -1,8 +1,6 @@
 """What happens to asks inside the event loop: cache first, then the server, then the check of structured replies."""
 
 import asyncio
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +9,16 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from mmreflect import console
-from mmreflect.config import to_tree
 from mmreflect.errors import UserError
 from mmreflect.remote.account import claimed
 from mmreflect.remote.asks import Answer, Ask, Completion, StopError
 from mmreflect.remote.keeping import Keeper
+from mmreflect.remote.limits import Limits, account_of, purse_of
 from mmreflect.remote.pictures import Pictures
 from mmreflect.remote.requests import Requests, again
 from mmreflect.remote.sending import Sender
 from mmreflect.remote.settings import ServerConfig
-from mmreflect.remote.spending import Limits, Spending, reckoned
+from mmreflect.remote.spending import Spending, reckoned
 from mmreflect.remote.structured import RejectedError, read_and_mend
 
 AHEAD = 2
@@ -37,10 +35,11 @@ class Asking:
         self._server, self._spent = server, spent
         self._requests = Requests(server, Pictures(server.pictures))
         self._sender = Sender(server, spent)
-        self._limits = Limits(server, spent)
-        run = claimed() if server.cache_folder else None
-        self._keeper = Keeper(server.cache_folder, (run, _payee(server)) if run else None, spent)
-        self._has_account, self._accounting = run is not None, asyncio.Lock()
+        self._purse = purse_of(claimed(), server)
+        self._limits = Limits(server, spent, self._purse)
+        account = account_of(claimed(), server)
+        self._keeper = Keeper(server.cache_folder, account, spent)
+        self._has_account, self._accounting = account is not None, asyncio.Lock()
         self._roots = set[asyncio.Task[None]]()
         self._makers = ThreadPoolExecutor(_THREADS, "requests")
         self._locks = WeakValueDictionary[str, asyncio.Lock]()
@@ -154,11 +153,13 @@ class Asking:
             kept = await self._keeper.get(key)
             if kept is not None:
                 self._spent.add(key, kept, cached=True)
+                self._sender.served(ask)
                 return kept, True
             tokens_in = await self._made(ask, lambda: self._requests.tokens_in(ask))
             async with self._limits.room_for(tokens_in, ask.max_tokens):
                 completion = self._reckoned(await self._sender.completion(ask, key, self._make), tokens_in)
                 self._spent.add(key, completion, cached=False)
+                self._sender.served(ask)
                 return await self._keep(key, completion), False
 
     async def _know_account(self) -> None:
@@ -166,7 +167,7 @@ class Asking:
         if self._has_account and self._spent.before is None:
             async with self._accounting:
                 if self._spent.before is None:
-                    self._spent.before = await self._keeper.paid()
+                    self._spent.before = self._purse.found(await self._keeper.paid())
 
     def _reckoned(self, completion: Completion, tokens_in: int) -> Completion:
         """Return a completion with its tokens; where the server counts none, they are estimated, and that is told."""
@@ -193,12 +194,6 @@ class Asking:
         if all(isinstance(part, str) for turn in ask.turns for part in turn.content):
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._makers, work)
-
-
-def _payee(server: ServerConfig) -> str:
-    """Return what tells apart the servers that a run pays; where one is does not count."""
-    told = [server.model, server.version, server.extra, to_tree(server.pictures), server.price_in, server.price_out]
-    return f"{server.model} {hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 def _after(answer: Answer, completion: Completion, cached: bool) -> Answer:

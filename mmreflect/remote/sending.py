@@ -14,7 +14,8 @@ from mmreflect.remote.spending import Spending
 from mmreflect.seeds import python_rng
 
 WRONG_AFTER = 8
-"""So many refused requests end the run where nothing was ever answered, in an earlier start of it neither."""
+"""So many refused requests, or unanswered ones, end the run where nothing was ever answered, in an earlier start of it
+neither."""
 _HEALTH = "Reply with the word yes."
 
 Make = Callable[[Ask, bool], Awaitable[bytes]]
@@ -38,7 +39,13 @@ class Sender:
         self._takes_schema: bool | None = None
         self._refused = 0
         self._health = asyncio.Lock()
-        self._heard_at = float("-inf")
+        self._heard_at = self._served_at = float("-inf")
+        self._served: Ask | None = None
+        self._silent = 0
+
+    def served(self, ask: Ask) -> None:
+        """Know a request that the server has answered, now or in an earlier start."""
+        self._served = ask
 
     def stop(self, error: StopError) -> None:
         """Let nothing more go out; the first reason stays, and what is under way is waited for."""
@@ -70,12 +77,12 @@ class Sender:
         """Send a request; where the server refuses `response_format`, tell the schema in words from then on."""
         takes_schema = self._takes_schema is not False
         try:
-            completion = await self._insist(key, await make(ask, takes_schema))
+            completion = await self._insist(key, await make(ask, takes_schema), make)
         except RefusedError as refused:
             if ask.schema is None or not takes_schema or self._takes_schema:
                 raise
             try:
-                completion = await self._insist(key, await make(ask, False))
+                completion = await self._insist(key, await make(ask, False), make)
             except RefusedError:
                 raise refused from None
             if self._takes_schema is None:
@@ -89,7 +96,7 @@ class Sender:
             self._takes_schema = True
         return completion
 
-    async def _insist(self, key: str, content: bytes) -> Completion:
+    async def _insist(self, key: str, content: bytes, make: Make) -> Completion:
         """Send a request until it is answered, refused, or given up."""
         failure, began = FailedError("nothing was sent"), 0.0
         for attempt in range(self._server.retries + 1):
@@ -98,40 +105,55 @@ class Sender:
                 await self._pace.rest(wait_before(attempt, python_rng(key, "wait", attempt)))
             began = time.monotonic()
             try:
-                return await self._send(content)
+                completion = await self._send(content)
+                self._served_at = time.monotonic()
+                return completion
             except FailedError as error:
                 failure = error
                 if error.passing:
                     continue
                 raise (self._useless(error) if error.fatal else self._refusal(error)) from None
         unanswered = self._unanswered(failure)
-        if (failure.connected or self._spent.answered) and await self._lives(key, began):
+        if (failure.connected or self._spent.answered) and await self._lives(key, began, make):
             raise unanswered
         raise StopError(unanswered.given, unanswered.expected, unanswered.do)
 
-    async def _lives(self, key: str, since: float) -> bool:
+    async def _lives(self, key: str, since: float, make: Make) -> bool:
         """Tell a few requests that are never answered from a server that answers nobody.
 
-        It lives where it has answered anything since the last attempt began, or answers a plain question now, which is
-        sent as often as any other; a refusal is an answer.
+        It lives where it has answered another request since the last attempt began, or answers one again that it has
+        answered before: a server that hangs may still answer a plain question. Where it has never answered anything, a
+        plain question has to do, for a few requests. Both are sent as often as any other; a refusal is an answer.
 
         Raises:
             StopError: the server cannot be used any more.
         """
         async with self._health:
-            for attempt in range(self._server.retries + 1):
-                if attempt:
-                    await self._pace.rest(wait_before(attempt, python_rng(key, "health", attempt)))
-                if self._heard_at >= since:
+            if self._served_at >= since:
+                return True
+            if self._served is not None:
+                content = await make(self._served, self._takes_schema is not False)
+                return await self._answers(content, key, lambda: self._served_at >= since)
+            self._silent += 1
+            plain = await self._answers(self._plain(), key, lambda: self._heard_at >= since)
+            return plain and self._silent < WRONG_AFTER
+
+    async def _answers(self, content: bytes, key: str, heard: Callable[[], bool]) -> bool:
+        """Tell whether a request is answered that the run has no need of, or another one meanwhile."""
+        for attempt in range(self._server.retries + 1):
+            if attempt:
+                await self._pace.rest(wait_before(attempt, python_rng(key, "health", attempt)))
+            if heard():
+                return True
+            try:
+                self._spent.add_health(await self._send(content))
+                return True
+            except FailedError as error:
+                if error.fatal:
+                    raise self._useless(error) from None
+                if not error.passing:
                     return True
-                try:
-                    self._spent.add_health(await self._send(self._plain()))
-                except FailedError as error:
-                    if error.fatal:
-                        raise self._useless(error) from None
-                    if not error.passing:
-                        return True
-            return self._heard_at >= since
+        return heard()
 
     def _plain(self) -> bytes:
         """Return a request that any model can answer."""

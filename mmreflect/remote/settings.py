@@ -72,8 +72,10 @@ class ServerConfig:
         patience_s: the longest wait that the server may ask for by `Retry-After`; beyond it the run ends.
         tries: replies that are asked for before a structured one is given up.
         max_tokens_total, max_cost: limits of what a run pays for, prompt and reply, over all of its starts: what they
-            have paid stands in the cache beside the answers. With `cache: off` they hold for each start alone; a
-            request that was under way at a kill -9 is not in the account. Before a request goes out it is reckoned
+            have paid stands in the cache beside the answers. Blocks of a run, such as `policy` and `teacher`, pay from
+            one purse where model, version, extra, pictures, prices and cache are the same: a limit is of what all of
+            them pay together. With `cache: off` they hold for each start and each block alone; a request that was
+            under way at a kill -9 is not in the account. Before a request goes out it is reckoned
             with the whole of its limit of new tokens and an estimate of its prompt (3 characters a token, 1,500 tokens
             a picture): prompts with more, such as other scripts or large pictures, may pass the limit by as much as the
             requests under way were underrated.

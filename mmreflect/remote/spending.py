@@ -1,13 +1,11 @@
-"""What asking a server took, and what it may take at most."""
+"""What asking a server took."""
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mmreflect import console
-from mmreflect.remote.asks import Completion, LimitReachedError
+from mmreflect.remote.asks import Completion
 from mmreflect.remote.cache import Paid
 from mmreflect.remote.requests import CHARACTERS_PER_TOKEN
 from mmreflect.remote.settings import ServerConfig
@@ -26,10 +24,10 @@ class Spending:
         failed: asks that ended without a good reply.
         repaired: structured replies whose JSON was mended.
         estimated: answers whose tokens the server did not count.
-        health: plain questions that the server answered when others were not answered; their tokens are in `tokens_in`.
+        health: questions that the server answered only to show that it lives, as others were not answered; their tokens
+            are in `tokens_in` and `tokens_out`.
         elsewhere: answers from the cache that another address than the server's gave, by that address.
-        before: what earlier starts of the run have paid; None where no run is known. Limits go by it and by what this
-            start pays; without a run by this start and by what it finds in the cache.
+        before: what earlier starts of the run have paid; None where no run is known.
     """
 
     answered: int = 0
@@ -74,12 +72,6 @@ class Spending:
     def ever_answered(self) -> bool:
         """Whether the server has answered anything, now or before."""
         return bool(self.answered or self.cached or (self.before and self.before.requests))
-
-    def charged(self) -> tuple[int, int]:
-        """Return the tokens, in and out, that the limits go by."""
-        if self.before is None:
-            return self.tokens_in + self.saved_in, self.tokens_out + self.saved_out
-        return self.tokens_in + self.before.tokens_in, self.tokens_out + self.before.tokens_out
 
     def add_health(self, completion: Completion) -> None:
         """Count a plain question."""
@@ -156,69 +148,3 @@ def reckoned(completion: Completion, tokens_in: int) -> Completion:
         tokens_in=tokens_in if completion.tokens_in is None else completion.tokens_in,
         tokens_out=-(-said // CHARACTERS_PER_TOKEN) if completion.tokens_out is None else completion.tokens_out,
     )
-
-
-class Limits:
-    """Lets a request go out only where its worst case fits beside what was spent and what is under way."""
-
-    def __init__(self, server: ServerConfig, spent: Spending) -> None:
-        self._server, self._spent = server, spent
-        self._freed = asyncio.Event()
-        self._held_tokens = self._held = 0
-        self._held_cost = 0.0
-
-    @asynccontextmanager
-    async def room_for(self, tokens_in: int, tokens_out: int) -> AsyncIterator[None]:
-        """Hold room for a request; where there is none, wait until those under way have ended.
-
-        Raises:
-            LimitReachedError: there is none although nothing is under way.
-        """
-        cost = self._server.cost(tokens_in, tokens_out)
-        while self._crowded() or not self._fits(tokens_in + tokens_out, cost):
-            if not self._held:
-                raise self._reached(tokens_in + tokens_out, cost)
-            await self._freed.wait()
-        self._hold(1, tokens_in + tokens_out, cost)
-        try:
-            yield
-        finally:
-            self._hold(-1, -tokens_in - tokens_out, -cost)
-            self._freed.set()  # what was spent may be less than what was held: all who wait look again
-            self._freed = asyncio.Event()
-
-    def _crowded(self) -> bool:
-        """Tell whether as many hold room as may be under way: who waits for a slot may find that more was spent."""
-        limited = self._server.max_tokens_total is not None or self._server.max_cost is not None
-        return limited and self._held >= self._server.concurrency
-
-    def _hold(self, requests: int, tokens: int, cost: float) -> None:
-        self._held, self._held_tokens = self._held + requests, self._held_tokens + tokens
-        self._held_cost = self._held_cost + cost if self._held else 0.0
-
-    def _fits(self, tokens: int, cost: float) -> bool:
-        most_tokens, most_cost = self._server.max_tokens_total, self._server.max_cost
-        charged = self._spent.charged()
-        return not (
-            (most_tokens is not None and sum(charged) + self._held_tokens + tokens > most_tokens)
-            or (most_cost is not None and self._server.cost(*charged) + self._held_cost + cost > most_cost)
-        )
-
-    def _reached(self, tokens: int, cost: float) -> LimitReachedError:
-        spent, server = self._spent, self._server
-        charged = spent.charged()
-        if server.max_tokens_total is not None and sum(charged) + tokens > server.max_tokens_total:
-            name, limit = "max_tokens_total", f"{server.max_tokens_total:,}"
-            found, more = f"{sum(charged):,} tokens", f"{tokens:,}"
-        else:
-            name, limit = "max_cost", f"{server.max_cost:g}"
-            found, more = f"{server.cost(*charged):.4g}", f"{cost:.2g}"
-        if spent.before is not None and spent.before.requests:
-            found += " in all starts"
-        kept = f"finished requests are in {server.cache} and are not paid again"
-        return LimitReachedError(
-            f"{name} is {limit}: {found} spent, and the next request may take {more} more ({spent.text()})",
-            "room for one more request, reckoned with the whole of its limit of new tokens",
-            f"raise {name} and start the same again"
-            + (f"; {kept}" if server.cache_folder else "; cache is off, so that it begins anew"),
-        )

@@ -135,6 +135,8 @@ class Driver:
             episode.reply_start = len(rollout.token_ids)
             self._append(rollout, request, reply, action.stage)
             rollout.stop = reply.stop
+            if reply.refused:
+                notes(rollout)["refused"] = reply.text
             episode.answer(reply)
         return [episode for episode in episodes if episode.pending is not None]
 

@@ -3,7 +3,7 @@
 `rounds` is a list of `{"stage", "text", "answer", "tokens"}` in the order in which they were asked, parallel samples
 among them, each with its own `rounds` and `chosen` where it took several; `chosen` is the place of the round whose
 answer is the final one. `stages` counts, by the name of the stage, what was done, and `decoding` what a decoding did;
-`discarded_tokens` were said and thrown away.
+`discarded_tokens` were said and thrown away. `refused` is why a server has refused to answer, or withheld its reply.
 """
 
 from collections import Counter

@@ -126,6 +126,10 @@ class Sweep:
         by = f" (by the main number of {next(iter(self.references['vlm']))})" if self.keep == "best" else ""
         return {**whole, "keep": f"{self.keep}{by}: {_KEPT[self.keep]}", "output": self.output}
 
+    def preview(self) -> dict[str, str]:
+        """The plan, which says what is finished already."""
+        return self.plan()
+
     def refusals(self) -> dict[str, UserError]:
         """Return the settings that cannot be merged, with the reason.
 

@@ -230,7 +230,7 @@ class Runner:
 
 def _stopping(error: UnansweredError, speaker: str) -> UnansweredError:
     """Return why the build ends, with the way on for a server that answers others but never this request."""
-    do = f"{error.do}; where it answers others and never this one: {speaker}.unanswered=reject leaves such rows out"
+    do = f"{error.do}; where it answers others and never this one, {speaker}.unanswered=reject leaves such rows out"
     return UnansweredError(error.given, error.expected, do)
 
 

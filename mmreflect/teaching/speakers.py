@@ -33,7 +33,7 @@ class SpeakerConfig:
         temperature: 0 is greedy.
         max_new_tokens: limit of one reply, thoughts included.
         unanswered: what becomes of a row whose request a server did not answer however often it was sent: `stop` ends
-            the build, which goes on from there when it is started again; `reject` leaves the row out.
+            the build, which goes on from there when it is started again, also with `reject`, which leaves the row out.
         min_pixels, max_pixels, frames: how pictures and clips are shown to a model loaded here; what a server is sent
             is set in its `server.pictures`.
     """

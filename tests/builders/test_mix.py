@@ -126,7 +126,7 @@ def test_every_kind_of_source(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
     assert [part["type"] for part in last.messages[0]["content"]] == ["text", "image", "text"]
     mixture = open_dataset(str(tmp_path / "out")).manifest["mixture"]
     assert {name: item["share"] for name, item in mixture.items()} == dict.fromkeys(sources, 0.25)
-    assert sum(item["rows"] for item in mixture.values()) == len(rows)
+    assert sum(item["taken"] for item in mixture.values()) == len(rows)
 
 
 def test_weights_and_temperature(tmp_path: Path, run_cli: Cli) -> None:
@@ -199,6 +199,34 @@ def test_a_hub_that_cannot_be_reached_ends_the_build(tmp_path: Path, run_cli: Cl
     code, text = run_cli("build", tree(tmp_path / "out", sources))
     assert code == 2 and "nobody/nothing-of-this-name cannot be read" in text and "start the same again" in text, text
     assert not (tmp_path / "out/manifest.json").exists()
+
+
+def test_a_file_of_a_folder_with_other_columns_is_named(tmp_path: Path, run_cli: Cli) -> None:
+    first, second = write_rows(tmp_path / "hub/a.jsonl", 3), write_rows(tmp_path / "hub/b.jsonl", 3, images=["x.png"])
+    code, text = run_cli("build", tree(tmp_path / "out", {"hub": {"hub": str(tmp_path / "hub"), "limit": 6}}))
+    flat = " ".join(text.split())
+    assert code == 2 and f"the columns of {second} are not those of {first}: it has further: images" in flat, text
+    assert "correct that file, or name the files by path, each a source of its own" in flat
+
+
+def test_how_the_columns_of_files_differ(tmp_path: Path) -> None:
+    assert streams.odd_file(tmp_path) is None
+    first = write_rows(tmp_path / "a.jsonl", 2)
+    assert streams.odd_file(tmp_path) is None
+    (tmp_path / "b.jsonl").write_text('{"id": 1, "question": "x"}')
+    wanted = f"the columns of {tmp_path / 'b.jsonl'} are not those of {first}: it lacks: answer; it has others: id (str"
+    assert (streams.odd_file(tmp_path) or "").startswith(wanted)
+
+
+def test_a_row_that_is_rejected_is_named_by_its_source_and_its_place_there(tmp_path: Path, run_cli: Cli) -> None:
+    rows = [{"question": f"How much is {place}?", "images": None if place % 2 else [5]} for place in range(6)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"p": {"path": str(tmp_path / "rows.jsonl"), "shuffle": True}}
+    assert run_cli("build", tree(tmp_path / "out", source))[0] == 0
+    lost = list(read_jsonl(tmp_path / "out/rejects/train-00000.jsonl"))
+    assert {(row["source"], row["row"]) for row in lost} == {("p", 0), ("p", 2), ("p", 4)}
+    manifest = open_dataset(str(tmp_path / "out")).manifest
+    assert manifest["mixture"]["p"]["taken"] == 6 and manifest["splits"]["train"]["rows"] == 3
 
 
 def test_passing_jumps_and_goes_on(tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ def test_a_damaged_part_is_told_and_mended(
     ):
         broken()
         code, text = merge(capsys, tmp_path / "out", *parts)
-        assert code == 2 and message in text and "build part 2/2 anew" in text, text
+        assert code == 2 and message in text and "or delete that folder and build part 2/2 anew" in text, text
         assert not (tmp_path / "out/manifest.json").exists()
         shutil.rmtree(parts[1])
         shutil.copytree(tmp_path / "good", parts[1])

@@ -136,14 +136,22 @@ def test_facts_hold_what_a_release_says(run_cli: Cli, root: Path) -> None:
 def test_the_set_loads_in_datasets(run_cli: Cli, root: Path) -> None:
     import datasets
 
-    build(run_cli, root / "out", *(layout(root) for layout in LAYOUTS))
-    files = sorted(str(path) for path in (root / "out/train").glob("*.jsonl"))
-    loaded = datasets.load_dataset("json", data_files=files, split="train", cache_dir=str(root / "hf"))
+    build(run_cli, root / "out", *(layout(root) for layout in LAYOUTS), shard_rows=2)
+    loaded = datasets.load_dataset(str(root / "out"), split="train", cache_dir=str(root / "hf"))
     own = rows_of(root / "out")
     assert loaded["id"] == list(own)
     assert {row["id"]: row["answer"] for row in loaded} == {name: row["answer"] for name, row in own.items()}
     boxes = {row["id"]: row["facts"]["boxes"] for row in loaded}
     assert boxes["dvqa-train-2"] == [[4.5, 10.0, 24.5, 18.0]]
+
+
+@pytest.mark.parametrize("layout", [mathv360k, visual_cot, scienceqa], ids=lambda layout: layout.__name__)
+def test_each_set_loads_in_datasets_by_its_folder(layout: Callable[..., Any], run_cli: Cli, root: Path) -> None:
+    import datasets
+
+    build(run_cli, root / "out", layout(root), shard_rows=1)
+    loaded = datasets.load_dataset(str(root / "out"), split="train", cache_dir=str(root / "hf"))
+    assert loaded["id"] == list(rows_of(root / "out"))
 
 
 def test_solutions_are_left_out_where_none_are_wanted(run_cli: Cli, root: Path) -> None:

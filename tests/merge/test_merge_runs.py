@@ -198,12 +198,14 @@ def test_a_plan_says_what_would_become_of_the_output(root: Path, run_cli: Cli, m
     assert code == 0 and text.endswith(f"output {out}"), text
     assert "GB are free" in text and "1,000 MB/s that is assumed of inputs so small" in text
     assert run_cli("merge", recipe(root))[0] == 0
-    assert planned()[1].endswith(f"output {out}, finished already")
+    assert planned()[1].endswith(f"output {out} is finished already; nothing to do")
     (out / "model/tokenizer_config.json").unlink()
-    assert planned()[1].endswith(f"output {out}, finished before: 1 of 1 file written already")
+    assert planned()[1].endswith(
+        f"output {out} is finished, but files are gone or changed since: 1 of 1 file written already"
+    )
     (out / "result.json").unlink()
     (out / "model/model.safetensors").unlink()
-    assert planned()[1].endswith(f"output {out}, started before: 0 of 1 file written already")
+    assert planned()[1].endswith(f"output {out} goes on where it stopped (0 of 1 file written already)")
     code, text = planned(importance="uniform")
     assert code == 2 and "holds a run of another configuration" in text and "importance: 'norm2' -> 'uniform'" in text
     os.utime(root / "vlm/config.json")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders.test_parts import LEAF
@@ -61,6 +62,72 @@ def test_a_built_folder_loads_as_it_is(tmp_path: Path, run_cli: Cli) -> None:
         assert tables["train"]["id"] == [row["id"] for row in rows]
         assert tables["train"][4]["images"] == rows[4]["images"]
     assert (tmp_path / "merged/README.md").read_text() == (built / "README.md").read_text()
+
+
+HOSTILE: dict[str, list[dict[str, Any]]] = {
+    "a new key": [{"a": 1}, {"a": 2}, {"b": "x", "a": 3}, {}],
+    "null, then text": [{"a": None}, {"a": None}, {"a": "x"}, {"a": "y"}],
+    "int, then float": [{"a": 1}, {"a": 2}, {"a": 2.5}, {"a": 3}],
+    "an empty list, then text": [{"a": []}, {"a": []}, {"a": ["x"]}, {"a": None}],
+    "mappings": [{"a": None}, {"a": {"b": 1}}, {"a": {"c": [{"d": 1}, {"e": "x"}]}}, {"a": {}}],
+}
+MIXED: list[dict[str, Any]] = [
+    {"a": "3", "day": "2024-01-31"},
+    {"a": 3, "b": None},
+    {"a": {"b": [1, "x", {}]}, "yes": True},
+    {},
+]
+"""What no table holds."""
+
+
+def of_rows(folder: Path, run_cli: Cli, facts: list[dict[str, Any]], *words: str) -> Path:
+    rows = [
+        {"id": f"r{place}", "question": f"What is {place}?", "answer": str(place), "facts": own}
+        for place, own in enumerate(facts)
+    ]
+    source = folder.with_name("rows.jsonl")
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tree = {"builder": "rows", "source": str(source), "validation": 0, "shard_rows": 2, "output": str(folder)}
+    code, text = run_cli("build", tree, *words)
+    assert code == 0, text
+    return folder
+
+
+def loaded(folder: Path) -> list[dict[str, Any]]:
+    from datasets import load_dataset
+
+    return [dict(row) for row in load_dataset(str(folder), cache_dir=str(folder / "cache"))["train"]]
+
+
+def without_nulls(value: Any) -> Any:
+    """What is left when what the loader fills up is taken away."""
+    if isinstance(value, dict):
+        return {key: left for key, item in value.items() if (left := without_nulls(item)) not in (None, {})}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_facts_that_differ_from_shard_to_shard_load(name: str, tmp_path: Path, run_cli: Cli) -> None:
+    built = of_rows(tmp_path / "out", run_cli, HOSTILE[name])
+    rows = loaded(built)
+    assert [row["id"] for row in rows] == ["r0", "r1", "r2", "r3"]
+    assert [without_nulls(row["facts"]) for row in rows] == [without_nulls(facts) for facts in HOSTILE[name]]
+    assert "4.7" not in (built / "README.md").read_text()
+
+
+def test_facts_of_different_kinds_come_out_as_they_went_in(tmp_path: Path, run_cli: Cli) -> None:
+    """In parts and merged, and under the whole card, too."""
+    whole, parts = of_rows(tmp_path / "out", run_cli, MIXED), [str(tmp_path / f"part{n}") for n in (1, 2)]
+    assert [row["facts"] for row in loaded(whole)] == MIXED
+    assert "of different kinds from row to row: `datasets` 4.7 or later" in (whole / "README.md").read_text()
+    for number, part in enumerate(parts, 1):
+        of_rows(Path(part), run_cli, MIXED, f"shard={number}/2")
+    assert main(["build", "merge", str(tmp_path / "merged"), *parts]) == 0
+    for name in ("README.md", "train/00000.jsonl", "train/00001.jsonl"):
+        assert (tmp_path / "merged" / name).read_bytes() == (whole / name).read_bytes()
+    assert main(["export", str(tmp_path / "merged"), "format=card"]) == 0
+    assert "`datasets` 4.7 or later" in (tmp_path / "merged/README.md").read_text()
+    assert [row["facts"] for row in loaded(tmp_path / "merged")] == MIXED
 
 
 def test_the_readme_of_a_build_gives_way_and_an_edited_one_stays(tmp_path: Path, run_cli: Cli) -> None:

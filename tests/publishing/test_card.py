@@ -22,6 +22,8 @@ ASKED = {
     "judge": {"model": "local", "sampler": {}, "requests": 4, "refused_replies": 0, "tokens_in": 9, "tokens_out": 1, "cost": None},
 }  # fmt: skip
 
+CONTENT = [{"name": "type", "dtype": "string"}, {"name": "text", "dtype": "string"}]
+
 
 def read(file: Path) -> tuple[dict[str, Any], str]:
     _, front, text = file.read_text().split("---\n", 2)
@@ -47,6 +49,10 @@ def test_the_card_of_a_dataset(dataset: Make) -> None:
     )  # fmt: skip
     assert main(["export", str(folder), "format=card", "license=cc-by-4.0"]) == 0
     front, text = read(folder / "README.md")
+    (types,) = front.pop("dataset_info")
+    turns = [{"name": "role", "dtype": "string"}, {"name": "content", "list": CONTENT}]
+    assert types["config_name"] == "default" and types["features"][1] == {"name": "messages", "list": turns}
+    assert types["features"][-1] == {"name": "facts", "struct": [{"name": "kind", "dtype": "string"}]}
     assert front == {
         "license": "cc-by-4.0",
         "task_categories": ["image-text-to-text"],

@@ -120,6 +120,22 @@ def test_ms_swift_has_the_solution_for_grpo(dataset: Make, tmp_path: Path, expor
     assert "swift sft --dataset train.jsonl" in card and "swift rlhf --rlhf_type grpo --dataset rl.jsonl" in card
 
 
+@pytest.mark.parametrize("name", ["trl", "llama_factory", "ms_swift"])
+def test_a_mask_that_is_lost_is_told(name: str, dataset: Make, tmp_path: Path, export: Export) -> None:
+    masks: list[dict[str, Any]] = [{"error_prefix": 7}, {"error_prefix": None}, {"error_prefix": 9}, {}]
+    rows = [example(number, facts=facts) for number, facts in enumerate(masks)]
+    folder = dataset({"train": rows, "rl": [example(9, None, facts=masks[0])]})
+    code, text = export(folder, f"format={name}", f"output={tmp_path / name}")
+    told = (
+        "in 2 rows with a wrong attempt that our trainer puts no loss on (`facts.error_prefix`); "
+        "whoever trains on this folder learns it as well"
+    )
+    assert code == 0 and f"a mask is lost {told}" in " ".join(text.split()), text
+    assert f"A mask is lost {told}." in (tmp_path / name / "README.md").read_text()
+    code, text = export(dataset({"train": rows[1:2]}, "none"), f"format={name}", f"output={tmp_path / 'b'}")
+    assert code == 0 and "mask is lost" not in text + (tmp_path / "b/README.md").read_text()
+
+
 def test_rows_that_no_layout_holds_are_counted(dataset: Make, tmp_path: Path, clip: Path, export: Export) -> None:
     from mmreflect.records import Media
 

@@ -67,6 +67,27 @@ def test_dpo_with_pictures(dataset: Make, tmp_path: Path, qwen: Any) -> None:
     assert trained(trainer) == pytest.approx(math.log(2), abs=1e-3)
 
 
+def test_the_losses_of_pairs_are_those_of_the_paper(dataset: Make, tmp_path: Path, qwen: Any) -> None:
+    """SuperCorrect trains pairs by DPO with beta 0.1 (arXiv 2410.09008): -log sigmoid(beta * (chosen - rejected)).
+
+    By hand: log-ratios of 1 and -1 give -log sigmoid(0.2) = log(1 + exp(-0.2)) = 0.598139; equal ones give ln 2.
+    """
+    from trl import DPOConfig, DPOTrainer
+
+    model, processor = qwen()
+    rows = table(dataset({"train": [pair(number) for number in range(2)]}), tmp_path / "out")
+    trainer = DPOTrainer(
+        model, args=settings(DPOConfig, tmp_path / "run"), train_dataset=rows, processing_class=processor
+    )
+    batch = trainer.data_collator([rows[place] for place in range(2)])
+    chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
+    trainer.precompute_ref_logps = True  # the reference's are then those that stand in the batch
+    for ratios, loss in (((1.0, -1.0), 0.598139), ((0.0, 0.0), 0.693147), ((2.0, 2.0), 0.693147)):
+        reference = {"ref_chosen_logps": chosen - ratios[0], "ref_rejected_logps": rejected - ratios[1]}
+        found = trainer.compute_loss(trainer.model, batch | reference).item()
+        assert found == pytest.approx(loss, abs=2e-5)
+
+
 def test_grpo_with_pictures(dataset: Make, tmp_path: Path, qwen: Any) -> None:
     """The reward function is handed the answers of the rows."""
     from trl import GRPOConfig, GRPOTrainer

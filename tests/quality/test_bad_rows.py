@@ -139,7 +139,7 @@ def test_a_mixture_checks_what_nobody_checked(tmp_path: Path, run_cli: Cli) -> N
     assert names == {"ours/w0", "ours/w1", "ours/w2", "file/r"}
     manifest = open_dataset(str(tmp_path / "out")).manifest
     answers, taken = manifest["quality"]["checks"]["answer"], manifest["mixture"]
-    assert answers["exempt"] == taken["ours"]["rows"] and answers["failed"] + answers["does not apply"] == taken["file"]["rows"]  # fmt: skip
+    assert answers["exempt"] == taken["ours"]["taken"] and answers["failed"] + answers["does not apply"] == taken["file"]["taken"]  # fmt: skip
     assert set(manifest["rejects"]) == {"the final answer is wrong"}
 
 
@@ -254,7 +254,7 @@ def test_reasons_are_the_same_for_all_such_rows(tmp_path: Path, run_cli: Cli) ->
     assert code == 0, text
     manifest = open_dataset(str(tmp_path / "rows")).manifest
     assert manifest["rejects"] == {
-        "facts is …": 2,
+        "facts is not a mapping": 2,
         "no such picture": 2,
         "not JSON": 2,
         "not a picture": 2,
@@ -280,6 +280,28 @@ REASONS = [
     ("the assistant's turn holds media", "the assistant's turn holds media"),
     ("fix: the answer is changed", "fix: the answer is changed"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "reason"),
+    [
+        ("'images' is [1, 2]", "a list of paths", "'images' is not a list of paths"),
+        ("'videos' is 5", "a list of paths", "'videos' is not a list of paths"),
+        (
+            "row 'x': a turn is 'some words'",
+            "a mapping with role and content",
+            "a turn is not a mapping with role and content",
+        ),
+        ("row 'x': content is None", "text, or a list of parts", "content is not text, or a list of parts"),
+        ("the text is empty", "a text", "the text is empty"),
+        ("'images' is 5", "", "'images' is N"),
+    ],
+)
+def test_a_reason_says_what_was_expected_where_the_value_was_all_it_said(
+    given: str, expected: str, reason: str
+) -> None:
+    found = Rejected.of(UserError(given, expected))
+    assert found.given == reason and found.facts.get("detail", given) == given
 
 
 @pytest.mark.parametrize(("given", "general"), REASONS)

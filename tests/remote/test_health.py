@@ -17,19 +17,45 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "FIRST_WAIT_S", 0.02)
 
 
-def test_requests_that_are_never_answered_do_not_end_a_server_that_answers() -> None:
+def bad_ones(body: Body, number: int) -> Act:
+    return Act({"choices": []}) if shown(body).startswith("bad") else echo(body, number)
+
+
+def test_requests_that_are_never_answered_do_not_end_a_server_that_answers(tmp_path: Path) -> None:
     """Nothing but such requests is left, as on every further start of a run whose others are in the cache."""
+    with serving(bad_ones) as server:
+        settings = config(server, retries=1, concurrency=2, cache=str(tmp_path))
+        with Client(settings) as client:
+            client.ask(asking("good"))
+        with Client(settings) as client:
+            answers = client.ask(asking("good", *(f"bad {place}" for place in range(9))))
+        assert answers[0].error is None and all(isinstance(one.error, UnansweredError) for one in answers[1:])
+        others = [body for body in server.bodies[1:] if not shown(body).startswith("bad")]
+    assert len(server.bodies) - len(others) == 1 + 18 and client.spent.health == len(others) > 0
+    assert {shown(body) for body in others} == {"good"}, "one that was answered before is asked again"
+    assert f"asked {len(others)} time" in client.spent.text()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_server_that_hangs_and_answers_a_plain_question_ends_the_run(known: bool, tmp_path: Path) -> None:
+    """Where it has never answered anything, a few requests may be at fault themselves, but not eight."""
+    hangs = False
 
     def behave(body: Body, number: int) -> Act:
-        return Act({"choices": []}) if shown(body).startswith("bad") else echo(body, number)
+        plain = shown(body) == "Reply with the word yes."
+        return Act({"choices": []}) if hangs and not plain else echo(body, number)
 
-    with serving(behave) as server, Client(config(server, retries=1, concurrency=2)) as client:
-        answers = client.ask(asking(*(f"bad {place}" for place in range(9))))
-        assert all(isinstance(answer.error, UnansweredError) for answer in answers)
-        plain = [body for body in server.bodies if not shown(body).startswith("bad")]
-    assert len(server.bodies) - len(plain) == 18 and client.spent.health == len(plain) > 0
-    assert {shown(body) for body in plain} == {"Reply with the word yes."} and plain[0]["model"] == "teacher"
-    assert f"asked {len(plain)} time" in client.spent.text()
+    with serving(behave) as server:
+        settings = config(server, retries=0, concurrency=1, cache=str(tmp_path))
+        if known:
+            with Client(settings) as client:
+                client.ask(asking("good"))
+        hangs, found = True, dict[int, Any]()
+        with Client(settings) as client:
+            asks = asking(*(["good"] if known else []), *map(str, range(20)))
+            with pytest.raises(StopError, match="did not answer in 1 attempt"):
+                client.ask(asks, lambda place, answer: found.setdefault(place, answer.error))
+        assert [type(error) for error in found.values()] == ([type(None)] if known else [UnansweredError] * 7)
 
 
 @pytest.mark.parametrize(("status", "error"), [(400, UnansweredError), (401, StopError)])

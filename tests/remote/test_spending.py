@@ -2,8 +2,12 @@
 
 import re
 import shutil
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -145,6 +149,59 @@ def test_what_a_plain_question_costs_is_in_the_account(run: Callable[[str], None
         with Client(config(server, tmp_path / "cache")) as client:
             client.ask([Ask([Turn("user", ["other"])])])
             assert client.spent.before == Paid(1, 14, 6)
+
+
+def test_clients_of_one_payee_pay_from_one_purse_in_every_start(run: Callable[[str], None], tmp_path: Path) -> None:
+    """By hand: a request is reckoned at 10 + 20 and takes 12; 6 of them fit into 100, whoever of the two asks."""
+    with serving(lambda body, number: Act(completion("x", tokens_in=10, tokens_out=2), delay=0.01)) as server:
+        settings = config(server, tmp_path / "cache", max_tokens_total=100)
+        for start in range(3):
+            run("a")
+            with Client(replace(settings, concurrency=3)) as one, Client(replace(settings, concurrency=4)) as two:
+                ends = [SimpleQueue[Any](), SimpleQueue[Any]()]
+                one.send(asking(20)[:10], ends[0].put)
+                two.send(asking(20)[10:], ends[1].put)
+                errors = [end.get(timeout=60) for end in ends]
+            assert len(server.bodies) == 6, "the second asks of a purse that the first has paid from"
+            for error in errors:
+                assert isinstance(error, LimitReachedError)
+                assert error.given.startswith(
+                    "max_tokens_total is 100: 72 tokens" + (" in all starts" if start else "")
+                )
+            if not start and one.spent.answered and two.spent.answered:
+                assert "72 tokens by all blocks that ask 'teacher' spent" in errors[0].given
+        with Client(replace(settings, max_tokens_total=130)) as third:
+            with pytest.raises(LimitReachedError, match="108 tokens in all starts spent"):
+                third.ask(asking(20))
+            assert third.spent.before == Paid(6, 60, 12)
+        run("a")
+        with Client(replace(settings, price_in=1.0)) as other:
+            assert all(answer.error is None for answer in other.ask(asking(20)[:6]))
+            assert other.spent.before == Paid(), "another price is another account"
+
+
+def test_who_waits_for_another_client_is_woken_by_it(run: Callable[[str], None], tmp_path: Path) -> None:
+    """By hand: of 60 tokens the first holds 30; the second needs 31 and waits, and goes out when 12 were paid."""
+    gate = threading.Event()
+
+    def behave(body: Body, number: int) -> Act:
+        gate.wait(60 if not number else 0)
+        return Act(completion("x", tokens_in=10, tokens_out=2))
+
+    with serving(behave) as server:
+        settings = config(server, tmp_path / "cache", max_tokens_total=60)
+        run("a")
+        with Client(settings) as one, Client(replace(settings, concurrency=1)) as two:
+            first, second = SimpleQueue[Any](), SimpleQueue[Any]()
+            one.send(asking(1), first.put)
+            while not server.bodies:
+                time.sleep(0.005)
+            two.send(asking(2, 21)[1:], second.put)
+            with pytest.raises(Empty):
+                second.get(timeout=0.3)
+            assert len(server.bodies) == 1
+            gate.set()
+            assert [found.get(timeout=60)[0].error for found in (first, second)] == [None, None]
 
 
 def test_the_whole_limit_can_be_used(tmp_path: Path) -> None:

@@ -92,6 +92,41 @@ def test_five_questions_that_are_never_answered_are_left_out(
     assert open_dataset(str(tmp_path / "second")).manifest["rejects"] == {"attempt: the server did not answer": 5}
 
 
+def test_a_server_that_hangs_leaves_no_row_out(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """It answers whether it lives, and nothing else; two shards are there when it begins to hang."""
+    hangs, asked = False, list[str]()
+
+    def behave(body: Body, number: int) -> Act:
+        text = text_of_body(body)
+        if "How much" in text:
+            asked.append(text)
+            return Act({"choices": []}) if hangs else spoken(body)
+        return spoken(body)
+
+    def build(*words: str) -> tuple[int, str]:
+        tree = through(server, source, tmp_path, {"retries": 0}, shard_rows=4, unanswered="reject")
+        return run_cli("build", tree, *words)
+
+    source = sums(20, pictures=False)
+    with serving(behave) as server:
+        hangs = True
+        code, text = build(f"output={tmp_path / 'dead'}", "shard_rows=20")
+        assert code == 2 and "did not answer in 1 attempt" in text, text
+        assert not list((tmp_path / "dead/train").glob("*")), "an empty shard would never be asked for again"
+        hangs = False
+        assert build("teacher.engine.server.max_tokens_total=200")[0] == 2
+        there = len(list((tmp_path / "out/train").glob("*")))
+        hangs = True
+        code, text = build()
+        assert code == 2 and "did not answer in 1 attempt" in text, text
+        assert len(list((tmp_path / "out/train").glob("*"))) == there
+        hangs = False
+        assert build()[0] == 0
+    dataset = open_dataset(str(tmp_path / "out"))
+    assert "attempt: the server did not answer" not in dataset.manifest["rejects"]
+    assert dataset.manifest["splits"]["train"]["rows"] == 20
+
+
 def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
     """By hand: of 8 rows, two in a shard, each takes 1,040 tokens of the teacher: 4 fit into 4,500, and no fifth."""
     paid: list[int] = []
@@ -114,6 +149,34 @@ def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_p
         assert "4,160 tokens in all starts spent" in text
         assert run_cli("build", tree, "teacher.engine.server.max_tokens_total=9000")[0] == 0
     assert sum(paid) == 8 * 1040
+
+
+def test_two_blocks_of_one_model_have_one_limit_in_every_start(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
+    """By hand: a request takes 120 tokens and is reckoned below 300, so that 1,000 let 6 to 8 of them go out.
+
+    Whether the build is started once or four times, and although one of the blocks has other settings of its own.
+    """
+    paid: list[int] = []
+
+    def behave(body: Body, number: int) -> Act:
+        teaching = "the one field" in text_of_body(body)
+        act = Act(completion(say(text_of_body(body), body | {"model": "teacher" if teaching else "policy"})))
+        act.content["usage"] = {"prompt_tokens": 100, "completion_tokens": 20}
+        paid.append(120)
+        return act
+
+    source = sums(8, pictures=False)
+    with serving(behave) as server:
+        limit = {"model": "same", "max_tokens_total": 1000}
+        tree = through(server, source, tmp_path, limit, shard_rows=2, max_new_tokens=60)
+        tree["teacher"]["engine"]["server"]["concurrency"] = 3
+        for start in range(4):
+            code, text = run_cli("build", tree)
+            assert code == 2 and "max_tokens_total is 1,000: " in text, text
+            if not start:
+                first = sum(paid)
+                assert 600 < first <= 1000, first
+        assert sum(paid) == first and f"{first:,} tokens in all starts spent" in text
 
 
 def test_a_full_disk_leaves_no_media_and_keeps_what_was_under_way(

@@ -1,6 +1,7 @@
 """The recipes of the builders that ask a teacher, and of the charts, run as they stand but for who speaks and how much."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,24 @@ def test_recipes_run_by_a_script(name: str, sums: Sums, tmp_path: Path, run_cli:
     assert len(list(dataset.rows("train"))) == rows, dataset.manifest["rejects"]
     manifest: dict[str, Any] = dataset.manifest
     assert all(part["model"] == "scripted" for part in manifest["asked"].values())
+
+
+def test_the_scripts_that_a_recipe_shows_run(tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand in its head, in the folder of a user who has one sum, 3 + 4."""
+    head = [line.removeprefix("#").strip() for line in (BUILD / "srpo_reflection.yaml").read_text().splitlines()]
+    monkeypatch.chdir(tmp_path)
+    for name in ("policy.jsonl", "teacher.jsonl"):
+        (said,) = [line.removeprefix(f"{name}:").strip() for line in head if line.startswith(f"{name}:")]
+        (tmp_path / name).write_text(f"{said}\n")
+    (tmp_path / "q.jsonl").write_text('{"id": "sum", "question": "How much is 3 + 4?", "answer": "7"}\n')
+    mine = {"builder": "rows", "source": "q.jsonl", "validation": 0.0, "output": "outputs/mine"}
+    assert run_cli("build", mine)[0] == 0
+    (line,) = [line for line in head if line.startswith("mmreflect build ")]
+    words = shlex.split(line)[3:]
+    code, text = run_cli("build", (BUILD / "srpo_reflection.yaml").read_text(), *words)
+    assert code == 0, text
+    (row,) = open_dataset("outputs/srpo-reflection").samples("train")
+    assert row.facts["first_answer"] == "8" and "The sum is off by one." in (row.response or "")
 
 
 def test_every_recipe_that_asks_a_teacher_is_run() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmreflect import console
 from mmreflect.records import Reply, Stop, Turn
-from mmreflect.remote.asks import Answer, Ask
+from mmreflect.remote.asks import Answer, Ask, UnansweredError
 from mmreflect.remote.client import Client
 from mmreflect.rollouts.actions import Request, Sampling
 from mmreflect.rollouts.engines._openai_table import END, Table, no_continue
@@ -71,7 +71,7 @@ class OpenAIEngine:
 
     def _reply(self, answer: Answer) -> Reply:
         if answer.error is not None:
-            return Reply(answer.error.given, [], Stop.ERROR)
+            return Reply(answer.error.given, [], Stop.ERROR, refused=not isinstance(answer.error, UnansweredError))
         ended = answer.finish != "length"
         return Reply(
             answer.text,

@@ -1,7 +1,8 @@
-"""An engine that says what it is told: for tests of environments, stages and rewards without a model.
+"""An engine that says what it is told: for tests of environments, stages, rewards and builders without a model.
 
 In YAML: `engine: {name: scripted, replies: replies.jsonl}` with rows `{"sample_id": ..., "replies": ["...", ...]}`;
-the n-th request about a sample gets its n-th reply, round and round. A row of sample `*` stands for all others.
+the n-th request about a sample gets its n-th reply, round and round. A row of sample `*` stands for all others. What a
+builder asks a teacher, and in which order, its docstring says; `configs/build/srpo_reflection.yaml` shows a script.
 """
 
 from collections import defaultdict
