@@ -7,10 +7,12 @@
     rule.py        what a method is to the executor; prior.py how much the VLM counts per layer
     methods/       one file per method; its stem is `method:` in YAML
     executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
+    experts.py     one expert at a time, for rules of whole tensors
     report.py      merge_report.json and the model card; verify.py checks the written model, at once or years later
+    reload.py      loads it with transformers, where memory.py says that it fits
     recipe.py      all of it, from a configuration to a finished folder
 
-Nothing here imports torch but the GPU's arithmetic and the reload of `verify`.
+Nothing here imports torch but the GPU's arithmetic and `reload.py`.
 """
 
 import sys
