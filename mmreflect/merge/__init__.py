@@ -8,11 +8,13 @@
     methods/       one file per method; its stem is `method:` in YAML
     executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
     kernels.py     the arithmetic of a CPU in one pass: kernels.c, built by the machine's C compiler; numpy does without
+    experts.py     one expert at a time, for rules of whole tensors
     inputs.py      the files that a merge was made of: a run goes on only while they are what they were
     report.py      merge_report.json; card.py the model card; verify.py checks the written model, at once or years later
+    reload.py      loads it with transformers, where memory.py says that it fits
     recipe.py      all of it, from a configuration to a finished folder
 
-Nothing here imports torch but the GPU's arithmetic and the reload of `verify`.
+Nothing here imports torch but the GPU's arithmetic and `reload.py`.
 """
 
 import sys

@@ -61,7 +61,7 @@ class MergeSettings:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{item.name} is {value}; give a finite number")
+                raise UserError(f"{item.name}={value}", "a finite number", "give it another value")
         if self.dtype == "keep" and self.shard_bytes != DEFAULT_SHARD_BYTES:
             raise UserError(
                 f"shard_bytes={self.shard_bytes:,} has no effect with dtype: keep, which keeps the VLM's own files",

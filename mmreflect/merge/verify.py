@@ -105,11 +105,16 @@ def verify_output(folder: str, words: Sequence[str] = ()) -> dict[str, str]:
         reloaded = Reloaded("left out, the files are not what was written", done=False)
     elif reload_asked == "yes":
         reloaded = reload(model)
-        problems += reloaded.problems
     found["reload"] = reloaded.text
     console.show_plan(found)
     if problems:
         raise _changed(folder, problems)
+    if reloaded.problems:
+        raise UserError(
+            f"the merged model in '{folder}' is as it was written, but does not work: {'; '.join(reloaded.problems)}",
+            "a model that transformers loads and that answers with finite numbers",
+            "see the warnings in merge_report.json, and whether the VLM itself loads; then merge with other settings",
+        )
     console.say("[green]verified[/]" + ("" if reloaded.done else ", without a reload"))
     return found
 
