@@ -3,7 +3,8 @@
     mmreflect build configs/build/rows.yaml source=questions.jsonl
 
 A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the short form
-`{"question", "images", "answer", "response"}`. Bad rows are quarantined with their reason.
+`{"question", "images", "answer", "response"}`. Bad rows are quarantined with their reason. ShareGPT's roles, human and
+gpt, are read as user and assistant; other ones are refused.
 """
 
 import functools
@@ -17,7 +18,8 @@ from pydantic import Field
 from mmreflect.answers.lists import reference_text
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, try_rows
+from mmreflect.data.roles import with_our_roles
+from mmreflect.data.store import Row, shown, try_rows
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, problem_of_name, to_json
 
@@ -65,10 +67,10 @@ def make(config: Config, split: str, index: int) -> Example:
 
 def _example(row: Row, place: int, folder: Path) -> Example:
     images, videos = _paths(row, "images", folder), _paths(row, "videos", folder)
-    messages = row.get("messages") or _messages(row, place, len(images), len(videos))
+    messages = with_our_roles(row.get("messages")) or _messages(row, place, len(images), len(videos))
     facts = row.get("facts") or {}
     if not isinstance(facts, dict):
-        raise UserError(f"row {place}: facts is {facts!r}", "a mapping", "fix the row")
+        raise UserError(f"row {place}: facts is no mapping ({shown(facts)})", "a mapping", "fix the row")
     answer = reference_text(row.get("answer"))
     return Example(id=_id(row, place), messages=messages, images=images, videos=videos, answer=answer, facts=facts)
 
@@ -133,7 +135,7 @@ def _listed(value: Any) -> list[Any]:
 def _paths(row: Row, key: str, folder: Path) -> list[Path]:
     given = row.get(key) or []
     if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
-        raise UserError(f"{key!r} is {given!r}", "a list of paths")
+        raise UserError(f"{key!r} is no list of paths ({shown(given)})", "a list of paths")
     for item in given:
         if not _is_name(item):
             raise UserError(f"{key!r} holds a name that no file can have", ascii(item)[:200])

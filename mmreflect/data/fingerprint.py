@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmreflect.data.store import Row, read_rows, split_response
+from mmreflect.data.store import Row, read_rows, split_response, turns_of
 from mmreflect.errors import UserError
 from mmreflect.files import to_json
-from mmreflect.records import Message
 
 ENDS = 1 << 20
 """Bytes at the start and at the end of a video that stand for it, with its size: a dataset can hold terabytes."""
@@ -35,12 +34,6 @@ def asked_key(row: Row, contents: list["Content"]) -> str:
         digest.update(content.digest)
         digest.update(content.shown.encode())
     return digest.hexdigest()
-
-
-def turns_of(row: Row) -> list[Message]:
-    """Return all turns of a row, of a pair those that shall be learnt."""
-    turns: list[Message] = row["messages"] if "messages" in row else [*row["prompt"], *row["chosen"]]
-    return turns
 
 
 @dataclass(frozen=True, slots=True)

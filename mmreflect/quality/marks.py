@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mmreflect.answers.markup import plain
-from mmreflect.data.fingerprint import asked_key, media_contents, turns_of
-from mmreflect.data.store import Row, sample_from_row, split_response
+from mmreflect.data.fingerprint import asked_key, media_contents
+from mmreflect.data.store import Row, sample_from_row, split_response, turns_of
 from mmreflect.errors import UserError
 from mmreflect.media.images import load_media_image
 from mmreflect.quality.pictures import Look, look_of

@@ -254,7 +254,7 @@ def test_reasons_are_the_same_for_all_such_rows(tmp_path: Path, run_cli: Cli) ->
     assert code == 0, text
     manifest = open_dataset(str(tmp_path / "rows")).manifest
     assert manifest["rejects"] == {
-        "facts is …": 2,
+        "facts is no mapping": 2,
         "no such picture": 2,
         "not JSON": 2,
         "not a picture": 2,
@@ -262,19 +262,21 @@ def test_reasons_are_the_same_for_all_such_rows(tmp_path: Path, run_cli: Cli) ->
     }
     found = rejects(tmp_path / "rows")
     assert found["gone-1"]["detail"] == f"no such picture: {source / 'gone 1.png'}"
-    assert found["facts-1"]["detail"].endswith("facts is [1]") and found["facts-1"]["expected"] == "a mapping"
+    assert (
+        found["facts-1"]["detail"].endswith("facts is no mapping ([1])") and found["facts-1"]["expected"] == "a mapping"
+    )
 
 
 REASONS = [
     ("no such picture: /a/nope.png", "no such picture"),
     ("q.jsonl, line 42: not JSON (Expecting value)", "not JSON"),
     ("mine: /x/q.jsonl, row 5: not JSON (x)", "mine: not JSON"),
-    ("row 37: facts is [1]", "facts is …"),
+    ("row 37: facts is no mapping ([1])", "facts is no mapping"),
     ("not a picture: /tmp/x-9k/0.png (12 bytes, starts with b'ab')", "not a picture"),
     ("the picture cannot be decoded: a/b.png (truncated (3 bytes left))", "the picture cannot be decoded"),
     ("row 3 has neither 'messages' nor a 'question'", "the row has neither 'messages' nor a 'question'"),
     ("row 'x' has 2 image placeholder(s) and 1 image(s)", "the row has N image placeholder(s) and N image(s)"),
-    ("row 'x': a part is {'type': 'x'}", "a part is …"),
+    ("row 'x': a part is no text ({'type': '[x'})", "a part is no text"),
     ("crop (1, 2, 3, 4) does not fit /a/b.png", "crop does not fit …"),
     ("column 'label.gold' is missing", "column 'label.gold' is missing"),
     ("the assistant's turn holds media", "the assistant's turn holds media"),
