@@ -128,8 +128,8 @@ def _marks_of(folder: Path, split: str, file: Path) -> Path:
 def _find(folder: Path, marks: Sequence[Mark], shards: Sequence[_Shard], config: QualityConfig) -> Repeats:
     foreign = [read_foreign(path) for path in config.against]
     for each in foreign:
-        if each.unread:
-            console.say(f"[yellow]{console.count(each.unread, 'row')} or pictures of {each.path} cannot be read[/]")
+        if told := each.problems():
+            console.say(f"[yellow]not compared, or not wholly[/] of {each.path}: {told}")
     splits = [shard.split for shard in shards for _ in range(shard.start, shard.end)]
     repeats = find_repeats(marks, splits, foreign, config)
     _refuse_none_left(splits, repeats)

@@ -52,15 +52,22 @@ def media_contents(row: Row, folder: Path) -> list[Content]:
         for item in row[f"{kind}s"]:
             entry = {"path": item} if isinstance(item, str) else item
             path = folder / entry["path"]
-            digest = hashlib.sha256(path.read_bytes()).digest() if kind == "image" else _ends(path)
+            digest = hashlib.sha256(path.read_bytes()).digest() if kind == "image" else digest_of_video(path)
             shown = to_json({key: value for key, value in entry.items() if key != "path"})
             found.append(Content(kind, digest, shown))
     return found
 
 
-def _ends(path: Path) -> bytes:
+def digest_of_video(path: Path) -> bytes:
+    """Return the digest of a video's size and both ends."""
     known = path.stat()
     return _read_ends(path, known.st_size, known.st_mtime_ns)
+
+
+def digest_of_video_bytes(content: bytes) -> bytes:
+    """Return the same of one that is no file."""
+    ends = content[:ENDS] + content[max(0, len(content) - ENDS) :]
+    return hashlib.sha256(ends + str(len(content)).encode()).digest()
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,7 +1,8 @@
 """Who speaks in a row: the roles that everything here knows, and what others call them.
 
 A role that nobody here knows would be a turn that nobody grades, masks or learns from. So every reader of other
-people's rows translates what is certain by `with_our_roles`, and every reader of rows refuses the rest, by `split_response`.
+people's rows translates what is certain by `with_our_roles`, and every reader of rows refuses the rest, by
+`split_response`.
 """
 
 from collections.abc import Mapping

@@ -202,7 +202,8 @@ def split_response(messages: list[Message], name: str) -> tuple[list[Message], s
     """Split a conversation into its prompt and the text of its last assistant turn, if it ends with one.
 
     Raises:
-        UserError: it is no list of turns with a role and content of known parts, a role is none of ours, or nobody asks.
+        UserError: it is no list of turns with a role and content of known parts, a role is none of ours, or no turn is
+            the user's.
     """
     if not isinstance(messages, list) or not messages:
         raise UserError(f"row {name!r}: messages is no list of turns ({shown(messages)})", "turns", "fix the row")

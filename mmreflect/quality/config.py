@@ -51,7 +51,8 @@ class QualityConfig:
         likeness: from which share of common runs of five words on texts are nearly the same (Jaccard).
         picture_bits: up to how many bits of 64 perceptual hashes of nearly the same picture differ: 6 finds it in
             another format or size, but not where 3 % or more are cut off at each side.
-        against: evaluation sets: folders that `mmreflect build` wrote, JSONL files of rows, or folders of pictures.
+        against: evaluation sets: folders that `mmreflect build` wrote, JSONL or parquet files of rows, folders with
+            these, or folders of pictures. What of them cannot be compared is told, and counted in the manifest.
         overlap: `drop` or `count` rows whose question or a medium of which stands in one of them, nearly or exactly.
     """
 

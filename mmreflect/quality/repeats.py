@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmreflect.quality.config import QualityConfig
-from mmreflect.quality.foreign import Foreign, overlaps
+from mmreflect.quality.foreign import Foreign
 from mmreflect.quality.marks import Mark
+from mmreflect.quality.overlaps import overlaps
 from mmreflect.quality.pictures import Look, bits_between, same_colours
 from mmreflect.quality.search import Buckets, joint_sketch, picture_keys, text_keys
 from mmreflect.quality.sketches import alike
@@ -82,8 +83,10 @@ def _overlap(marks: Sequence[Mark], foreign: Foreign, config: QualityConfig, fou
         if found.dropped(place) is None:
             facts = {"set": foreign.path, "of": hit.of, **hit.facts}
             found.rows[place].append(Repeat(hit.reason, config.overlap == "drop", facts))
-    sizes = {"questions": foreign.questions, "pictures": foreign.pictures, "unread": foreign.unread}
-    return {**sizes, "found": dict(sorted(reasons.items()))}
+    sizes = {"questions": foreign.questions, "pictures": foreign.pictures, "unread": foreign.unread.total()}
+    why = {"why_unread": dict(sorted(foreign.unread.items()))} if foreign.unread else {}
+    blind = {"rows_by_question_alone": foreign.blind} if foreign.blind else {}
+    return {**sizes, **why, **blind, "found": dict(sorted(reasons.items()))}
 
 
 def _contradictions(marks: Sequence[Mark]) -> int:

@@ -199,7 +199,10 @@ def test_an_evaluation_set_is_checked_before_anything_starts(tmp_path: Path, run
             code, text = run_cli("build", build, f"quality.against=[{tmp_path / name}]", *words)
             assert code == 2 and said in " ".join(text.split()), text
             assert not (tmp_path / "rows").exists()
-    assert "one of these columns: question, messages, prompt, images, videos" in text and "rename 'problem'" in text
+    assert (
+        "one of these columns: question, messages, prompt, image, images, video, videos" in text
+        and "rename 'problem'" in text
+    )
     write(tmp_path / "shown.jsonl", [{"id": "e", "images": ["p.png"]}])
     Image.new("RGB", (8, 8)).save(tmp_path / "in/same.png")
     rows = [{"id": "a", "question": "How many?", "images": ["same.png"]}, {"id": "b", "question": "How much?"}]

@@ -128,5 +128,5 @@ def test_an_error_prefix_that_is_no_number_ends_no_training_in_a_traceback() -> 
     """A set of others, which no build of ours has looked over."""
     turns = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "7"}]
     row = {"id": "e", "messages": turns, "facts": {"error_prefix": "x"}}
-    with pytest.raises(UserError, match="row 'e': facts.error_prefix is no length of its response's beginning"):
+    with pytest.raises(UserError, match=r"row 'e': facts\.error_prefix is no length of its response's beginning"):
         sample_from_row(row, Path())

@@ -117,9 +117,11 @@ def test_overlap_with_evaluation_sets(build: Callable[..., dict[str, Any]], tmp_
     manifest = build(rows, against=[str(held_out), str(pictures)])
     overlap = manifest["quality"]["compared"]["overlap"]
     assert overlap[str(held_out)] == {
-        "questions": 2,
+        "questions": 3,
         "pictures": 1,
         "unread": 1,
+        "why_unread": {"a picture is missing": 1},
+        "rows_by_question_alone": 1,
         "found": {
             "a picture nearly stands in an evaluation set": 2,
             "the question nearly stands in an evaluation set": 2,
@@ -158,7 +160,7 @@ def test_bad_evaluation_sets_are_named(run_cli: Cli, tmp_path: Path, source: Cal
     tree = {"builder": "rows", "source": str(source(PLANTED)), "output": str(tmp_path / "out"), "validation": 0.0}
     for name, said in (
         ("gone", "which does not exist"),
-        ("empty", "which holds neither manifest.json nor a picture"),
+        ("empty", "which holds neither manifest.json, nor rows, nor a picture"),
         ("text.jsonl", "in which no row can be read"),
     ):
         code, text = run_cli("build", tree, f"quality.against=[{tmp_path / name}]", f"output={tmp_path / 'to' / name}")
