@@ -93,6 +93,8 @@ FINALS = {
     "box and tag": (r"I count: \boxed{9}. <answer>3</answer>", "several final answers"),
     "once more": ("The answer is 3. Hmm, once more. The answer is 4.", "several final answers"),
     "two boxes": (r"So \boxed{3}. Again, \boxed{3}.", "several final answers"),
+    "hashes": ("#### 5\n#### 3", "several final answers"),
+    "taken back": (r"\boxed{3} Wait, it should be 8.", "several final answers"),
     "open tag": ("I count. <answer>3", "an answer tag is never closed"),
     "empty": ("", "the response is empty"),
     "blank": (" ", "no final answer"),
@@ -106,6 +108,7 @@ def test_exactly_one_final_answer(builder: str, tmp_path: Path, run_cli: Cli) ->
     good = {
         "first try": r"<think>The answer is 5.</think><answer>5</answer><reflection>no: \boxed{4}?</reflection><answer>3</answer>",
         "both": r"So \boxed{3}. <answer>3</answer>",
+        "part": "The answer to the first part is 2. So the total is 2 + 1. The answer is 3.",
         "words": "There are three boxes. The answer is 3. So the answer is 3.",
         "thought": r"<think>Is it \boxed{4}? The answer is 4.</think> The answer is 3.",
     }
