@@ -114,6 +114,14 @@ CONTRADICTIONS = {
     "number": ("Option 2 is right. \\boxed{B}", "permute: the response speaks of an option by its place"),
     "han": ("选项B是对的。\\boxed{B}", None),
     "plain": ("The correct option is B", None),
+    "article": (
+        "A isn't right, since 11 is odd. \\boxed{B}",
+        "permute: a letter stands in the response that may be an option",
+    ),
+    "past": (
+        "A looked tempting at first. \\boxed{B}",
+        "permute: a letter stands in the response that may be an option",
+    ),
     "lone": ("I think b fits. \\boxed{B}", "permute: a letter stands in the response that may be an option"),
 }
 
