@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 SURE_LEAKS = (
-    r"\bground[- ]?truth\b",
+    r"\bground[- ]?truths?\b",
     r"\b(reference|gold(en)?) (answer|label|solution)s?\b",
     r"\b(answer|solution) key\b|\bsolution sheet\b",
     r"\b(I|we) (was|were) (given|told) the (correct|right) (answer|solution)\b",
     r"\bas (I was |we were )?told, the (correct|right) (answer|solution)\b",
+    r"\bthe reference (says|states|gives)\b",
+    r"(参考|标准|官方)(答案|解答)",
 )
 """Ways of saying that the answer was given which mean nothing else, whoever wrote the response."""
 
