@@ -33,9 +33,10 @@ LEAKS = (
     r"\b(reference|official|model) (answer|solution|label)s?\b|\bstandard (answer|solution)s?\b",
     r"\b(answer|solution|marking|grading) (key|sheet|scheme|guide)s?\b",
     r"\bthe (reference|gold|GT) (says|gives|states|reads|wants|lists|tells)\b|\bthe GT (is|was)\b",
-    rf"\b(given|provided|supplied|expected|intended|desired|known|stated|target) ({_RIGHT} )?(answer|solution){_CHOICES}",
-    r"\b(answer|solution)( that (is|was))? (given|provided|supplied|stated) (with|in|by|alongside|to) (the|this|me|us)\b"
-    r"(?! (figure|picture|chart|graph|image|table|diagram|first|last|next))",
+    r"\b(given|provided|supplied|expected|intended|desired|known|stated|target) "
+    rf"({_RIGHT} )?(answer|solution){_CHOICES}",
+    r"\b(answer|solution)( that (is|was))? (given|provided|supplied|stated) (with|in|by|alongside|to) "
+    r"(the|this|me|us)\b(?! (figure|picture|chart|graph|image|table|diagram|first|last|next))",
     r"\b(known|expected|stated) result of\b",
     r"(参考|标准|官方|给定|已知|真实|提供的|所给的?)(的)?(答案|解答|标签)|答案(已|是|为)?(给出|提供)",
     rf"\b(provided|supplied|target|{_RIGHT}) label (says|is|reads|gives|states|shows)\b",

@@ -25,6 +25,8 @@ _TIMES = {"half": "half", "halves": "half", "quarter": "order 4", "quarters": "o
 _DIGITS = dict(zip("零〇一二两兩三四五六七八九", (0, 0, 1, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 _TEN = "|".join(_TENS)
 _ONES = "|".join(_SMALL[1:10])
+NUMBER_WORD = rf"(?:{_TEN})(?:[\s-]+(?:{_ONES}))?|{'|'.join(_ENGLISH)}"
+"""A pattern of the English words for numbers."""
 _WORD = re.compile(
     rf"(?<![\w'’])(?:(?P<tens>{_TEN})[\s-]+(?P<ones>{_ONES})|(?P<hundred>(?:one|a)\s+hundred)|(?P<plain>{'|'.join(_ENGLISH)})"
     rf"|(?P<order>{'|'.join(_ORDINALS)})s?|(?P<times>{'|'.join(_TIMES)}))(?![\w'’])",
