@@ -39,7 +39,8 @@ class QualityConfig:
             that say the same are one, two boxes or two tags are not, and no phrase behind them says another. Thinking
             and a first try before a reflection are none. `marked`: one box or tag. `off`: any number.
         min_words, max_words: of a response; ideographs count one each. None: no limit.
-        repetition: how often a response may hold one run of eight words; None: as often as it likes.
+        repetition: how often a response may hold one run of eight words, or as many characters that repeat without a
+            blank; None: as often as it likes.
         scripts: of the letters of question and response, as in `[latin, greek, han]`; None: a response keeps to Latin,
             Greek and the scripts of its question.
         script_share: of the letters that must be in these scripts, at least.

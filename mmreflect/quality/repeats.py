@@ -65,6 +65,7 @@ def find_repeats(
     found.account["unread_pictures"] = sum(look is None for mark in marks for look in mark.looks)
     if foreign:
         found.account["overlap"] = {each.path: _overlap(marks, each, config, found) for each in foreign}
+    found.account["media_in_two_splits"] = _in_two_splits(marks, splits)
     found.account["same_question_other_answer"] = _contradictions(marks)
     if config.repeats != "off":
         _exact(marks, splits, config, found)
@@ -87,6 +88,15 @@ def _overlap(marks: Sequence[Mark], foreign: Foreign, config: QualityConfig, fou
     why = {"why_unread": dict(sorted(foreign.unread.items()))} if foreign.unread else {}
     blind = {"rows_by_question_alone": foreign.blind} if foreign.blind else {}
     return {**sizes, **why, **blind, "found": dict(sorted(reasons.items()))}
+
+
+def _in_two_splits(marks: Sequence[Mark], splits: Sequence[str]) -> int:
+    """Count pictures and videos that rows of several splits show."""
+    first: dict[str, str] = {}
+    places = (
+        (name, split) for mark, split in zip(marks, splits, strict=True) for name in (*mark.pictures, *mark.videos)
+    )
+    return len({name for name, split in places if first.setdefault(name, split) != split})
 
 
 def _contradictions(marks: Sequence[Mark]) -> int:
