@@ -174,8 +174,12 @@ def _key(row: Row | UserError, shown: Iterable[bytes]) -> str:
     """Return a hash of what a row asks and of its media's content; a broken row is a question of its own."""
     if isinstance(row, UserError):
         return row.given
-    asked = row.get("question") or [turn for turn in row.get("messages") or [] if turn != row["messages"][-1]]
-    digest = hashlib.sha256(to_json(asked).encode())
+    turns = _listed(row.get("messages"))
+    asked = row.get("question") or [turn for turn in turns if turn != turns[-1]]
+    try:
+        digest = hashlib.sha256(to_json(asked).encode())
+    except ValueError:  # it holds NaN, which is no question: the row is refused when its turn comes
+        digest = hashlib.sha256(repr(asked).encode())
     for medium in shown:
         digest.update(medium)
     return digest.hexdigest()

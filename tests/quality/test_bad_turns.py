@@ -96,6 +96,9 @@ NO_PARTS: list[tuple[Row, str]] = [
     ({"facts": "none :)"}, "facts is no mapping"),
     ({"messages": 5}, "messages is no list of turns"),
     ({"messages": "(("}, "messages is no list of turns"),
+    ({"question": None, "messages": 5}, "messages is no list of turns"),
+    ({"question": None, "messages": {"a": 1}}, "messages is no list of turns"),
+    ({"question": float("nan")}, "the row has neither 'messages' nor a 'question'"),
     ({"messages": [{"role": "user"}]}, "a turn is no mapping with role and content"),
     ({"messages": ["x"]}, "a turn is no mapping with role and content"),
     ({"messages": [{"role": "user", "content": 3}]}, "the content of a turn is neither text nor a list of parts"),
@@ -121,7 +124,7 @@ def test_reasons_say_what_is_wrong(tmp_path: Path, run_cli: Cli) -> None:
     assert {name: line["reason"] for name, line in lines.items()} == {
         f"r{n}": reason for n, (_, reason) in enumerate(NO_PARTS)
     }
-    assert lines["r3"]["detail"] == "'videos' is no list of paths (5)" and "('x')" in lines["r13"]["detail"]
+    assert lines["r3"]["detail"] == "'videos' is no list of paths (5)" and "('x')" in lines["r16"]["detail"]
 
 
 def test_an_error_prefix_that_is_no_number_ends_no_training_in_a_traceback() -> None:
