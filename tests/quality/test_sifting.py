@@ -78,7 +78,9 @@ def test_repeats_are_dropped_and_near_ones_counted(
     out, compared = tmp_path / "out", manifest["quality"]["compared"]
     assert kept(out) == [one["id"] for one in PLANTED if one["id"] not in EXACT_OF]
     assert {name: line["of"] for name, line in rejects(out).items()} == EXACT_OF
-    assert rejects(out)["c-same"] == {"split": "train", "index": 11, "id": "c-same", "reason": SAME, "of": "c"}
+    texts = {"question": "How many patches?", "response": r"It is \boxed{4}."}
+    told = {"split": "train", "index": 11, "id": "c-same", "reason": SAME, "of": "c"}
+    assert rejects(out)["c-same"] == texts | told
     assert manifest["rejects"] == {SAME: 2} and compared["found"] == {SAME: 2, NEAR: 4}
     assert compared["dropped"] == manifest["quality"]["dropped"] == {SAME: 2} and compared["rows"] == 14
     counted = [line for file in sorted((out / "marks").glob("*-found.jsonl")) for line in read_jsonl(file)]
