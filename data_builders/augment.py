@@ -5,9 +5,10 @@ r"""More questions from the same ones: in other words, and with their options in
 VL-Rethinker (arXiv 2504.08837, appendix A) augments what its rule can verify by rephrasing questions and permuting
 options; how is not said, and all of this is ours:
 
-- `rephrase` asks a teacher. Numbers, formulas, names in capitals and the places of pictures must be the same as before;
-  options are taken out before and put back after, so that nobody can change them. Where a `solver` is named it must
-  still find the answer.
+- `rephrase` asks a teacher. Numbers, in digits and in words up to a hundred, formulas, names in capitals, units, how
+  often it is denied, and the places of pictures must be the same as before; options are taken out before and put back
+  after, so that nobody can change them. Comparatives ("larger") and things in small letters are not compared
+  (`mmreflect/teaching/rephrasing.py` says what else is not): where a `solver` is named it must still find the answer.
 - `permute` asks nobody. Options move, and everything that speaks of them follows: the reference, `facts.options` and
   `facts.option`, and letters in the response. Options about all others stay at the end. A row in which a letter cannot
   be followed for sure is left out with its reason.
@@ -15,8 +16,6 @@ options; how is not said, and all of this is ours:
 A row made from another has its id with `/rephrase-0` or `/permute-0` behind, the fact `augment`, and a `provenance`.
 """
 
-import re
-from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from mmreflect.teaching.attempts import Asked, asked_of
 from mmreflect.teaching.filters import says
 from mmreflect.teaching.maker import TeachingMaker, Wanted, describe, hold_together, inputs
 from mmreflect.teaching.prompts import Prompts, asked_turns
+from mmreflect.teaching.rephrasing import MARK, check_same
 from mmreflect.teaching.speakers import SpeakerConfig, Speakers, name_of, sampler_of
 from mmreflect.teaching.steps import Question, Said, Steps, checked
 
@@ -48,10 +48,6 @@ EXEMPT = {"*": EXEMPTIBLE}  # responses stay as their source has them, which che
 
 PROMPTS = Path(__file__).parent / "prompts" / "augment"
 Kind = Literal["rephrase", "permute"]
-_MARK = re.compile(r"<(image|video|options)>")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_FORMULA = re.compile(r"\$[^$]+\$|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
-_NAME = re.compile(r"(?<![\w'’])(?:[A-Z]{2,}|[B-HJ-Z])(?![\w'’])")
 
 
 class Rephrased(BaseModel):
@@ -197,7 +193,7 @@ class _Making:
         said = heard[self.place].value.question
         if any(other.value and other.value.question == said for other in heard[: self.place]):
             raise Rejected("rephrase: an earlier one is the same")
-        _check_same(text, said, asked, self.config.max_growth)
+        check_same(text, said, asked.sample.gold or "", self.config.max_growth)
         messages = list(self.row["messages"])
         messages[turn] = {**messages[turn], "content": _put_together(messages[turn], said, block)}
         row = {**self.row, "messages": messages}
@@ -208,7 +204,7 @@ class _Making:
         return self._example(row, teacher | solver)
 
     def _question(self, asked: Asked, text: str, place: int) -> Question:
-        marks = " ".join(match.group() for match in _MARK.finditer(text))
+        marks = " ".join(match.group() for match in MARK.finditer(text))
         turn = self.sheet.turn("rephrase", asked.sample, text=text, marks=marks)
         system = asked_turns(replace(asked.sample, messages=[], media=[]), self.sheet.text("system"))
         return Question("teacher", "rephrase", [*system, turn], place, Rephrased)
@@ -250,7 +246,7 @@ def _taken_apart(row: Row) -> tuple[int, str, str | None]:
     parts = [] if turn is None else _inside(row["messages"][turn])
     if turn is None or not any(part["type"] == "text" and part["text"].strip() for part in parts):
         raise Rejected("rephrase: there is no text to write anew")
-    if any(_MARK.search(part.get("text", "")) for part in parts):
+    if any(MARK.search(part.get("text", "")) for part in parts):
         raise Rejected("rephrase: the question holds a mark of its own")
     text = "".join(part["text"] if part["type"] == "text" else f"<{part['type']}>" for part in parts)
     options = spec_of(row.get("facts") or {}).options
@@ -276,44 +272,12 @@ def _put_together(turn: Message, text: str, block: str | None) -> list[dict[str,
     if block is not None:
         before, _, after = text.partition("<options>")
         text = f"{before.rstrip()}\n{block}{after}"
-    for number, piece in enumerate(_MARK.split(text)):
+    for number, piece in enumerate(MARK.split(text)):
         if number % 2:
             made.append({"type": piece})
         elif piece:
             made.append({"type": "text", "text": piece})
     return made
-
-
-def _check_same(old: str, new: str, asked: Asked, growth: float) -> None:
-    """Reject a rephrased question that is the same, or in which something is missing or new.
-
-    Raises:
-        Rejected: it is.
-    """
-    if [match.group() for match in _MARK.finditer(old)] != [match.group() for match in _MARK.finditer(new)]:
-        raise Rejected("rephrase: the marks are not the same", new)
-    if _words(old) == _words(new):
-        raise Rejected("rephrase: it says the same in the same words", new)
-    for what, pattern in (("numbers", _NUMBER), ("formulas", _FORMULA)):
-        before, after = Counter(pattern.findall(old)), Counter(pattern.findall(new))
-        if before != after:
-            raise Rejected(f"rephrase: the {what} are not the same", _difference(before, after), question=new)
-    before, after = Counter(set(_NAME.findall(old))), Counter(set(_NAME.findall(new)))
-    if before != after:
-        raise Rejected("rephrase: the names are not the same", _difference(before, after), question=new)
-    if len(new.split()) > growth * len(old.split()) + 10:
-        raise Rejected("rephrase: it is much longer than the question", f"{len(new.split())} words", question=new)
-    gold = (asked.sample.gold or "").strip()
-    if len(gold) > 1 and says(new, gold) and not says(old, gold):
-        raise Rejected("rephrase: it gives the answer away", question=new)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def _difference(before: Counter[str], after: Counter[str]) -> str:
-    return f"without {sorted((before - after).elements())}, with {sorted((after - before).elements())}"
 
 
 if __name__ == "__main__":

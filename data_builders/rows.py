@@ -3,12 +3,15 @@
     mmreflect build configs/build/rows.yaml source=questions.jsonl
 
 A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the short form
-`{"question", "images", "answer", "response"}`. Bad rows are quarantined with their reason.
+`{"question", "images", "answer", "response"}`. Bad rows are quarantined with their reason. ShareGPT's roles, human and
+gpt, are read as user and assistant; other ones are refused.
 """
 
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +20,8 @@ from pydantic import Field
 from mmreflect.answers.lists import reference_text
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.store import Row, try_rows
+from mmreflect.data.roles import with_our_roles
+from mmreflect.data.store import Row, shown, try_rows
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, problem_of_name, to_json
 
@@ -28,7 +32,8 @@ class Config:
 
     Attributes:
         source: a JSONL file; media paths are relative to its folder.
-        validation: share of the questions that becomes the validation split, at least one row when above 0.
+        validation: share of the questions that becomes the validation split, at least one row when above 0. Rows that
+            ask the same, or show one picture or video, stay in one split; the plan says what that leaves.
     """
 
     output: str
@@ -45,7 +50,9 @@ def inputs(config: Config) -> dict[str, str]:
 
 def splits(config: Config) -> dict[str, int]:
     """Return how many rows each split has."""
-    return {split: len(rows) for split, rows in _split_rows(config.source, config.seed, config.validation).items()}
+    return {
+        split: len(rows) for split, rows in _split_rows(config.source, config.seed, config.validation).parts.items()
+    }
 
 
 def make(config: Config, split: str, index: int) -> Example:
@@ -54,7 +61,7 @@ def make(config: Config, split: str, index: int) -> Example:
     Raises:
         UserError: the line is no JSON object, the row misses a key or has no question, or its id stands before.
     """
-    place, row = _split_rows(config.source, config.seed, config.validation)[split][index]
+    place, row = _split_rows(config.source, config.seed, config.validation).parts[split][index]
     if isinstance(row, UserError):
         raise row
     try:
@@ -65,10 +72,10 @@ def make(config: Config, split: str, index: int) -> Example:
 
 def _example(row: Row, place: int, folder: Path) -> Example:
     images, videos = _paths(row, "images", folder), _paths(row, "videos", folder)
-    messages = row.get("messages") or _messages(row, place, len(images), len(videos))
+    messages = with_our_roles(row.get("messages")) or _messages(row, place, len(images), len(videos))
     facts = row.get("facts") or {}
     if not isinstance(facts, dict):
-        raise UserError(f"row {place}: facts is {facts!r}", "a mapping", "fix the row")
+        raise UserError(f"row {place}: facts is no mapping ({shown(facts)})", "a mapping", "fix the row")
     answer = reference_text(row.get("answer"))
     return Example(id=_id(row, place), messages=messages, images=images, videos=videos, answer=answer, facts=facts)
 
@@ -77,28 +84,80 @@ def _id(row: Row, place: int) -> str:
     return str(row.get("id", f"row-{place:06}"))
 
 
+def describe(config: Config) -> dict[str, str]:
+    """Say in the plan where the validation split is not what was asked for, as what belongs together stays so."""
+    split = _split_rows(config.source, config.seed, config.validation)
+    held, total = len(split.parts.get("validation", ())), sum(map(len, split.parts.values()))
+    wanted = _wanted(total, config.validation)
+    if split.leaky and held:
+        return {"validation": f"{held:,} rows, which show what train shows: all rows share pictures or videos"}
+    if held == wanted:
+        return {}
+    return {"validation": f"{held:,} for {wanted:,} rows: those that ask or show the same stay in one split"}
+
+
 Place = tuple[int, Row | UserError]
 
 
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The rows of each split; `leaky`: pictures join all of them, so that only rows that ask the same stay together."""
+
+    parts: dict[str, list[Place]]
+    leaky: bool
+
+
+def _wanted(rows: int, validation: float) -> int:
+    return max(1, round(rows * validation)) if validation else 0
+
+
 @functools.lru_cache(maxsize=4)
-def _split_rows(source: str, seed: int, validation: float) -> dict[str, list[Place]]:
-    """Split the rows; rows that ask the same with the same media stay together."""
+def _split_rows(source: str, seed: int, validation: float) -> _Split:
+    """Split the rows; rows that ask the same with the same media, or show one medium, stay together."""
     rows = list(enumerate(_unique(try_rows(Path(source)))))
     if not rows:
         raise UserError(f"{source} holds no rows", "at least one JSON object per line", "check the file")
-    wanted = max(1, round(len(rows) * validation)) if validation else 0
-    keys = {place: _key(row, Path(source).parent) for place, row in rows}
-    held_out: set[str] = set()
+    wanted = _wanted(len(rows), validation)
+    asked, keys = _groups(rows, Path(source).parent)
     sound = {keys[place] for place, row in rows if isinstance(row, dict)}
+    leaky = len(sound) == 1 and len(set(asked.values())) > 1
+    if leaky:
+        keys, sound = asked, {asked[place] for place, row in rows if isinstance(row, dict)}
+    sizes = Counter(keys.values())
     candidates = sorted(sound, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
+    held_out, held = set[str](), 0
     for key in candidates[:-1]:  # the last one stays in train, which must not be empty
-        if sum(keys[place] in held_out for place, _ in rows) < wanted:
+        if sizes[key] < 2 * (wanted - held):  # nearer to what is wanted than without it
             held_out.add(key)
+            held += sizes[key]
+    if wanted and not held_out and len(candidates) > 1:
+        held_out.add(min(candidates, key=sizes.__getitem__))
     parts = {
         "train": [row for row in rows if keys[row[0]] not in held_out],
         "validation": [row for row in rows if keys[row[0]] in held_out],
     }
-    return {split: part for split, part in parts.items() if part}
+    return _Split({split: part for split, part in parts.items() if part}, leaky)
+
+
+def _groups(rows: Iterable[Place], folder: Path) -> tuple[dict[int, str], dict[int, str]]:
+    """Return hashes of what rows ask, by their places, and of their groups, of which all rows ask or show the same."""
+    digests = dict[str, bytes]()
+    joined = dict[str, str]()
+
+    def root(key: str) -> str:
+        while joined.setdefault(key, key) != key:
+            joined[key] = joined[joined[key]]
+            key = joined[key]
+        return key
+
+    own = {}
+    for place, row in rows:
+        shown = [] if isinstance(row, UserError) else _media_of(row, folder, digests)
+        own[place] = _key(row, shown)
+        for medium in shown:
+            one, other = sorted((root(own[place]), root(f"~{medium.hex()}")))  # a row's key comes before a medium's
+            joined[other] = one
+    return own, {place: root(key) for place, key in own.items()}
 
 
 def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
@@ -111,19 +170,30 @@ def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
         seen.add(name)
 
 
-def _key(row: Row | UserError, folder: Path) -> str:
+def _key(row: Row | UserError, shown: Iterable[bytes]) -> str:
     """Return a hash of what a row asks and of its media's content; a broken row is a question of its own."""
     if isinstance(row, UserError):
         return row.given
-    asked = row.get("question") or [turn for turn in row.get("messages") or [] if turn != row["messages"][-1]]
-    digest = hashlib.sha256(to_json(asked).encode())
-    for item in [*_listed(row.get("images")), *_listed(row.get("videos"))]:
-        path = folder / str(item)
-        known = _is_name(str(item)) and path.is_file()
-        digest.update(
-            hashlib.sha256(path.read_bytes()).digest() if known else str(item).encode(errors="backslashreplace")
-        )
+    turns = _listed(row.get("messages"))
+    asked = row.get("question") or [turn for turn in turns if turn != turns[-1]]
+    try:
+        digest = hashlib.sha256(to_json(asked).encode())
+    except ValueError:  # it holds NaN, which is no question: the row is refused when its turn comes
+        digest = hashlib.sha256(repr(asked).encode())
+    for medium in shown:
+        digest.update(medium)
     return digest.hexdigest()
+
+
+def _media_of(row: Row, folder: Path, digests: dict[str, bytes]) -> list[bytes]:
+    """Return what stands for each medium of a row: a hash of its content, or of a missing one its name."""
+    items = [str(item) for item in [*_listed(row.get("images")), *_listed(row.get("videos"))]]
+    for item in items:
+        if item not in digests:
+            known = _is_name(item) and (folder / item).is_file()
+            content = (folder / item).read_bytes() if known else b""
+            digests[item] = hashlib.sha256(content).digest() if known else item.encode(errors="backslashreplace")
+    return [digests[item] for item in items]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -133,7 +203,7 @@ def _listed(value: Any) -> list[Any]:
 def _paths(row: Row, key: str, folder: Path) -> list[Path]:
     given = row.get(key) or []
     if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
-        raise UserError(f"{key!r} is {given!r}", "a list of paths")
+        raise UserError(f"{key!r} is no list of paths ({shown(given)})", "a list of paths")
     for item in given:
         if not _is_name(item):
             raise UserError(f"{key!r} holds a name that no file can have", ascii(item)[:200])

@@ -26,6 +26,11 @@ _PHRASE = re.compile(
     r"(?:\b(?:is|are|was|would\s+be|should\s+be|must\s+be|will\s+be)\b|[:=：])\s*+:?|#{4})\s*+(?:\$\$|\\\[)?\s*+([^\n]+)",
     re.IGNORECASE,
 )
+OF_PART = re.compile(
+    r"\b(?:part|step|first|second|third|fourth|sub\w*|half|previous|intermediate|each|every|other)\b|\([a-e\d]\)",
+    re.IGNORECASE,
+)
+"""What an answer is of that is not the whole question's."""
 # A sentence ends at a stop before a capital, but not after initials and short abbreviations: "B. A cat", "St. Louis".
 _SENTENCE = re.compile(r"(?<!\b[A-Za-z])(?<!\b[A-Z][a-z])(?<=[^\s.!?])[.!?]++\s++(?=[\"'(*]*[A-Z])|(?<=[!?])\s+|\n+")
 
@@ -62,11 +67,18 @@ def plain(text: str) -> str:
 
 
 def after_phrase(text: str) -> str | None:
-    """Return what follows the last phrase such as "the answer is", to the end of its sentence; None without one."""
-    found = _PHRASE.findall(text.replace("**", "").replace("__", ""))
+    """Return what follows the last phrase such as "the answer is", to the end of its sentence; None without one.
+
+    Of several in a line the first counts, as what follows often speaks about it ("this answer is reasonable"), unless
+    it gives the answer to a part of the question.
+    """
+    found = [*_PHRASE.finditer(text.replace("**", "").replace("__", ""))][-1:]
     if not found:
         return None
-    said = sentences(str(found[-1]))
+    rest = found[0].group(1)
+    while OF_PART.search(found[0].group()[: -len(rest)]) and (later := _PHRASE.search(rest)):
+        found, rest = [later], later.group(1)
+    said = sentences(rest)
     return (said[0].strip().rstrip(".").strip() or None) if said else None
 
 

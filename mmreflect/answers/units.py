@@ -136,6 +136,7 @@ _NO_UNITS = frozenset(
 )
 _POWER = re.compile(r"\^?\{?(-?\d)\}?$")
 _WORD = re.compile(r"[a-z]{3,}(?:-[a-z]+)*$")
+_SUPERSCRIPTS = str.maketrans("²³", "23")
 _CURRENCIES = "$€£¥₹₩₽¢"
 
 
@@ -212,6 +213,15 @@ def _singular(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
+def known_units(text: str) -> set[str]:
+    """Return the units of the table that a text names, in the form of `read_unit`; words of no table are none.
+
+    "kilometers per hour" has two of them, and "square centimeters" is one.
+    """
+    powers, words = _parts(text.strip().translate(_SUPERSCRIPTS))
+    return {name if power == 1 else f"{name}^{power}" for name, power in (powers or {}).items()} if not words else set()
 
 
 def units_agree(one: str, other: str) -> bool:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from mmreflect.building.examples import Example
-from mmreflect.data.fingerprint import turns_of
-from mmreflect.data.store import Row
-from mmreflect.records import text_of
+from mmreflect.data.store import Row, turns_of
+from mmreflect.records import Message, text_of
 
 LONGEST = 1500
 """Characters of a text that are kept."""
@@ -18,20 +17,20 @@ def texts_of_rejected(row: "Example | Exception") -> Row:
     """
     if not isinstance(row, Example) or not isinstance(row.messages, list):
         return {}
+    return _texts(row.messages, row.rejected)
+
+
+def texts_of_row(row: Row) -> Row:
+    """Return the same of a row that was stored."""
+    rejected = text_of(row["rejected"][-1]["content"]) if "rejected" in row else None
+    return _texts(turns_of(row), rejected)
+
+
+def _texts(messages: Sequence[Message], rejected: str | None) -> Row:
     try:
-        turns = [(turn["role"], text_of(turn["content"])) for turn in row.messages]
+        turns = [(turn["role"], text_of(turn["content"])) for turn in messages]
     except (KeyError, TypeError):  # such a row is rejected for being no conversation
         return {}
-    return _told(turns, row.rejected)
-
-
-def texts_of_dropped(row: Row) -> Row:
-    """Return the same of a row as a shard holds it."""
-    lost = text_of(row["rejected"][-1]["content"]) if "rejected" in row else None
-    return _told([(turn["role"], text_of(turn["content"])) for turn in turns_of(row)], lost)
-
-
-def _told(turns: Sequence[tuple[str, str]], rejected: str | None) -> Row:
     found = {"question": "\n".join(text for role, text in turns if role == "user")}
     if turns and turns[-1][0] == "assistant":
         found["response"] = turns[-1][1]

@@ -15,7 +15,7 @@ from typing import Any
 from mmreflect import console
 from mmreflect.building.inspecting import marks_file, read_marks
 from mmreflect.building.manifest import Tally, most_common, refuse_empty
-from mmreflect.building.rejecting import texts_of_dropped
+from mmreflect.building.rejecting import texts_of_row
 from mmreflect.building.shards import read_shard, room_on_disk
 from mmreflect.config import to_tree
 from mmreflect.data.store import Row
@@ -101,6 +101,8 @@ def _tell_counted(folder: Path, compared: Mapping[str, Any]) -> None:
     told = "; ".join(f"{reason} ({count})" for reason, count in counted.items() if count)
     if told:
         console.say(f"[yellow]kept, and only counted[/]: {told}; see {folder / 'marks'}")
+    if shared := compared["media_in_two_splits"]:
+        console.say(f"[yellow]{shared:,} pictures or videos are shown in more than one split[/], under other questions")
 
 
 def _marks_of(folder: Path, split: str, file: Path) -> Path:
@@ -113,8 +115,8 @@ def _marks_of(folder: Path, split: str, file: Path) -> Path:
 def _find(folder: Path, marks: Sequence[Mark], shards: Sequence[_Shard], config: QualityConfig) -> Repeats:
     foreign = [read_foreign(path) for path in config.against]
     for each in foreign:
-        if each.unread:
-            console.say(f"[yellow]{console.count(each.unread, 'row')} or pictures of {each.path} cannot be read[/]")
+        if told := each.problems():
+            console.say(f"[yellow]not compared, or not wholly[/] of {each.path}: {told}")
     splits = [shard.split for shard in shards for _ in range(shard.start, shard.end)]
     repeats = find_repeats(marks, splits, foreign, config)
     _refuse_none_left(splits, repeats)
@@ -154,13 +156,14 @@ def _take_out(folder: Path, shard: _Shard, marks: Sequence[Mark], repeats: Repea
     _write(folder / "marks" / f"{name}-found.jsonl", _lines(shard, marks, repeats, dropped=False))
     gone = {place - shard.start for place in range(shard.start, shard.end) if repeats.dropped(place) is not None}
     rejects = folder / "rejects" / f"{name}-compared.jsonl"
+    lines = shard.file.read_bytes().splitlines(keepends=True)
+    whole = len(lines) == shard.end - shard.start
+    if whole or not rejects.is_file():  # else they were written, with their texts, before the rows were taken out
+        _write(rejects, _lines(shard, marks, repeats, dropped=True, rows=lines if whole else ()))
     if not gone:
         rejects.unlink(missing_ok=True)
         return
-    lines = shard.file.read_bytes().splitlines(keepends=True)
-    if len(lines) == shard.end - shard.start:  # else an earlier pass came further, whose rejects are there
-        texts = {marks[shard.start + place].place: texts_of_dropped(json.loads(lines[place])) for place in gone}
-        _write(rejects, [texts[line["index"]] | line for line in _lines(shard, marks, repeats, dropped=True)])
+    if whole:
         lines = [line for place, line in enumerate(lines) if place not in gone]
         write_atomic(shard.file, b"".join(lines))
     rows = list(read_jsonl(shard.file))
@@ -181,14 +184,22 @@ def _write(file: Path, lines: Sequence[Row]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _lines(shard: _Shard, marks: Sequence[Mark], repeats: Repeats, *, dropped: bool) -> list[Row]:
-    """Return why rows of a shard are dropped, or what was found and only counted, a line each."""
+def _lines(
+    shard: _Shard, marks: Sequence[Mark], repeats: Repeats, *, dropped: bool, rows: Sequence[bytes] = ()
+) -> list[Row]:
+    """Return why rows of a shard are dropped, or what was found and only counted, a line each.
 
-    def line(mark: Mark, why: Repeat) -> Row:
-        return {"split": shard.split, "index": mark.place, "id": mark.id, "reason": why.reason, **why.facts}
+    Args:
+        rows: all rows of the shard as JSON, of which the beginnings of the texts are kept; none where they are gone.
+    """
+
+    def line(place: int, why: Repeat) -> Row:
+        mark = marks[place]
+        texts = texts_of_row(json.loads(rows[place - shard.start])) if rows else {}
+        return {**texts, "split": shard.split, "index": mark.place, "id": mark.id, "reason": why.reason, **why.facts}
 
     return [
-        line(marks[place], why)
+        line(place, why)
         for place in range(shard.start, shard.end)
         for why in repeats.rows[place]
         if why.dropped == dropped

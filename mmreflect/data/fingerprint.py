@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmreflect.data.store import Row, read_rows, split_response
+from mmreflect.data.store import Row, read_rows, split_response, turns_of
 from mmreflect.errors import UserError
 from mmreflect.files import to_json
-from mmreflect.records import Message
 
 ENDS = 1 << 20
 """Bytes at the start and at the end of a video that stand for it, with its size: a dataset can hold terabytes."""
@@ -37,12 +36,6 @@ def asked_key(row: Row, contents: list["Content"]) -> str:
     return digest.hexdigest()
 
 
-def turns_of(row: Row) -> list[Message]:
-    """Return all turns of a row, of a pair those that shall be learnt."""
-    turns: list[Message] = row["messages"] if "messages" in row else [*row["prompt"], *row["chosen"]]
-    return turns
-
-
 @dataclass(frozen=True, slots=True)
 class Content:
     """A medium of a row by its content, and which part of it is shown (JSON of what a row says beside its path)."""
@@ -59,15 +52,22 @@ def media_contents(row: Row, folder: Path) -> list[Content]:
         for item in row[f"{kind}s"]:
             entry = {"path": item} if isinstance(item, str) else item
             path = folder / entry["path"]
-            digest = hashlib.sha256(path.read_bytes()).digest() if kind == "image" else _ends(path)
+            digest = hashlib.sha256(path.read_bytes()).digest() if kind == "image" else digest_of_video(path)
             shown = to_json({key: value for key, value in entry.items() if key != "path"})
             found.append(Content(kind, digest, shown))
     return found
 
 
-def _ends(path: Path) -> bytes:
+def digest_of_video(path: Path) -> bytes:
+    """Return the digest of a video's size and both ends."""
     known = path.stat()
     return _read_ends(path, known.st_size, known.st_mtime_ns)
+
+
+def digest_of_video_bytes(content: bytes) -> bytes:
+    """Return the same of one that is no file."""
+    ends = content[:ENDS] + content[max(0, len(content) - ENDS) :]
+    return hashlib.sha256(ends + str(len(content)).encode()).digest()
 
 
 @functools.lru_cache(maxsize=4096)

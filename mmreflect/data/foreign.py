@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.answers.lists import reference_text
-from mmreflect.data.store import Row
+from mmreflect.data.roles import with_our_roles
+from mmreflect.data.store import Row, shown
 from mmreflect.errors import UserError, nearest
 from mmreflect.records import Message
 
@@ -24,6 +25,8 @@ _PLACE = re.compile(r"<(image|video)>")
 
 LIKE_QUESTION = ("problem", "prompt", "query", "instruction", "conversations")
 """What others call it."""
+SPEAKERS = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+"""Whose turn a side of a pair is that is text alone."""
 
 
 class ColumnError(UserError):
@@ -68,7 +71,8 @@ def read_foreign(
 ) -> ForeignRow:
     """Read a row: `messages`, a pair (`prompt`, `chosen`, `rejected`), or a `question` with or without a `response`.
 
-    Where a question says <image> or <video>, that is where its media stand; else they stand before it.
+    Where a question says <image> or <video>, that is where its media stand; else they stand before it. Roles that are
+    surely ours under another name, as ShareGPT's human and gpt, become ours (`mmreflect.data.roles`).
 
     Args:
         place: in its set; names a row without an id.
@@ -83,15 +87,17 @@ def read_foreign(
     media = {kind: _media(known[f"{kind}s"], known[kind], kind, folder) for kind in ("image", "video")}
     rejected = None
     if known["rejected"] is not None:
-        prompt, chosen = _turns(known["prompt"], "user"), _turns(known["chosen"], "assistant")
-        messages, rejected = [*prompt, *chosen[-1:]], _text(_turns(known["rejected"], "assistant")[-1])
+        prompt, chosen, lost = (_turns(known[key], SPEAKERS[key]) for key in ("prompt", "chosen", "rejected"))
+        if not chosen[-1]["role"] == lost[-1]["role"] == "assistant":
+            raise UserError("a side of the pair does not end on the assistant's turn", "a reply on each side")
+        messages, rejected = [*prompt, *chosen[-1:]], _text(lost[-1])
     elif known["messages"] is not None:
-        messages = [_turn(turn) for turn in _listed(known["messages"])]
+        messages = _conversation(known["messages"])
     else:
         messages = _asked(known, media, row)
     told = known["facts"] or {}
     if not isinstance(told, Mapping):
-        raise UserError(f"facts is {type(told).__name__}", "a mapping", "map it to null in `columns`")
+        raise UserError(f"facts is no mapping ({shown(told)})", "a mapping", "map it to null in `columns`")
     told = dict(told) | {name: known[name] for name in READING if known[name] is not None}
     told |= {name: _at(row, name, True) for name in facts}
     name = known["id"]
@@ -147,9 +153,14 @@ def _turns(value: Any, role: str) -> list[Message]:
     """Return one side of a pair, which may be text alone."""
     if isinstance(value, str):
         return [{"role": role, "content": [{"type": "text", "text": value}]}]
-    turns = [_turn(turn) for turn in _listed(value)]
+    turns = _conversation(value)
     if not turns:
         raise UserError("a pair lacks its prompt, its chosen or its rejected side", "all three")
+    return turns
+
+
+def _conversation(value: Any) -> list[Message]:
+    turns: list[Message] = with_our_roles([_turn(turn) for turn in _listed(value)])
     return turns
 
 

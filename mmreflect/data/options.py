@@ -9,21 +9,28 @@ from typing import Any
 from mmreflect.answers.choices import reference_option
 from mmreflect.answers.grade import verify
 from mmreflect.answers.spec import spec_of
-from mmreflect.data.letters import by_place, letters_joined, lone_letters, sure_letters
+from mmreflect.data.letters import by_place, letters_joined, lone_letters, sure_letters, without_lists
 from mmreflect.data.store import Row, split_response
 from mmreflect.errors import UserError
-from mmreflect.records import Message
+from mmreflect.records import Message, content_parts, text_of
 
 Options = Sequence[tuple[str, str]]
 """Letters with their texts, in order."""
 TRIES = 1000
 
+_OTHERS = (
+    r"(the\s+)?((two|three|four|five)\s+)?(above|these|those|them|preceding|previous|foregoing|others?"
+    r"|other (option|choice|answer)s|option|choice|answer)s?\b"
+)
 _ABOUT_OTHERS = re.compile(
-    r"\b(all|none|neither|either|both|any|some|two|more than one)\s+of\s+(the\s+)?"
-    r"(above|these|those|them|preceding|previous|others?|other (option|choice|answer)s|option|choice|answer)s?\b"
-    r"|\b(all|none) (the )?above\b|\bno other\b",
+    r"\b(all|none|neither|either|both|any|some|each|every|most|two|three|four|one|nothing|anything|everything|only)\b"
+    rf"[ \w]{{0,20}}? of\s+{_OTHERS}|\b(all|none|neither|either|both|any|each|every)\s+{_OTHERS}"
+    r"|\b(?!is\b|are\b|was\b|from\b)\w+ (the )?above\W*$|\bthe above\b|\bno other\b"
+    r"|\b(mentioned|listed|given|named) above\b"
+    r"|以上|上述|前述|如上|皆[是非]|(?<![首成])[都均][不是非对錯错]|其[他它](选项|選項)",
     re.IGNORECASE,
 )
+"""Options that say something about the others; `首都是` and `成都是` are about towns."""
 _OTHERS_BY_PLACE = re.compile(
     r"\b(former|latter|(first|second|third|last|previous|preceding|other) (two|three|options?|choices?|answers?)"
     r"|(option|choice|answer)s? (above|below))\b",
@@ -137,7 +144,8 @@ def permuted(row: Row, options: Options, order: Sequence[int]) -> Permuted:
         raise UnmovableError("the reference cannot follow the options", gold)
     if response is None:
         return Permuted(changed, answer, fresh)
-    said = following(response, options, follows)
+    asked = "\n".join(text_of(turn["content"]) for turn in prompt)
+    said = following(response, options, follows, asked)
     before, after = verify(response, gold, spec_of(facts)).passed, verify(said, answer, spec_of(fresh)).passed
     if before != after:
         raise UnmovableError("the response would be graded otherwise than before")
@@ -152,27 +160,46 @@ def _reordered(options: Options, order: Sequence[int]) -> list[tuple[str, str]]:
 def _listed_anew(prompt: Sequence[Message], options: Options, order: Sequence[int]) -> list[Message]:
     """Return the prompt with its list of options in the new order."""
     changed: list[Message] = []
-    found = 0
+    rests = []
     for turn in prompt:
         content = turn["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
         for place, part in enumerate(parts):
             block = block_of(part["text"], options) if part["type"] == "text" else None
-            rest = (
-                part.get("text", "") if block is None else part["text"][: block.start()] + part["text"][block.end() :]
-            )
-            if by_place(rest):
-                raise UnmovableError("the question speaks of an option by its place")
-            spoken = {rest[start:end].upper() for start, end in sure_letters(rest, tuple(options))}
-            if spoken and spoken != {letter for letter, _ in options}:
-                raise UnmovableError("the question speaks of an option by its letter")
             if block is not None:
-                found += 1
+                rests.append(part["text"][: block.start()] + "\n" + part["text"][block.end() :])
                 parts[place] = {**part, "text": _replaced(part["text"], block, options, order)}
         changed.append({**turn, "content": parts[0]["text"] if isinstance(content, str) else parts})
-    if found != 1:
+    if len(rests) != 1:
         raise UnmovableError("the options are not listed in the question just once")
+    others = [part["text"] for turn in prompt for part in content_parts(turn["content"]) if part["type"] == "text"]
+    for rest in [*rests, *(text for text in others if block_of(text, options) is None)]:
+        _check_spoken(rest, options)
     return changed
+
+
+def _check_spoken(text: str, options: Options) -> None:
+    """Refuse what a question says beside its list of options, where it speaks of them or may do so.
+
+    Raises:
+        UnmovableError: it does, other than by naming all letters as what an answer may be.
+    """
+    if words := by_place(text):
+        raise UnmovableError("the question speaks of an option by its place", words)
+    letters = "".join(letter for letter, _ in options)
+    text = without_lists(text, letters)
+    if sure_letters(text, tuple(options)):
+        raise UnmovableError("the question speaks of an option by its letter")
+    for start in lone_letters(text, letters, _texts(options)):
+        raise UnmovableError("a letter stands in the question that may be an option", _around(text, start))
+
+
+def _texts(options: Options) -> str:
+    return "\n".join(said for _, said in options)
+
+
+def _around(text: str, start: int) -> str:
+    return text[max(0, start - 20) :][:41]
 
 
 def _replaced(text: str, block: "re.Match[str]", options: Options, order: Sequence[int]) -> str:
@@ -191,11 +218,14 @@ def _answer(gold: str, right: str, follows: Mapping[str, str], options: Options)
     return gold if match is None else gold[: match.start(1)] + follows[right] + gold[match.end(1) :]
 
 
-def following(text: str, options: Options, follows: Mapping[str, str]) -> str:
+def following(text: str, options: Options, follows: Mapping[str, str], asked: str = "") -> str:
     r"""Return a text in which the letters of options are those that they have now, large or small as before.
 
     Letters are options in a box, in <answer> tags, after "option", "choice" or "answer" (or 选项 and 答案), and before
-    their own text; capitals also in brackets. The article "A" is none.
+    their own text; capitals also in brackets. The article "A" is none, where it surely is one.
+
+    Args:
+        asked: the text of the prompt, which tells which words articles stand before.
 
     Raises:
         UserError: another letter stands alone, which may be an option or not, or an option is spoken of by its place.
@@ -203,11 +233,9 @@ def following(text: str, options: Options, follows: Mapping[str, str]) -> str:
     if words := by_place(text):
         raise UnmovableError("the response speaks of an option by its place", words)
     spans = sure_letters(text, tuple(options))
-    for start in lone_letters(text, "".join(follows)):
+    for start in lone_letters(text, "".join(follows), f"{_texts(options)}\n{asked}"):
         if not any(begin <= start < end for begin, end in spans):
-            raise UnmovableError(
-                "a letter stands in the response that may be an option", text[max(0, start - 20) :][:41]
-            )
+            raise UnmovableError("a letter stands in the response that may be an option", _around(text, start))
     for start, end in reversed(spans):
         text = text[:start] + _follow(text[start:end], follows) + text[end:]
     return text
@@ -239,7 +267,10 @@ def _facts(
 
 def _speaks(value: Any, options: Options) -> bool:
     if isinstance(value, str):
-        alone = value.strip().upper() in {letter for letter, _ in options}
+        letters = "".join(letter for letter, _ in options)
+        alone = value.strip().upper() in set(letters) or any(
+            value[at] in letters for at in lone_letters(value, letters)
+        )
         return alone or bool(sure_letters(value, tuple(options))) or by_place(value) is not None
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return any(_speaks(item, options) for item in inner)

@@ -1,5 +1,7 @@
 """Loading pictures: fully decoded RGB, or an error that says what is wrong with the file."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,29 +23,44 @@ def load_image(path: str | Path, crop: tuple[int, int, int, int] | None = None) 
     Raises:
         UserError: the file is missing, no picture, truncated, or the crop is empty or outside.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     file = Path(path)
     if not file.is_file():
         raise UserError(f"no such picture: {path}", "the path of an image file", "check the path")
+    picture = _decoded(file, f"{path}", lambda: (file.stat().st_size, _first_bytes(file)))
+    return picture if crop is None else _cropped(picture, crop, path)
+
+
+def image_from_bytes(content: bytes) -> "Image":
+    """Decode a picture that is no file, as `load_image` does.
+
+    Raises:
+        UserError: it is no picture, or truncated.
+    """
+    return _decoded(io.BytesIO(content), "bytes", lambda: (len(content), repr(content[:8])))
+
+
+def _decoded(source: "Path | io.BytesIO", name: str, head: Callable[[], tuple[int, str]]) -> "Image":
+    """Decode a picture; `head` returns how many bytes it has, and the first of them."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
-        with Image.open(file) as opened:
+        with Image.open(source) as opened:
             opened.load()
             picture = ImageOps.exif_transpose(opened)
     except UnidentifiedImageError:
+        size, first = head()
         raise UserError(
-            f"not a picture: {path} ({file.stat().st_size:,} bytes, starts with {_first_bytes(file)})",
+            f"not a picture: {name} ({size:,} bytes, starts with {first})",
             "a PNG, JPEG, WebP, GIF, BMP or TIFF file",
             "replace the file or remove its row",
         ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
-            f"the picture cannot be decoded: {path} ({error})",
+            f"the picture cannot be decoded: {name} ({error})",
             "a whole picture",
             "download or export it again, or remove its row",
         ) from None
-    picture = _on_white(picture)
-    return picture if crop is None else _cropped(picture, crop, path)
+    return _on_white(picture)
 
 
 def _first_bytes(file: Path) -> str:

@@ -39,7 +39,8 @@ class QualityConfig:
             that say the same are one, two boxes or two tags are not, and no phrase behind them says another. Thinking
             and a first try before a reflection are none. `marked`: one box or tag. `off`: any number.
         min_words, max_words: of a response; ideographs count one each. None: no limit.
-        repetition: how often a response may hold one run of eight words; None: as often as it likes.
+        repetition: how often a response may hold one run of eight words, or as many characters that repeat without a
+            blank; None: as often as it likes.
         scripts: of the letters of question and response, as in `[latin, greek, han]`; None: a response keeps to Latin,
             Greek and the scripts of its question.
         script_share: of the letters that must be in these scripts, at least.
@@ -51,7 +52,8 @@ class QualityConfig:
         likeness: from which share of common runs of five words on texts are nearly the same (Jaccard).
         picture_bits: up to how many bits of 64 perceptual hashes of nearly the same picture differ: 6 finds it in
             another format or size, but not where 3 % or more are cut off at each side.
-        against: evaluation sets: folders that `mmreflect build` wrote, JSONL files of rows, or folders of pictures.
+        against: evaluation sets: folders that `mmreflect build` wrote, JSONL or parquet files of rows, folders with
+            these, or folders of pictures. What of them cannot be compared is told, and counted in the manifest.
         overlap: `drop` or `count` rows whose question or a medium of which stands in one of them, nearly or exactly.
     """
 

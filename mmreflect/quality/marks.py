@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mmreflect.answers.markup import plain
-from mmreflect.data.fingerprint import asked_key, media_contents, turns_of
-from mmreflect.data.store import Row, sample_from_row, split_response
+from mmreflect.data.fingerprint import asked_key, media_contents
+from mmreflect.data.store import Row, sample_from_row, split_response, turns_of
 from mmreflect.errors import UserError
 from mmreflect.media.images import load_media_image
 from mmreflect.quality.pictures import Look, look_of
@@ -73,10 +73,10 @@ def mark_of(row: Row, folder: Path, place: int, *, sketches: bool, exempt: bool 
         place=place,
         asked=asked_key(row, contents)[:_DIGITS],
         said=_digest(response, lost, answer),
-        words=_digest(*words_of(question)),
+        words=words_mark(question),
         answer="" if answer is None else _digest(plain(answer)),
-        pictures=tuple(content.digest.hex()[:_DIGITS] for content in contents if content.kind == "image"),
-        videos=tuple(content.digest.hex()[:_DIGITS] for content in contents if content.kind == "video"),
+        pictures=tuple(medium_mark(content.digest) for content in contents if content.kind == "image"),
+        videos=tuple(medium_mark(content.digest) for content in contents if content.kind == "video"),
         shown=_digest(*(content.shown for content in contents if content.kind == "video")),
         looks=_looks(row | {"messages": turns}, folder) if sketches else (),
         question=sketch_of(question, "question") if sketches else None,
@@ -88,6 +88,16 @@ def mark_of(row: Row, folder: Path, place: int, *, sketches: bool, exempt: bool 
 def asked_text(prompt: Iterable[Message]) -> str:
     """Return the text of a prompt without its system turns, which all rows of a set share."""
     return "\n".join(text_of(turn["content"]) for turn in prompt if turn["role"] != "system")
+
+
+def words_mark(question: str) -> str:
+    """Return the mark of the words of a question."""
+    return _digest(*words_of(question))
+
+
+def medium_mark(digest: bytes) -> str:
+    """Return the mark of a medium, from the digest of its content."""
+    return digest.hex()[:_DIGITS]
 
 
 def look_at(medium: Media) -> Look | None:

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmreflect.quality.config import QualityConfig
-from mmreflect.quality.foreign import Foreign, overlaps
+from mmreflect.quality.foreign import Foreign
 from mmreflect.quality.marks import Mark
+from mmreflect.quality.overlaps import overlaps
 from mmreflect.quality.pictures import Look, bits_between, same_colours
 from mmreflect.quality.search import Buckets, joint_sketch, picture_keys, text_keys
 from mmreflect.quality.sketches import alike
@@ -64,6 +65,7 @@ def find_repeats(
     found.account["unread_pictures"] = sum(look is None for mark in marks for look in mark.looks)
     if foreign:
         found.account["overlap"] = {each.path: _overlap(marks, each, config, found) for each in foreign}
+    found.account["media_in_two_splits"] = _in_two_splits(marks, splits)
     found.account["same_question_other_answer"] = _contradictions(marks)
     if config.repeats != "off":
         _exact(marks, splits, config, found)
@@ -82,8 +84,19 @@ def _overlap(marks: Sequence[Mark], foreign: Foreign, config: QualityConfig, fou
         if found.dropped(place) is None:
             facts = {"set": foreign.path, "of": hit.of, **hit.facts}
             found.rows[place].append(Repeat(hit.reason, config.overlap == "drop", facts))
-    sizes = {"questions": foreign.questions, "pictures": foreign.pictures, "unread": foreign.unread}
-    return {**sizes, "found": dict(sorted(reasons.items()))}
+    sizes = {"questions": foreign.questions, "pictures": foreign.pictures, "unread": foreign.unread.total()}
+    why = {"why_unread": dict(sorted(foreign.unread.items()))} if foreign.unread else {}
+    blind = {"rows_by_question_alone": foreign.blind} if foreign.blind else {}
+    return {**sizes, **why, **blind, "found": dict(sorted(reasons.items()))}
+
+
+def _in_two_splits(marks: Sequence[Mark], splits: Sequence[str]) -> int:
+    """Count pictures and videos that rows of several splits show."""
+    first: dict[str, str] = {}
+    places = (
+        (name, split) for mark, split in zip(marks, splits, strict=True) for name in (*mark.pictures, *mark.videos)
+    )
+    return len({name for name, split in places if first.setdefault(name, split) != split})
 
 
 def _contradictions(marks: Sequence[Mark]) -> int:

@@ -2,21 +2,34 @@
 
 import itertools
 import re
+from collections.abc import Sequence
 
 from mmreflect.answers.choices import named_options
 from mmreflect.answers.extract import Candidate, blocks, boxes, candidates, outside_parts, outside_reasoning
 from mmreflect.answers.grade import grade
-from mmreflect.answers.markup import plain, sentences, tidy
+from mmreflect.answers.markup import OF_PART, plain, sentences, tidy
 from mmreflect.answers.quantities import read_quantity
 from mmreflect.answers.spec import AnswerSpec
 from mmreflect.answers.words import first_word
 
 _JOINED = re.compile(r"[\s$]*(?:,|;|,?\s*\b(?:and|or)\b)[\s$]*", re.IGNORECASE)
+_OF = r"(?:\s+(?:to|of|for)\s+(?P<{}>[^.:\n]{{0,80}}?))?\s*"
+_IS = r"(?:\b(?:is|are|was|(?:would|should|must|will|could|can|may|might)\s+(?:also\s+|then\s+|only\s+)?be)\b|[:=：])"
 _SAID = re.compile(
-    r"\banswer\b(?:\s+(?:to|of|for)\s[^.:\n]{0,80}?)?\s*"
-    r"(?:\b(?:is|are|was|would\s+be|should\s+be|must\s+be|will\s+be)\b|[:=：])\s*+:?\s*+",
+    rf"(?:\banswer\b{_OF.format('of')}{_IS}"
+    rf"|\b(?:correct|right|best|final)\s+(?:option|choice|result|value|number|solution)\b{_OF.format('of_result')}{_IS}"
+    r"|\bfinal\s+answer\s+(?=[-(\[$\\]*[\dA-Z])|#{4}|答案(?:应该|应当|应)?(?:是|为|為|[:：]))\s*+:?\s*+",
     re.IGNORECASE,
 )
+_REVISED = re.compile(
+    r"\b(?:it|that|this|(?:result|total|value|number))\s+(?:should|must|could|can|may|might|would|ought\s+to)\s+"
+    r"(?:\w+\s+)?(?:be|have\s+been)\s+"
+    r"|\b(?:wait|no|actually|hmm+|sorry|correction)\b[^\w\n]*(?:it|that|this)(?:\s+(?:is|was)|['’]s)\s+"
+    r"|\b(?:it|that|this)\s+(?:is|was)\s+(?:actually|really|rather|instead)\s+"
+    r"|\b(?:result|outcome)\s*(?:\b(?:is|was|equals)\b|[:=])\s*",
+    re.IGNORECASE,
+)
+"""How words behind a marked answer take it back; before one they are on the way to it."""
 _REST = re.compile(r"[,;]\s+(?=[A-Za-z])|\s+(?:because|since|but|as)\s", re.IGNORECASE)
 _LETTER = re.compile(r"[(\[]?[A-Z][)\].:]?")
 _TAG = re.compile(r"<\s*+(/?)\s*+answer\s*+>", re.IGNORECASE)
@@ -40,13 +53,15 @@ def stated_answers(text: str, spec: AnswerSpec | None = None) -> list[int]:
 def said_answers(text: str, spec: AnswerSpec | None = None) -> list[str]:
     """Return the different answers that a text ends on: the last one it marks, and what its words say behind that.
 
-    Where it marks none that is all that phrases such as "the answer is" say. Words that hold no answer of the type are
-    none ("the answer is clear"), nor is what stands in thinking, reflections, or before a reflection.
+    Where it marks none that is all that phrases such as "the answer is", "the correct option is" or "####" say; behind
+    a mark "it should be" and the like count, too. Words that hold no answer of the type are none ("the answer is
+    clear"), nor is what stands in thinking, reflections, or before a reflection, nor the answer to a part.
     """
     own = outside_reasoning(_parts(text)[-1])
     marks = sorted([*blocks(own), *boxes(own)], key=lambda mark: mark.end)
     known = [mark.text for mark in candidates(outside_reasoning(text))[-1:]]
-    found = [*known, *_phrases(own[marks[-1].end :] if marks else own, spec)]
+    behind = own[marks[-1].end :] if marks else own
+    found = [*known, *_phrases(behind, spec, (_SAID, _REVISED) if marks else (_SAID,))]
     return [said for place, said in enumerate(found) if not any(_same(said, other, spec) for other in found[:place])]
 
 
@@ -77,9 +92,10 @@ def _overlap(one: Candidate, other: Candidate) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def _phrases(text: str, spec: AnswerSpec | None) -> list[str]:
-    """Return what the phrases of a text say, as far as it is an answer."""
-    found = list(_SAID.finditer(text))
+def _phrases(text: str, spec: AnswerSpec | None, patterns: Sequence[re.Pattern[str]]) -> list[str]:
+    """Return what the phrases of a text say, as far as it is an answer, and not to a part of the question."""
+    every = sorted((found for pattern in patterns for found in pattern.finditer(text)), key=lambda found: found.start())
+    found = [phrase for phrase in every if not any(OF_PART.search(of or "") for of in phrase.groupdict().values())]
     ends = [*(phrase.start() for phrase in found[1:]), len(text)]
     values = []
     for phrase, end in zip(found, ends, strict=False):

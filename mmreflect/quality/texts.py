@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 SURE_LEAKS = (
-    r"\bground[- ]?truth\b",
+    r"\bground[- ]?truths?\b",
     r"\b(reference|gold(en)?) (answer|label|solution)s?\b",
     r"\b(answer|solution) key\b|\bsolution sheet\b",
     r"\b(I|we) (was|were) (given|told) the (correct|right) (answer|solution)\b",
     r"\bas (I was |we were )?told, the (correct|right) (answer|solution)\b",
+    r"\bthe reference (says|states|gives)\b",
+    r"(参考|标准|官方)(答案|解答)",
 )
 """Ways of saying that the answer was given which mean nothing else, whoever wrote the response."""
 
@@ -23,6 +25,8 @@ _CONTROL_CHARACTER = re.compile(
 )
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
+_LOOP = re.compile(r"(\S{1,16}?)\1{7,}")
+_LETTERED, _UNLETTERED = 4, 16
 _NAMES = {"CJK": "han", "HIRAGANA": "kana", "KATAKANA": "kana"}
 SCRIPTS = ("latin", "greek", "cyrillic", "han", "kana", "hangul", "arabic", "hebrew", "devanagari", "bengali", "thai")
 """Scripts that can be asked for; letters of others are in none of them."""
@@ -75,10 +79,20 @@ def words_of(text: str) -> list[str]:
 
 
 def repetition_in(text: str, length: int = 8, most: int = 4) -> str | None:
-    """Return a run of `length` words that a text holds more than `most` times, or None."""
+    """Return a run of `length` words that a text holds more than `most` times, or None.
+
+    Without blanks there are no words: a piece of at most 16 characters that stands again and again is one, too. With a
+    letter it may take 4 characters for each of those words; without one, as in rules of tables and in decimals, 16.
+    """
     counts = Counter(grams(text, length))
     gram, count = max(counts.items(), key=lambda item: item[1], default=((), 0))
-    return " ".join(gram) if count > most else None
+    if count > most:
+        return " ".join(gram)
+    for loop in _LOOP.finditer(text):
+        lettered = any(character.isalpha() for character in loop[1])
+        if len(loop[0]) > length * most * (_LETTERED if lettered else _UNLETTERED):
+            return f"{loop[1]} ({len(loop[0]) // len(loop[1])} times without a break)"
+    return None
 
 
 def grams(text: str, length: int) -> list[tuple[str, ...]]:

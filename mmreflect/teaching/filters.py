@@ -5,6 +5,7 @@ import re
 from mmreflect.answers.extract import boxes
 from mmreflect.answers.markup import sentences
 from mmreflect.quality.texts import check_patterns, grams, latin_share, leak_in, likeness, repetition_in
+from mmreflect.teaching.number_words import words_for
 
 __all__ = [
     "LEAKS",
@@ -31,7 +32,13 @@ LEAKS = (
     r"\bgold(en)? (answer|label|solution|standard)\b",
     r"\b(reference|official|model) (answer|solution|label)s?\b|\bstandard (answer|solution)s?\b",
     r"\b(answer|solution|marking|grading) (key|sheet|scheme|guide)s?\b",
-    rf"\b(given|provided|supplied|expected|known|stated|target) ({_RIGHT} )?(answer|solution){_CHOICES}",
+    r"\bthe (reference|gold|GT) (says|gives|states|reads|wants|lists|tells)\b|\bthe GT (is|was)\b",
+    r"\b(given|provided|supplied|expected|intended|desired|known|stated|target) "
+    rf"({_RIGHT} )?(answer|solution){_CHOICES}",
+    r"\b(answer|solution)( that (is|was))? (given|provided|supplied|stated) (with|in|by|alongside|to) "
+    r"(the|this|me|us)\b(?! (figure|picture|chart|graph|image|table|diagram|first|last|next))",
+    r"\b(known|expected|stated) result of\b",
+    r"(参考|标准|官方|给定|已知|真实|提供的|所给的?)(的)?(答案|解答|标签)|答案(已|是|为)?(给出|提供)",
     rf"\b(provided|supplied|target|{_RIGHT}) label (says|is|reads|gives|states|shows)\b",
     rf"\b(answer|solution) (is|was|has been) (already )?(given|provided|supplied|told|stated|known)\b{_PLACES}",
     r"\b(I|we) (was|were|am|are|have been) (given|told|provided with|shown) the\b[^.]{0,20}\b(answer|solution)\b",
@@ -50,13 +57,19 @@ LEAKS = (
 
 _BEFORE = (
     r"[\s$*_`\"'(\[{:]*+"
-    r"(?:\\(?:boxed|text|mathrm|mathbf)\s*\{\s*|(?:option|choice)\s+|(?:actually|really|in fact|indeed)\s+)*+"
+    r"(?:\\(?:boxed|text|mathrm|mathbf)\s*\{\s*|(?:option|choice)\s+|(?:actually|really|in fact|indeed|simply)\s+)*+"
     r"[\s$*_`\"'(\[{]*+"
 )
+_ASIDE = r"(?:here|now|in this case|(?:to|for|of|in) (?:this|the|that|our) [a-z]+(?: [a-z]+)?)"
 _ANSWER_IS = re.compile(
-    rf"\b(?:{_RIGHT}|proper) (?:final )?(?:answer|value|option|choice|result|solution)\s*"
-    rf"(?:\b(?:is|was|being|(?:should|would) (?:be|have been))\b|[:=]){_BEFORE}",
+    rf"\b(?:{_RIGHT}|proper) (?:final )?(?:answer|value|option|choice|result|solution|number|count|total)"
+    rf"(?:,? {_ASIDE},?)?\s*"
+    r"(?:\b(?:is|was|being|of|(?:should|would) (?:be|have been)|would['’]ve been)\b|['’]s(?=\s)|[:=,(\[—–]|-(?=\s))"
+    rf"{_BEFORE}",
     re.IGNORECASE,
+)
+_HAN_ANSWER_IS = re.compile(
+    rf"(?:正确|正確)(?:的)?(?:最终|最終)?(?:答案|选项|選項|结果|結果|数值)(?:应该|應該|应当|应|應)?(?:是|为|為|:|：|，|,|=|（)?{_BEFORE}"
 )
 
 
@@ -64,14 +77,20 @@ def gold_told_in(text: str, gold: str) -> str | None:
     """Return the words by which a text says that a reference is the right answer, or None.
 
     "The correct answer is 3" ends a solution as it should; in a critique, which comes before the second solution, it
-    gives the answer away. "The correct answer must therefore be 3" is what a critique may come to, and is let through.
-    SRPO's builder, after pitfall 10 of its data: the reference right behind such words.
+    gives the answer away, as "the correct answer, 3," or "the correct answer of three (3)" do. "The correct answer must
+    therefore be 3" is what a critique may come to, and is let through. SRPO's builder, after pitfall 10 of its data:
+    the reference right behind such words, a whole number also as the English or Chinese word for it.
     """
     wanted = gold.strip()
-    for found in _ANSWER_IS.finditer(text) if wanted else ():
-        rest = text[found.end() :]
-        if rest[: len(wanted)].casefold() == wanted.casefold() and not re.match(r"\w|[.,]\d|'\w", rest[len(wanted) :]):
-            return text[found.start() : found.end() + len(wanted)]
+    said = [wanted, *words_for(wanted)] if wanted else []
+    for pattern, joined in ((_ANSWER_IS, r"\w"), (_HAN_ANSWER_IS, r"[A-Za-z0-9一二三四五六七八九十百]")):
+        for found in pattern.finditer(text):
+            rest = text[found.end() :]
+            for value in said:
+                if rest[: len(value)].casefold() == value.casefold() and not re.match(
+                    rf"{joined}|[.,]\d|'\w|-[a-z]", rest[len(value) :]
+                ):
+                    return text[found.start() : found.end() + len(value)]
     return None
 
 

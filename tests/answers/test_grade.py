@@ -37,6 +37,9 @@ def test_an_empty_reference_cannot_be_graded(gold: str | None) -> None:
     [
         ("<think>5</think><answer>3</answer><reflection>no</reflection><answer>4</answer>", "4"),
         (r"<answer>so \boxed{7}</answer>", "7"),
+        ("The answer to the first part is 3. So the total is 4 + 3. The answer is 7. It is clear.", "7"),
+        ("The answer to part (a) is 3. That is all.", "3"),
+        ("The answer to the question is 3. The solution is unique.", "3"),
         (r"<think>\boxed{1}</think> \boxed{2}", "2"),
         (r"<Thinking>\boxed{1}</Thinking> \boxed{2}", "2"),
         (r"<think>a <think>b</think> \boxed{1}</think> so.", None),  # the outer thoughts go on

@@ -114,6 +114,14 @@ CONTRADICTIONS = {
     "number": ("Option 2 is right. \\boxed{B}", "permute: the response speaks of an option by its place"),
     "han": ("选项B是对的。\\boxed{B}", None),
     "plain": ("The correct option is B", None),
+    "article": (
+        "A isn't right, since 11 is odd. \\boxed{B}",
+        "permute: a letter stands in the response that may be an option",
+    ),
+    "past": (
+        "A looked tempting at first. \\boxed{B}",
+        "permute: a letter stands in the response that may be an option",
+    ),
     "lone": ("I think b fits. \\boxed{B}", "permute: a letter stands in the response that may be an option"),
 }
 
@@ -182,6 +190,9 @@ REJECTED = [
     ("How much is 1 + 0, that is 1?", "rephrase: the numbers are not the same"),
     ("how much is 1 + 0", "rephrase: it says the same in the same words"),
     ("In triangle ABC, how much is 1 + 0?", "rephrase: the names are not the same"),
+    ("How much is 1 + 0, or two of it?", "rephrase: the numbers are not the same"),
+    ("How much is 1 + 0 in centimetres?", "rephrase: the units are not the same"),
+    ("How much is not 1 + 0?", "rephrase: it is not denied as often"),
     ("Add <image> 1 and 0.", "rephrase: the marks are not the same"),
     ("Add " + "very " * 40 + "carefully 1 and 0.", "rephrase: it is much longer than the question"),
     ("What is $1 + 0$?", "rephrase: the formulas are not the same"),
@@ -249,7 +260,7 @@ def teach(text: str, body: Body) -> str:
         if chance(text.split("JSON")[0], "broken") < 0.1:
             return "In other words: add them."
         if kind < 0.1:
-            return json.dumps({"question": f"Add {left} and one number.{options}{tail}"})
+            return json.dumps({"question": f"Add {left} and some number.{options}{tail}"})
         if kind < 0.25:
             return json.dumps({"question": f"{verb} what is {right} below {left} in value.{options}{tail}"})
         return json.dumps({"question": f"{verb} the sum of {left} and {right}.{options}{tail}"})

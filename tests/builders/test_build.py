@@ -141,10 +141,10 @@ BAD = [
     ({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}], "images": ["good.png"]}, "has 2 image placeholder(s) in messages and 1 image(s)"),
     ({"images": ["good.png"]}, "has neither 'messages' nor a 'question'"),
     ({"question": "q", "videos": ["text.png"]}, "not a video, or broken from the start"),
-    ({"messages": [1]}, "a turn is 1"),
-    ({"messages": [{"role": "user", "content": None}]}, "content is None"),
-    ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "a part is {'type': 'audio'}"),
-    ({"question": "q", "response": 5}, "a part is {'type': 'text', 'text': 5}"),
+    ({"messages": [1]}, "a turn is no mapping with role and content (1)"),
+    ({"messages": [{"role": "user", "content": None}]}, "the content of a turn is neither text nor a list of parts (None)"),
+    ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "a part of a turn is no text, image or video ({'type': 'audio'})"),
+    ({"question": "q", "response": 5}, "a part of a turn is no text, image or video ({'type': 'text', 'text': 5})"),
 ]  # fmt: skip
 
 

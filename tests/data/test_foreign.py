@@ -49,7 +49,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"question": "<image>", "images": ["a", "b"]}, {}, "the question marks other numbers of media"),
     ({"question": "q"}, {"columns": {"answer": "label"}}, "column 'label' is missing"),
     ({"question": "q"}, {"facts": ["level"]}, "column 'level' is missing"),
-    ({"question": "q", "facts": [1]}, {}, "facts is list"),
+    ({"question": "q", "facts": [1]}, {}, "facts is no mapping ([1])"),
     ({"question": "q", "images": [3]}, {}, "image: int"),
     ({"question": "q", "images": ["a.png"]}, {"folder": None}, "image: a path (a.png)"),
     ({"messages": [{"from": "human"}]}, {}, "a turn has no role and content"),

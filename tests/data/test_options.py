@@ -75,7 +75,26 @@ REFUSED = [
     (row(text=f"Why is option c wrong?\n{LIST}"), "the question speaks of an option by its letter"),
     (row("B", None, guess="A"), "facts.guess speaks of an option"),
     (row("B", None, steps=[{"text": "so (C) it is"}]), "facts.steps speaks of an option"),
+    (row("B", None, attempt="Surely A."), "facts.attempt speaks of an option"),
+    (row(text=f"If A is wrong, which one is right?\n{LIST}"), "a letter stands in the question that may be an option"),
+    (row(text=f"Which of A, B, C and D falls?\n{LIST}"), "a letter stands in the question that may be an option"),
+    (row(text=f"A isn't right. Which is?\n{LIST}"), "a letter stands in the question that may be an option"),
+    (
+        row(text=f"In triangle ABC, how large is angle C?\n{LIST}"),
+        "a letter stands in the question that may be an option",
+    ),
 ]
+ASKED = [
+    "A cup, a book, a pen: which one falls?", "A few things fall. Which one?", "Which of the following options falls?",
+    "Choose from the options below. Answer with the letter (A, B, C, or D) alone.", "Reply with A/B/C/D.",
+    "Pick one of A-D.", "Give the letter from A to D.", "请用字母A、B、C或D回答。", "A 30-degree angle is drawn. What falls?",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_questions_that_speak_of_no_option(asked: str) -> None:
+    made = permuted(row("B", "\\boxed{B}", text=f"{asked}\n{LIST}"), OPTIONS, ORDER)
+    assert texts_of(made.messages)[0].startswith(f"{asked}\nA. a pen") and made.answer == "D"
 
 
 @pytest.mark.parametrize(("given", "reason"), REFUSED)
@@ -98,6 +117,9 @@ SAID = [
     ("As $a + b = 3$, option A fits.", "As $a + b = 3$, option B fits."),
     ("A cup falls: a bird sees it.", "A cup falls: a bird sees it."),
     ("I'd say option D, I think.", "I'd say option C, I think."),
+    ("The dot is here. A dot is round. I'd say a round one. \\boxed{B}", "The dot is here. A dot is round. I'd say a round one. \\boxed{D}"),
+    ("A pair of them falls. A few stay. A well-known thing. \\boxed{B}", "A pair of them falls. A few stay. A well-known thing. \\boxed{D}"),
+    ("Option (b) fits, as the pen is old: a pen falls.", "Option (d) fits, as the pen is old: a pen falls."),
 ]  # fmt: skip
 
 
@@ -110,10 +132,15 @@ BY_PLACE = [
     "The first option is right.", "the last option", "It is option 2.", "the second choice", "Choice (3) holds",
     "the former", "the latter", "the first correct option", "the second one", "the first and third options", "the 2nd choice",
     "The second is right", "the first answer is", "the option above", "option two", "第二个是对的", "前者", "选②",
+    "The choice in third place", "The next option", "better than the previous one", "the one between both in the list",
+    "The remaining two above", "unlike the final option", "后两个", "listed second",
 ]  # fmt: skip
 BY_LETTER = [
     "So b.", "a fits best", "I think A fits.", "A fits.", "选A和B", "B's claim", "It is 'B'", "_B_", "the points a and b",
     "Between A and C", "\\boxed{BC}", "B是对的", "both (b) and (c)", "A would break", "**B**",
+    "A isn't right.", "A doesn't fit.", "A won’t do.", "A looked tempting.", "A only holds at night.", "A seemed wrong.",
+    "A best fits. The best one is here.", "A right angle. The right angle is here.", "A zorp is here.",
+    "A fell over. The fell is high.", "Option b fits, and a zorp too.", "a isn't right", "a only holds", "A never holds",
 ]  # fmt: skip
 
 
@@ -148,7 +175,10 @@ def test_orders_are_different_and_the_same_for_a_seed() -> None:
         orders([("A", "4"), ("B", "4")], random.Random(1), 1)
 
 
-STAYS = ["all of the above", "None of the above.", "none of these", "Both of the above", "None of the other options"]
+STAYS = [
+    "Each of the above", "Everything above", "Any one of the above", "All three above", "None of these colours",
+    "The above are right", "Both answers", "以上都不是", "以上皆非", "都不对", "全都是", "all of the above", "None of the above.", "none of these", "Both of the above", "None of the other options",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("said", STAYS)
@@ -172,6 +202,8 @@ def test_options_that_cannot_be_moved(said: str, reason: str) -> None:
 def test_options_that_only_look_like_it() -> None:
     """The article, a height above sea level and a first place are content."""
     options = [("A", "A cup of tea"), ("B", "above 10 m"), ("C", "all of Europe"), ("D", "the first of May")]
+    assert len(orders(options, random.Random(0), 23)) == 23
+    options = [("A", "A dog"), ("B", "首都是北京"), ("C", "A red car"), ("D", "some of it")]
     assert len(orders(options, random.Random(0), 23)) == 23
 
 

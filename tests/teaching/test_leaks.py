@@ -40,6 +40,15 @@ LEAKING = [
     "The correct answer according to the official solution is 3.",
     "The marking scheme wants 3.",
     "The correct label says 3.",
+    "The reference says 1. So the first pass is off by one.",
+    "The GT is 3, so one is missing.",
+    "The answer provided with the question is 3.",
+    "The intended answer, 3, differs.",
+    "The known result of 3 contradicts my count.",
+    "Ground truths say 3.",
+    "参考答案是3。",
+    "标准答案为3。",
+    "根据给定的答案,应该是3。",
 ]
 SOUND = [
     "So the answer is 3.",
@@ -72,6 +81,11 @@ SOUND = [
     "The solution is given in the figure below as a sketch.",
     "The right angle is at B.",
     "The true value lies between both ticks.",
+    "The answer in the table is 3.",
+    "The gold is heavier than the silver, and the reference is the left bar.",
+    "For the reference frame the speed is zero.",
+    "The solution given by the figure is a sketch.",
+    "所以答案是3。",
 ]
 
 
@@ -102,6 +116,25 @@ TOLD = [
     ("The right final answer was a red cup.", "A red cup"),
     ('The correct answer would be "-4".', "-4"),
     ("First 5 was named. The correct answer is 6.", "6"),
+    ("The reasoning should have led to the correct answer of 2.", "2"),
+    ("The correct answer here is 3, and I gave one more.", "3"),
+    ("The correct answer (4) is reached by counting.", "4"),
+    ("This yields the correct answer, 3, instead of 4.", "3"),
+    ("The correct answer to this question is 6.", "6"),
+    ("Since the correct final answer is 3, the first pass is off by one.", "3"),
+    ("The correct answer would've been 3", "3"),
+    ("The correct number of 12 was missed.", "12"),
+    ("正确答案是3,所以第一次数错了。", "3"),
+    ("正确的答案应为12。", "12"),
+    ("正确选项是B。", "B"),
+]
+IN_WORDS = [
+    ("The correct answer is three (3).", "3", "three"),
+    ("The correct answer is twenty-one.", "21", "twenty-one"),
+    ("正确答案是三,所以错了。", "3", "三"),
+    ("The correct answer is three.", "4", None),
+    ("The correct answer is seventy-three.", "70", None),
+    ("正确答案是三十。", "3", None),
 ]
 NOT_TOLD = [
     ("The correct answer must therefore be B.", "B"),
@@ -114,6 +147,11 @@ NOT_TOLD = [
     ("The correct answer is Below.", "B"),
     ("My answer is 3, and the right answer is another one.", "3"),
     ("The right side is 3.", "3"),
+    ("The correct answer requires counting 3 bars.", "3"),
+    ("The correct answer, as far as I see, has 3 in it.", "3"),
+    ("正确答案是30。", "3"),
+    ("正确答案必须是3。", "3"),
+    ("答案是3。", "3"),
     ("The correct answer is 4.", ""),
 ]
 
@@ -127,6 +165,12 @@ def test_a_critique_that_tells_the_reference(text: str, gold: str) -> None:
 @pytest.mark.parametrize(("text", "gold"), NOT_TOLD)
 def test_a_critique_that_does_not(text: str, gold: str) -> None:
     assert gold_told_in(text, gold) is None
+
+
+@pytest.mark.parametrize(("text", "gold", "said"), IN_WORDS)
+def test_a_critique_that_tells_the_reference_in_words(text: str, gold: str, said: str | None) -> None:
+    found = gold_told_in(text, gold)
+    assert found is None if said is None else (found is not None and found.endswith(said))
 
 
 def test_a_reflection_that_tells_the_answer_is_rejected(
