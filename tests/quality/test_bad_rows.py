@@ -142,7 +142,7 @@ def test_a_mixture_checks_what_nobody_checked(tmp_path: Path, run_cli: Cli) -> N
     assert names == {"ours/w0", "ours/w1", "ours/w2", "file/r"}
     manifest = open_dataset(str(tmp_path / "out")).manifest
     answers, taken = manifest["quality"]["checks"]["answer"], manifest["mixture"]
-    assert answers["exempt"] == taken["ours"]["rows"] and answers["failed"] + answers["does not apply"] == taken["file"]["rows"]  # fmt: skip
+    assert answers["exempt"] == taken["ours"]["taken"] and answers["failed"] + answers["does not apply"] == taken["file"]["taken"]  # fmt: skip
     assert set(manifest["rejects"]) == {"the final answer is wrong"}
 
 
