@@ -133,7 +133,8 @@ def test_killed_it_ends_at_the_same_bytes(name: str, sums: Sums, tmp_path: Path)
         subprocess.run(command(server, "whole"), check=True, capture_output=True)
     again = sum(count - 1 for count in school.answered.values())
     assert again == lost, "just what was under way at a kill is asked again"
-    assert lost <= KILLS * SLOTS * len(post.parts)
+    # in a slot, or answered a few milliseconds before, and on its way to the disk together with others
+    assert lost <= KILLS * 2 * SLOTS * len(post.parts)
     assert set(school.answered) == set(fresh.answered) and set(fresh.answered.values()) == {1}
     cut, whole = bytes_of(tmp_path / "cut"), bytes_of(tmp_path / "whole")
     for found, label in ((cut, b"cache-cut"), (whole, b"cache-whole")):
