@@ -224,9 +224,8 @@ def run_seed(
     vlm = training(folder / "vlm", kept, data["pictures"], steps[0], 1e-3, seed)
     llm = training(folder / "reason", {**kept, "part": "decoder"}, data["words"], steps[1], 1e-3, seed)
     eyes, reason = (str(mmreflect.train(tree).path / "model") for tree in (vlm, llm))
-    found = measure(
-        Pictures(pictures=str(data["pictures"]), limit=64, prompt=how_many("red")), eyes, folder / "attention"
-    )
+    seen = Pictures(pictures=str(data["pictures"]), limit=64, prompt=how_many("red"))
+    found = measure(seen, eyes, folder / "attention")
     answers = {
         "VLM": asked_all(eyes, data, folder / "eval-vlm", questions),
         "reasoning LLM": asked_all(reason, data, folder / "eval-reason", questions, sees=False),
