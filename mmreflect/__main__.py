@@ -1,7 +1,5 @@
 """`python -m mmreflect`."""
 
-import sys
+from mmreflect.cli import entry
 
-from mmreflect.cli import main
-
-sys.exit(main())
+entry()

@@ -4,6 +4,7 @@ Errors of the user exit with 2 and no traceback; bugs keep theirs. torch is impo
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -308,7 +309,9 @@ def _list_recipes() -> None:
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # the interpreter would go over every object once more before it ends, which takes a fifth of a second
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,7 +39,7 @@ FREE = _Free()
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
 def config(cls: type[T]) -> type[T]:
     """Make a config class: frozen, keyword-only, strict about types, no unknown keys."""
-    settings = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    settings = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, defer_build=True)
     return pydantic_dataclass(cls, frozen=True, kw_only=True, config=settings)  # type: ignore[return-value]
 
 

@@ -7,7 +7,8 @@
     rule.py        what a method is to the executor; prior.py how much the VLM counts per layer
     methods/       one file per method; its stem is `method:` in YAML
     executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
-    kernels.py     the arithmetic of a CPU in one pass: kernels.c, built by the machine's C compiler; numpy does without
+    kernels.py     the arithmetic of a CPU in one pass: C built by the machine's compiler; numpy does without
+    windows.py     mapped parts of files, so that compiled arithmetic need not copy what the system's cache holds
     experts.py     one expert at a time, for rules of whole tensors
     inputs.py      the files that a merge was made of: a run goes on only while they are what they were
     report.py      merge_report.json; card.py the model card; verify.py checks the written model, at once or years later

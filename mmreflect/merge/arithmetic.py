@@ -37,7 +37,10 @@ Block = tuple[Array | None, Array, Array]
 
 
 class Arithmetic(Protocol):
-    """Where values are computed. `raw` is bytes of a safetensors dtype; blocks are float32. `text` names it."""
+    """Where values are computed. `raw` is bytes of a safetensors dtype; blocks are float32. `text` names it.
+
+    What takes a piece raises Unreadable where mapped files fail it.
+    """
 
     text: str
 
@@ -55,6 +58,12 @@ class Arithmetic(Protocol):
 
     def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Write what a rule makes of a piece to `out`, rounded to the dtype `code`; float16 may become infinite."""
+
+    def maps(self, function: Combine, pair: Pair | None) -> bool:
+        """Tell whether a piece may lie in mapped files: to be measured, or (with a pair) to be combined."""
+
+    def lost(self, raw: np.ndarray, code: str) -> bool:
+        """Tell whether stored values hold infinity or NaN; False for dtypes that know neither."""
 
 
 def decode(raw: np.ndarray, code: str) -> np.ndarray:
@@ -129,6 +138,14 @@ class OnCpu:
         """Write what a rule makes of a piece to `out`."""
         _combine_blocks(self, function, loaded, pair, code, out)
 
+    def maps(self, function: Combine, pair: Pair | None) -> bool:
+        """Ask for values that were read."""
+        return False
+
+    def lost(self, raw: np.ndarray, code: str) -> bool:
+        """Tell whether stored values hold infinity or NaN."""
+        return lost(raw, code)
+
     def checksum(self, data: memoryview) -> int:
         """Return the CRC-32 of data."""
         return checksum(data)
@@ -184,6 +201,14 @@ class Compiled(OnCpu):
         else:
             self._kernels.combine(form, loaded.base, loaded.vlm, loaded.reason, loaded.codes, pair, out, code)
 
+    def maps(self, function: Combine, pair: Pair | None) -> bool:
+        """Leave to what was read what numpy does, and the weights (1, 0) and (0, 1)."""
+        return function in (mix, blend) and pair not in ((1.0, 0.0), (0.0, 1.0))
+
+    def lost(self, raw: np.ndarray, code: str) -> bool:
+        """Tell whether stored values hold infinity or NaN."""
+        return not self._kernels.is_finite(raw, code) if code in FLOATS else lost(raw, code)
+
     def checksum(self, data: memoryview) -> int:
         """Return the CRC-32 of data."""
         return self._kernels.checksum(data)
@@ -222,6 +247,14 @@ class OnDevice:
     def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Write what a rule makes of a piece to `out`."""
         _combine_blocks(self, function, loaded, pair, code, out)
+
+    def maps(self, function: Combine, pair: Pair | None) -> bool:
+        """Ask for values that were read."""
+        return False
+
+    def lost(self, raw: np.ndarray, code: str) -> bool:
+        """Tell whether stored values hold infinity or NaN."""
+        return lost(raw, code)
 
     def checksum(self, data: memoryview) -> int:
         """Return the CRC-32 of data."""

@@ -141,13 +141,14 @@ class _Stream:
         copies = list(self._work.copies())
         share = -(-len(copies) // len(self._order))
         running: list[Future[Any]] = []
+        self._announce(self._order[0])
         ahead = self._begin(self._order[0])
         for place, layer in enumerate(self._order):
             following = self._order[place + 1] if place + 1 < len(self._order) else None
             parts = copies[place * share : (place + 1) * share]
             copying = [self._pool.submit(self._work.copy, *part) for part in parts]
-            if following is not None and following not in self._stats:
-                self._work.announce(following)
+            if following is not None:
+                self._announce(following)
             # what holds nothing in memory is asked for early, the rest only behind what frees memory
             early = self._begin(following) if following is not None and self._streams else None
             finishing = self._finish(layer, ahead)
@@ -158,6 +159,10 @@ class _Stream:
             running = [*finishing, *copying]
         for future in running:
             future.result()
+
+    def _announce(self, layer: int) -> None:
+        if layer not in self._stats:
+            self._work.announce(layer)
 
     @property
     def _streams(self) -> bool:

@@ -5,15 +5,16 @@
  * a product of two float32 is exact in float64, so that it may be fused with the sum that it is added to.
  */
 
-#include <stdint.h>
 #include <string.h>
+
+#include "kernels.h"
 #if defined(__AVX__) || defined(__PCLMUL__)
 #include <immintrin.h>
 #endif
 
 enum { BF16, F16, F32, F64 };
 enum { MIX, BLEND };
-enum { LANES = 128, BLOCK = 65536, CHUNK = 1024 };
+enum { BLOCK = 65536, CHUNK = 1024 };
 
 typedef uint16_t any16 __attribute__((aligned(1), may_alias));
 typedef float any32 __attribute__((aligned(1), may_alias));
@@ -152,12 +153,23 @@ static inline __m256 load_brain(const unsigned char *raw)
 #define LOW(value) _mm256_cvtps_pd(_mm256_castps256_ps128(value))
 #define HIGH(value) _mm256_cvtps_pd(_mm256_extractf128_ps(value, 1))
 
+/* Ask for a share of what comes two chunks later: the arithmetic on a chunk takes as long as memory needs for that. */
+static inline void ask_ahead(const unsigned char *raw, int lane)
+{
+    enum { SHARE = 2 * CHUNK / (LANES / 8), LINE = 64 };
+    for (int i = 0; i < SHARE; i += LINE)
+        __builtin_prefetch(raw + 4 * CHUNK + lane / 8 * SHARE + i);
+}
+
 /* The same for rows of bfloat16 as they were read, without the way through memory. */
 static void add_brain_rows(const unsigned char *base, const unsigned char *vlm, const unsigned char *reason, int rows,
                            double (*sums)[LANES])
 {
     for (int lane = 0; lane < LANES; lane += 8) {
         __m256d total[4][2];
+        ask_ahead(base, lane);
+        ask_ahead(vlm, lane);
+        ask_ahead(reason, lane);
         for (int sum = 0; sum < 4; sum++)
             for (int half = 0; half < 2; half++)
                 total[sum][half] = _mm256_loadu_pd(&sums[sum][lane + 4 * half]);
@@ -269,6 +281,35 @@ void mmreflect_convert(const unsigned char *raw, int code, int64_t count, unsign
         widen(raw, code, first, size, values);
         narrow(values, out_code, first, size, out);
     }
+}
+
+/* Tell whether no value is infinite or NaN. */
+int mmreflect_is_finite(const unsigned char *raw, int code, int64_t count)
+{
+    uint64_t limit = code == BF16 ? 0x7f80 : code == F16 ? 0x7c00 : code == F32 ? 0x7f800000 : 0x7ffull << 52;
+    if (code == BF16 || code == F16) {
+        uint16_t worst = 0;
+        for (int64_t i = 0; i < count; i++) {
+            uint16_t size = ((const any16 *)raw)[i] & 0x7fff;
+            worst = size > worst ? size : worst;
+        }
+        return worst < limit;
+    }
+    if (code == F32) {
+        uint32_t worst = 0;
+        for (int64_t i = 0; i < count; i++) {
+            uint32_t size = as_bits(((const any32 *)raw)[i]) & 0x7fffffff;
+            worst = size > worst ? size : worst;
+        }
+        return worst < limit;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t bits;
+        memcpy(&bits, raw + 8 * i, 8);
+        if ((bits & limit) == limit)
+            return 0;
+    }
+    return 1;
 }
 
 /* Add bytes to a CRC-32 (of zlib), one by one; this is for the few that are left over. */

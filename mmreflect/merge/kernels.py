@@ -1,4 +1,6 @@
-"""The arithmetic of a merge on a CPU, compiled: `kernels.c`, built once by the machine's own C compiler and kept.
+"""The arithmetic of a merge on a CPU, compiled: C that is built once by the machine's own compiler and kept.
+
+`kernels.c` computes; `guard.c` lets it work on mapped files.
 
 What is compiled once costs the next merge nothing: the library is loaded in a millisecond. A compiler that lives in
 Python would take half a second to import, as long as merging a third of a gigabyte takes.
@@ -18,8 +20,8 @@ import numpy as np
 
 from mmreflect.merge.checksums import checksum
 
-SOURCE = Path(__file__).with_name("kernels.c")
-FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "guard.c", "kernels.h"))
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
 NATIVE = "-march=native"
 """Not every compiler knows it; where it fails the kernels are built for any processor of the kind."""
 LANES = 128
@@ -35,8 +37,12 @@ class NoKernels(Exception):
     """There are no compiled kernels on this machine; the text says why."""
 
 
+class Unreadable(Exception):
+    """Values of a mapped file could not be had: it is shorter now, or the disk failed. Reading says which."""
+
+
 class Kernels:
-    """The functions of `kernels.c`; raw is bytes of a safetensors dtype. None of them holds Python's lock."""
+    """The compiled functions; raw is bytes of a safetensors dtype. None of them holds Python's lock."""
 
     def __init__(self, file: Path) -> None:
         try:
@@ -45,25 +51,30 @@ class Kernels:
             raise NoKernels(f"the compiled library cannot be loaded: {error}") from None
         pointer, code, count, weight = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
         sides = (pointer, code, pointer, code, pointer, code, count)
-        self._measure, self._combine = library.mmreflect_measure, library.mmreflect_combine
-        self._convert = library.mmreflect_convert
+        self._measure, self._combine = library.mmreflect_guarded_measure, library.mmreflect_guarded_combine
+        self._convert, self._is_finite = library.mmreflect_convert, library.mmreflect_is_finite
         self._measure.argtypes = (*sides, pointer)
         self._combine.argtypes = (code, *sides, weight, weight, pointer, code)
         self._convert.argtypes = (pointer, code, count, pointer, code)
+        self._is_finite.argtypes = (pointer, code, count)
         self._crc32 = library.mmreflect_crc32 if library.mmreflect_has_crc32() else None
         library.mmreflect_crc32.argtypes, library.mmreflect_crc32.restype = (
             (pointer, count, ctypes.c_uint32),
             ctypes.c_uint32,
         )
-        for function in (self._measure, self._combine, self._convert):
-            function.restype = None
+        self._convert.restype = None
 
     def measure(
         self, base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray, codes: tuple[str, str, str]
     ) -> np.ndarray:
-        """Return the lanes of ||tau_V||^2, ||tau_R||^2, <tau_V, tau_R> and ||base||^2: float64 (4, LANES)."""
+        """Return the lanes of ||tau_V||^2, ||tau_R||^2, <tau_V, tau_R> and ||base||^2: float64 (4, LANES).
+
+        Raises:
+            Unreadable: a mapped value could not be had.
+        """
         lanes = np.zeros((4, LANES))
-        self._measure(*_sides(base, vlm, reason, codes), lanes.ctypes.data)
+        if self._measure(*_sides(base, vlm, reason, codes), lanes.ctypes.data):
+            raise Unreadable
         return lanes
 
     def combine(
@@ -80,8 +91,16 @@ class Kernels:
         """Write `rule.mix` (MIX) or `rule.blend` (BLEND) of the models, rounded to the dtype `code`, to `out`.
 
         The special weights (1, 0) and (0, 1) are no matter of this function.
+
+        Raises:
+            Unreadable: a mapped value could not be had.
         """
-        self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.ctypes.data, _CODES[code])
+        if self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.ctypes.data, _CODES[code]):
+            raise Unreadable
+
+    def is_finite(self, raw: np.ndarray, code: str) -> bool:
+        """Tell whether no value is infinite or NaN; of a dtype that can be merged."""
+        return bool(self._is_finite(raw.ctypes.data, _CODES[code], raw.nbytes // _item(code)))
 
     def convert(self, raw: np.ndarray, code: str, out: np.ndarray, out_code: str) -> None:
         """Round values to another dtype."""
@@ -147,7 +166,7 @@ def cache_folder() -> Path:
 
 def _library(compiler: list[str]) -> Path:
     """Return the file for this source, compiler and processor: a home folder may be shared by many machines."""
-    mark = hashlib.sha256(SOURCE.read_bytes())
+    mark = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES))
     mark.update("\0".join([*compiler, *FLAGS, NATIVE, platform.machine(), _processor()]).encode())
     return cache_folder() / f"merge-{mark.hexdigest()[:20]}.so"
 
@@ -173,7 +192,7 @@ def _build(compiler: list[str], file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             made = Path(folder) / "kernels.so"
-            words = [*compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+            words = [*compiler, *FLAGS, "-o", str(made), *(str(source) for source in SOURCES if source.suffix == ".c")]
             done = subprocess.run([*words, NATIVE], capture_output=True, text=True)
             if done.returncode:
                 done = subprocess.run(words, capture_output=True, text=True)

@@ -12,6 +12,7 @@ from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint, Handles
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
 from mmreflect.merge.sources import Source, whole
+from mmreflect.merge.windows import Windows
 
 PIECE = 1 << 20
 """Values per piece; the cuts, and with them every sum, do not depend on the machine."""
@@ -34,7 +35,10 @@ class Piece:
 
 @dataclass(slots=True)
 class Loaded:
-    """The bytes of a piece in each model, and their safetensors dtypes."""
+    """The bytes of a piece in each model, and their safetensors dtypes.
+
+    `mapped` bytes are those of the files themselves: only compiled arithmetic may touch them.
+    """
 
     base: np.ndarray | None
     vlm: np.ndarray
@@ -42,6 +46,7 @@ class Loaded:
     base_code: str
     vlm_code: str
     reason_code: str
+    mapped: bool = False
 
     @property
     def codes(self) -> tuple[str, str, str]:
@@ -136,7 +141,7 @@ class Reader:
     """Reads pieces from all models of a plan; safe for many threads."""
 
     def __init__(self, plan: MergePlan, buffers: Buffers) -> None:
-        self._plan, self._buffers, self.handles = plan, buffers, Handles()
+        self._plan, self._buffers, self.handles, self._windows = plan, buffers, Handles(), Windows()
 
     def load(self, piece: Piece) -> Loaded:
         """Read a piece from every model."""
@@ -154,6 +159,20 @@ class Reader:
             stretch.reason.code,
         )
 
+    def view(self, piece: Piece) -> Loaded | None:
+        """Return a piece where it lies in the files; None where it does not lie there as the VLM holds it."""
+        plan, stretch = self._plan, piece.stretch
+        own, base = whole(plan.vlm, piece.tensor.name), None
+        if plan.base is not None and stretch.base is not None:
+            base = self._mapped(plan.base, stretch.base, piece.first, piece.count)
+            if base is None:
+                return None
+        vlm = self._mapped(plan.vlm, own, piece.start, piece.count)
+        reason = self._mapped(plan.reason, stretch.reason, piece.first, piece.count)
+        if vlm is None or reason is None:
+            return None
+        return Loaded(base, vlm, reason, stretch.base.code if stretch.base else "", own.code, stretch.reason.code, True)
+
     def announce(self, tensors: Sequence[PlannedTensor]) -> None:
         """Have the merged values of tensors read ahead from every model."""
         plan = self._plan
@@ -167,11 +186,21 @@ class Reader:
 
     def release(self, loaded: Loaded) -> None:
         """Take a piece's memory back."""
-        self._buffers.give_back(loaded.base, loaded.vlm, loaded.reason)
+        if not loaded.mapped:
+            self._buffers.give_back(loaded.base, loaded.vlm, loaded.reason)
 
     def close(self) -> None:
         """Close the files."""
+        self._windows.clear()
         self.handles.close()
+
+    def _mapped(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray | None:
+        segments = source.cut(first, count)
+        if len(segments) != 1 or source.matrix is not None:
+            return None
+        entry, item = model.tensors[segments[0].name], ITEM_BYTES[source.code]
+        path, place = model.folder / entry.file, entry.start + segments[0].first * item
+        return self._windows.view(self.handles.of(path), place, count * item)
 
     def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray:
         item = ITEM_BYTES[source.code]

@@ -14,6 +14,7 @@ from mmreflect.merge.arrays import joined
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
 from mmreflect.merge.experts import expert_matrices
 from mmreflect.merge.gate import FINITE
+from mmreflect.merge.kernels import Unreadable
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
@@ -104,7 +105,7 @@ class Work:
         item = ITEM_BYTES.get(entry.dtype, 1)
         data = self._buffers.take(count * item)
         self._plan.vlm.fill(name, first, data.data, self._reader.handles)
-        unsound = lost(data, entry.dtype)
+        unsound = self._arithmetic.lost(data, entry.dtype)
         if unsound and FINITE not in self._plan.force:
             raise _unsound(self._plan, name)
         if unsound:
@@ -125,21 +126,15 @@ class Work:
 
     def finish(self, piece: Piece, loaded: Loaded | None, pair: Pair) -> None:
         """Combine a piece and write it, unless its file is complete."""
-        if self._outputs.place(piece.tensor.name) is None:
-            return
-        loaded = loaded or self._reader.load(piece)
-        self._combine(piece, loaded, pair)
-        self._reader.release(loaded)
+        if self._outputs.place(piece.tensor.name) is not None:
+            self._combine(piece, loaded, pair)
+        elif loaded is not None:
+            self._reader.release(loaded)
 
     def merge(self, piece: Piece, pair: Pair, measure: bool) -> tuple[Sums, None] | None:
         """Read, measure, combine and write a piece whose weights are known beforehand."""
-        place = self._outputs.place(piece.tensor.name)
-        if place is None and not measure:
-            return None
-        loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
-        if place is not None:
-            self._combine(piece, loaded, pair)
-        self._reader.release(loaded)
+        loaded, sums = self._measured(piece) if measure else (None, None)
+        self.finish(piece, loaded, pair)
         return None if sums is None else (sums, None)
 
     def merge_tensor(self, pieces: Sequence[Piece], measure: bool) -> list[Sums]:
@@ -155,8 +150,8 @@ class Work:
         found: list[Sums] = []
         sides: list[list[Array]] = [[], [], []]
         for piece in pieces:
-            loaded, sums = self._measured(piece) if measure else (self._reader.load(piece), None)
-            found += [] if sums is None else [sums]
+            loaded = self._reader.load(piece)
+            found += [self._sums(piece, loaded)] if measure else []
             if place is not None:
                 widen = self._arithmetic.decode
                 sides[0] += [] if loaded.base is None else [widen(loaded.base, loaded.base_code)]
@@ -191,35 +186,52 @@ class Work:
             matrix.view(vlm)[...] = values.reshape(matrix.shape)
         return vlm
 
+    def _load(self, piece: Piece, pair: Pair | None) -> Loaded:
+        """Return a piece to be measured, or to be combined with a pair: where it lies, else read."""
+        mapped = isinstance(self._rule, WeightRule) and self._arithmetic.maps(self._rule.combine, pair)
+        return (self._reader.view(piece) if mapped else None) or self._reader.load(piece)
+
     def _measured(self, piece: Piece) -> tuple[Loaded, Sums]:
-        loaded = self._reader.load(piece)
+        loaded = self._load(piece, None)
+        try:
+            return loaded, self._sums(piece, loaded)
+        except Unreadable:
+            loaded = self._reader.load(piece)  # says what is wrong with the file
+            return loaded, self._sums(piece, loaded)
+
+    def _sums(self, piece: Piece, loaded: Loaded) -> Sums:
         sums = self._arithmetic.measure(loaded)
         if not math.isfinite(sums[0] + sums[1]):
             raise _not_finite(self._plan, piece, self._reader)
-        return loaded, sums
+        return sums
 
-    def _combine(self, piece: Piece, loaded: Loaded, pair: Pair) -> None:
-        """Combine a piece block by block; a weight of 1 alone takes the model's own bytes."""
+    def _combine(self, piece: Piece, loaded: Loaded | None, pair: Pair) -> None:
+        """Combine a piece and write it; a weight of 1 alone takes the model's own bytes. `loaded` is taken back."""
         assert isinstance(self._rule, WeightRule)
         name, place = piece.tensor.name, self._outputs.place(piece.tensor.name)
         assert place is not None
-        item = ITEM_BYTES[place.code]
-        for sure, raw, code in (
-            ((1.0, 0.0), loaded.vlm, loaded.vlm_code),
-            ((0.0, 1.0), loaded.reason, loaded.reason_code),
-        ):
-            if pair == sure and code == place.code:
-                self._outputs.write(name, piece.start * item, raw.data)
-                return
-        written = self._buffers.take(piece.count * item)
-        with np.errstate(all="ignore"):
-            self._arithmetic.combine(self._rule.combine, loaded, pair, place.code, written)
-            if lost(written, place.code):
-                wide = np.empty(piece.count, np.float32)
-                self._arithmetic.combine(self._rule.combine, loaded, pair, "F32", wide.view(np.uint8))
-                raise _not_writable(name, wide, place.code)
+        if loaded is None or (loaded.mapped and not self._arithmetic.maps(self._rule.combine, pair)):
+            loaded = self._load(piece, pair)
+        own = _taken(loaded, pair, place.code)
+        written = self._buffers.take(piece.count * ITEM_BYTES[place.code]) if own is None else own
+        if own is None:
+            self._combined(piece, loaded, pair, place.code, written)
         self._write(name, piece.start, written)
-        self._buffers.give_back(written)
+        self._reader.release(loaded)
+        self._buffers.give_back(written if own is None else None)
+
+    def _combined(self, piece: Piece, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
+        """Combine a piece into `out`; what is not finite then is an error."""
+        assert isinstance(self._rule, WeightRule)
+        with np.errstate(all="ignore"):
+            try:
+                self._arithmetic.combine(self._rule.combine, loaded, pair, code, out)
+            except Unreadable:
+                self._arithmetic.combine(self._rule.combine, self._reader.load(piece), pair, code, out)
+            if self._arithmetic.lost(out, code):
+                wide = np.empty(piece.count, np.float32)
+                self._arithmetic.combine(self._rule.combine, self._reader.load(piece), pair, "F32", wide.view(np.uint8))
+                raise _not_writable(piece.tensor.name, wide, code)
 
     def _write(self, name: str, first: int, data: np.ndarray) -> None:
         place = self._outputs.place(name)
@@ -242,6 +254,12 @@ class Work:
             if lost(encoded, code):
                 raise _too_large(name, float(abs(np.where(finite, values, np.float32(0))).max()), code)
             return encoded if finite.all() else encode(np.where(np.isnan(values), np.float32(np.nan), values), code)
+
+
+def _taken(loaded: Loaded, pair: Pair, code: str) -> np.ndarray | None:
+    """Return the bytes of the model that alone counts, where they are what is to be written."""
+    alone = {(1.0, 0.0): (loaded.vlm, loaded.vlm_code), (0.0, 1.0): (loaded.reason, loaded.reason_code)}.get(pair)
+    return alone[0] if alone is not None and alone[1] == code else None
 
 
 def _not_writable(name: str, values: np.ndarray, code: str) -> UserError:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmreflect.records import Stop
-from mmreflect.report.data import Answer, Folder
+from mmreflect.report.data import Answer
+from mmreflect.report.folders import Folder
 from mmreflect.report.layout import Cell, PlotBlock, Section, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, fixed, percent, quantity
 from mmreflect.report.scored import Scoring

@@ -7,7 +7,8 @@ from typing import Any
 from mmreflect.data.survey import ROWS_PER_KIND, Lengths, SplitSurvey, mean, quantile, shared_facts
 from mmreflect.report.album import Album
 from mmreflect.report.checking import flat, quality_section, rejects_section, words
-from mmreflect.report.data import DatasetView, Folder, dataset_of
+from mmreflect.report.data import DatasetView, dataset_of
+from mmreflect.report.folders import Folder
 from mmreflect.report.gallery import left_out_notes
 from mmreflect.report.histograms import histogram
 from mmreflect.report.layout import Cell, Figures, Gallery, Parts, PlotBlock, Section, Table, plots_section

@@ -7,7 +7,8 @@ from mmreflect.reflection.ledger import ledger
 from mmreflect.report import benchmark, browser, gallery, segments, steps, verdicts
 from mmreflect.report.album import Album
 from mmreflect.report.cards import Answered, makers, row_makers
-from mmreflect.report.data import Answer, Folder, answers_of, rows_of
+from mmreflect.report.data import Answer, answers_of
+from mmreflect.report.folders import Folder, rows_of
 from mmreflect.report.layout import Parts, Section
 from mmreflect.report.scored import VERDICTS, Scoring, scoring_of
 

@@ -4,14 +4,8 @@ from collections.abc import Sequence
 
 from mmreflect.records import Media, Score
 from mmreflect.report.album import Album
-from mmreflect.report.data import (
-    Answer,
-    Choice,
-    Folder,
-    KeptGroup,
-    KeptRollout,
-    rounds_of,
-)
+from mmreflect.report.data import Answer, Choice, KeptGroup, KeptRollout, rounds_of
+from mmreflect.report.folders import Folder
 from mmreflect.report.layout import Example, Gallery, Reply, Section, Table
 from mmreflect.report.looks import opening, titles, with_media
 from mmreflect.report.numbers import counted, quantity

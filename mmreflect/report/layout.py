@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from mmreflect.report.numbers import Figure
 from mmreflect.report.pictures import Shown
 from mmreflect.report.plots import Plot
-from mmreflect.report.text import Block, Chip, Tone
-from mmreflect.report.timeline import Timeline
+
+if TYPE_CHECKING:  # a page without answers shall not wait for what reads and grades them
+    from mmreflect.report.text import Block, Chip, Tone
+    from mmreflect.report.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,10 @@ class Reply:
     """One answer as shown: who gave it, the verdicts, the part of a video it chose, the text, and remarks below it."""
 
     label: str
-    chips: Sequence[Chip]
-    blocks: Sequence[Block]
+    chips: "Sequence[Chip]"
+    blocks: "Sequence[Block]"
     remarks: Sequence[str] = ()
-    timeline: Timeline | None = None
+    timeline: "Timeline | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Example:
     media: Sequence[Shown]
     replies: Sequence[Reply]
     kind: str = ""
-    timeline: Timeline | None = None
+    timeline: "Timeline | None" = None
     facts: Sequence[tuple[str, str]] = ()
 
 
@@ -133,10 +136,10 @@ class Card:
     example: Example
     labels: Mapping[str, Sequence[str]]
     said: str
-    tone: Tone
+    tone: "Tone"
     draw: int = 0
     options: Sequence[tuple[str, str]] = ()
-    other: tuple[str, Tone] | None = None
+    other: "tuple[str, Tone] | None" = None
 
 
 @dataclass(frozen=True, slots=True)

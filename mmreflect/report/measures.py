@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from mmreflect.report.data import Folder
+from mmreflect.report.folders import Folder
 from mmreflect.report.layout import PlotBlock
 from mmreflect.report.numbers import counted, percent
 from mmreflect.report.plots import Bar, Plot, Point, Series, Unit, bars, line_plot

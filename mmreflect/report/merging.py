@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmreflect.files import read_json
-from mmreflect.report.album import Album
-from mmreflect.report.data import Folder, named
+from mmreflect.report.folders import Folder, named
 from mmreflect.report.layout import Cell, Figures, Parts, PlotBlock, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, percent, quantity
 from mmreflect.report.plots import Plot, Point, Series, Unit, line_plot
@@ -78,7 +77,7 @@ def _with_norms(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **norms, **shares}
 
 
-def parts(run: Folder, album: Album) -> Parts:
+def parts(run: Folder) -> Parts:
     """Return what the page of a merge holds."""
     report = merge_of(run)
     lead = ["A merge measures nothing by itself: evaluate the merged model next to the one that it started from."]

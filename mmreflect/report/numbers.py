@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mmreflect.statistics import Rate
+if TYPE_CHECKING:  # it imports numpy's random numbers
+    from mmreflect.statistics import Rate
 
 Writer = Callable[[float], str]
 MINUS, NARROW, NONE = "\u2212", "\u00a0", "\u2013"
@@ -72,22 +74,22 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def share_figure(rate: Rate) -> Figure:
+def share_figure(rate: "Rate") -> Figure:
     """Return a share with its interval, both in percent."""
     return _figure(rate, percent, lambda value: fixed(100 * value))
 
 
-def points_figure(rate: Rate) -> Figure:
+def points_figure(rate: "Rate") -> Figure:
     """Return a difference with its interval, both in percentage points."""
     return _figure(rate, points, points)
 
 
-def mean_figure(rate: Rate) -> Figure:
+def mean_figure(rate: "Rate") -> Figure:
     """Return a mean with its interval."""
     return _figure(rate, fixed, fixed)
 
 
-def _figure(rate: Rate, whole: Writer, bound: Writer) -> Figure:
+def _figure(rate: "Rate", whole: Writer, bound: Writer) -> Figure:
     if rate.value is None:
         return Figure(NONE)
     if rate.low is None or rate.high is None:

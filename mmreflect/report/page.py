@@ -1,19 +1,19 @@
 """Writing the page of a run: which parts a run has, in which order, put into one file without outside requests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmreflect.data.survey import ROWS_PER_KIND
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
 from mmreflect.report import merging
-from mmreflect.report.album import MOST_STRIPS, Album
-from mmreflect.report.browser import MOST_PICTURES, thumbnails
-from mmreflect.report.data import Folder, read_folder
+from mmreflect.report.folders import Folder, read_folder
 from mmreflect.report.layout import Page, Parts, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
 from mmreflect.report.render import render
+
+if TYPE_CHECKING:
+    from mmreflect.report.album import Album
 
 PAGE = "index.html"
 SUITE, SWEEP = "suite", "sweep"
@@ -54,28 +54,32 @@ def write_page(
 
         write_atomic(file, render(_finish(run, sweep.parts(run, PAGE, file.parent))))
     else:
-        write_atomic(file, render(_page(run, MOST_PICTURES if pictures is None else pictures, rows)))
+        write_atomic(file, render(_finish(run, _parts(run, pictures, rows))))
     return file
 
 
-def _page(run: Folder, pictures: int, rows: int | None) -> Page:
-    limits = (min(MOST_STRIPS, pictures), pictures) if run.verb == "build" else ()
-    album = Album(run.path.resolve(), *limits)
-    return _finish(run, _parts(run, album, pictures, rows))
-
-
-def _parts(run: Folder, album: Album, pictures: int, rows: int | None) -> Parts:
+def _parts(run: Folder, pictures: int | None, rows: int | None) -> Parts:
     """Return what the page of a verb's run holds; what makes it is imported for that verb only."""
+    if run.verb == "merge":
+        return merging.parts(run)
+    from mmreflect.report.album import MOST_STRIPS, Album
+
     if run.verb == "eval":
         from mmreflect.report import evaluations
+        from mmreflect.report.browser import MOST_PICTURES, thumbnails
 
-        return evaluations.parts(run, album, thumbnails=thumbnails(run.path.resolve(), pictures, album))
+        most, album = MOST_PICTURES if pictures is None else pictures, Album(run.path.resolve())
+        return evaluations.parts(run, album, thumbnails=thumbnails(run.path.resolve(), most, album))
     if run.verb == "build":
+        from mmreflect.data.survey import ROWS_PER_KIND
         from mmreflect.report import datasets
+        from mmreflect.report.browser import MOST_PICTURES
 
+        most = MOST_PICTURES if pictures is None else pictures
+        album = Album(run.path.resolve(), min(MOST_STRIPS, most), most)
         return datasets.parts(run, album, each=ROWS_PER_KIND if rows is None else rows)
-    known: dict[str, Callable[[Folder, Album], Parts]] = {"demo": _demo, "train": _train, "merge": merging.parts}
-    return known.get(run.verb, _plain)(run, album)
+    known = {"demo": _demo, "train": _train}.get(run.verb)
+    return known(run, Album(run.path.resolve())) if known else _plain(run)
 
 
 def _finish(run: Folder, parts: Parts) -> Page:
@@ -92,7 +96,7 @@ def origin(*versions: str) -> str:
     return f"Written from the files of the run, which was made by {made}." if made else "Written from the files."
 
 
-def _demo(run: Folder, album: Album) -> Parts:
+def _demo(run: Folder, album: "Album") -> Parts:
     from mmreflect.report import gallery, measures, segments, verdicts
 
     stages = verdicts.stages_of(run.steps)
@@ -136,7 +140,7 @@ def _titled(step: Folder, steps: Sequence[Folder], prefix: str) -> str:
     return _named(step) if len(having) > 1 else ""
 
 
-def _train(run: Folder, album: Album) -> Parts:
+def _train(run: Folder, album: "Album") -> Parts:
     from mmreflect.report import evaluations, gallery, measures, verdicts
 
     sections = [
@@ -184,7 +188,7 @@ def _train_figures(run: Folder, last: dict[str, Any]) -> list[tuple[str, Figure]
     return figures
 
 
-def _plain(run: Folder, album: Album) -> Parts:
+def _plain(run: Folder) -> Parts:
     return f"A run of {run.verb}", run.name, [], [], []
 
 

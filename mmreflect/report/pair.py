@@ -9,7 +9,8 @@ from mmreflect.evaluation.compare import compare
 from mmreflect.report import benchmark, browser
 from mmreflect.report.album import Album
 from mmreflect.report.cards import CHANGE, NOTED, TRANSITION, VERDICT, Answered, pair_makers
-from mmreflect.report.data import Folder, answers_of
+from mmreflect.report.data import answers_of
+from mmreflect.report.folders import Folder
 from mmreflect.report.layout import Cell, Figures, Parts, PlotBlock, Section, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, percent, points, points_figure
 from mmreflect.report.scored import Key, scoring_of

@@ -10,7 +10,7 @@ from mmreflect.errors import UserError
 from mmreflect.evaluation.compare import value_of
 from mmreflect.evaluation.exchange.finished import labels_of
 from mmreflect.files import read_json
-from mmreflect.report.data import Folder, named, rows_of
+from mmreflect.report.folders import Folder, named, rows_of
 
 Key = tuple[str, int]
 """A question's id, and which of its answers is meant."""

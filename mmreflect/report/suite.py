@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.report import benchmark, verdicts
-from mmreflect.report.data import Folder, ledger_of, read_folder
+from mmreflect.report.data import ledger_of
+from mmreflect.report.folders import Folder, read_folder
 from mmreflect.report.layout import Cell, Link, Parts, PlotBlock, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, share_figure
 from mmreflect.report.scored import scoring_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmreflect.evaluation.ranking import leading
 from mmreflect.files import read_json
-from mmreflect.report.data import Folder, named, read_folder
+from mmreflect.report.folders import Folder, named, read_folder
 from mmreflect.report.layout import Cell, Link, Parts, PlotBlock, Section, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, mean_figure, points_figure, share_figure
 from mmreflect.report.suite import main_numbers, way

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mmreflect.reflection.ledger import Ledger
-from mmreflect.report.data import Answer, Folder, answers_of, ledger_of
+from mmreflect.report.data import Answer, answers_of, ledger_of
+from mmreflect.report.folders import Folder
 from mmreflect.report.layout import Cell, LedgerBody, Section, Table
 from mmreflect.report.numbers import (
     NONE,

@@ -10,6 +10,7 @@ from test_methods import CASES, merge, models  # noqa: F401  (a fixture)
 from mmreflect.cli import main
 from mmreflect.merge import recipe, work
 from mmreflect.merge.arithmetic import OnCpu, OnDevice, choose, decode, encode, lost
+from mmreflect.merge.kernels import find_compiler
 from mmreflect.merge.pieces import Loaded
 
 CODES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
@@ -85,19 +86,20 @@ def test_the_cpu_is_chosen_where_there_is_no_gpu():
         assert isinstance(choose("auto"), OnCpu)
 
 
-def test_a_layer_that_is_read_twice_gives_the_same_bytes(models, tmp_path, monkeypatch):  # noqa: F811
-    loads, real = [], work.Reader.load
+@pytest.mark.parametrize("arithmetic, how", [("numpy", "load"), ("auto", "view" if find_compiler() else "load")])
+def test_a_layer_that_is_read_twice_gives_the_same_bytes(models, tmp_path, monkeypatch, arithmetic, how):  # noqa: F811
+    loads, real = [], getattr(work.Reader, how)
 
     def counted(self, piece):
         loads.append(piece)
         return real(self, piece)
 
-    monkeypatch.setattr(work.Reader, "load", counted)
-    merge(models, tmp_path / "held", "frank")
+    monkeypatch.setattr(work.Reader, how, counted)
+    merge(models, tmp_path / "held", "frank", arithmetic=arithmetic)
     once = len(loads)
-    merge(models, tmp_path / "twice", "frank", hold_gb=0.0)
+    merge(models, tmp_path / "twice", "frank", hold_gb=0.0, arithmetic=arithmetic)
     assert len(loads) - once == 2 * once == 30
-    merge(models, tmp_path / "global", "metagpt")
+    merge(models, tmp_path / "global", "metagpt", arithmetic=arithmetic)
     assert len(loads) == 75
     one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("held", "twice"))
     assert one == two

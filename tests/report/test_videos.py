@@ -273,9 +273,9 @@ def test_a_span_outside_of_the_video_is_named(film: Path, tmp_path: Path) -> Non
 
 
 def test_strips_are_capped_and_the_page_says_so(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mmreflect.report.page as page_module
+    import mmreflect.report.album as album_module
 
-    monkeypatch.setattr(page_module, "Album", functools.partial(page_module.Album, most_strips=3))
+    monkeypatch.setattr(album_module, "Album", functools.partial(album_module.Album, most_strips=3))
     answers = [two_looks(film, (5.0, 11.0)), two_looks(film, (5.0, 11.0), answer="A"), two_looks(film, (1.0, 4.0))]
     page = view(write_evaluation(tmp_path / "eval", answers))
     assert len(strips(page)) == 3

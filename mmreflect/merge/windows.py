@@ -1,0 +1,53 @@
+"""Parts of files that are mapped into memory, so that values are worked on where the system's cache holds them."""
+
+import mmap
+import os
+import threading
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+STEP = 1 << 25
+"""Bytes from one window to the next; far more than a large page, which the system maps at once where it has one."""
+OVERLAP = 1 << 23
+"""Bytes that a window goes on after the start of the next one, for what lies across it."""
+
+
+class Windows:
+    """Windows on open files, kept while an array looks at them; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: WeakValueDictionary[tuple[int, int], mmap.mmap] = WeakValueDictionary()
+        self._latest: dict[int, mmap.mmap] = {}
+
+    def view(self, handle: int, place: int, size: int) -> np.ndarray | None:
+        """Return `size` bytes from `place` on of an open file; None where they cannot be mapped.
+
+        A byte that the file does not have any more raises SIGBUS when it is touched.
+        """
+        number = place // STEP
+        with self._lock:
+            window = self._open.get((handle, number)) or _window(handle, number)
+            if window is None:
+                return None
+            self._open[handle, number] = window
+            self._latest[handle] = window  # pieces follow each other: it is not to go with the one before
+        first = place - number * STEP
+        return np.frombuffer(window, np.uint8, size, first) if first + size <= len(window) else None
+
+    def clear(self) -> None:
+        """Let go of the windows that no array looks at."""
+        with self._lock:
+            self._latest.clear()
+
+
+def _window(handle: int, number: int) -> mmap.mmap | None:
+    start = number * STEP
+    length = min(STEP + OVERLAP, os.fstat(handle).st_size - start)
+    if length <= 0:
+        return None
+    try:
+        return mmap.mmap(handle, length, access=mmap.ACCESS_READ, offset=start)
+    except OSError:  # of a file system that maps nothing
+        return None

@@ -1,0 +1,128 @@
+"""Values in mapped files: the same bytes as those that are read, let go in time, and no death by a file that shrinks."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small import models, recipe
+
+from mmreflect.cli import main
+from mmreflect.merge import pieces, windows
+from mmreflect.merge.kernels import find_compiler
+from mmreflect.merge.windows import Windows
+
+compiled = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """A file of 3.5 windows of 64 KB that go on for 16 KB."""
+    monkeypatch.setattr(windows, "STEP", 1 << 16)
+    monkeypatch.setattr(windows, "OVERLAP", 1 << 14)
+    content = np.random.default_rng(0).integers(0, 256, 7 << 15, dtype=np.uint8)
+    content.tofile(tmp_path / "file")
+    with open(tmp_path / "file", "rb") as file:
+        yield file.fileno(), content
+
+
+def test_a_view_holds_the_bytes_of_the_file_across_the_edge_of_a_window_too(opened):
+    handle, content = opened
+    found = Windows()
+    for place, size in [(0, 10), (3, 1 << 16), ((1 << 16) - 1, 1 << 14), (1 << 16, 5), (content.size - 7, 7)]:
+        assert (found.view(handle, place, size) == content[place : place + size]).all()
+
+
+def test_what_no_window_holds_is_not_mapped(opened, monkeypatch):
+    handle, content = opened
+    found = Windows()
+    assert found.view(handle, 0, (1 << 16) + (1 << 14) + 1) is None, "longer than a window"
+    assert found.view(handle, content.size - 7, 8) is None, "beyond the end"
+    assert found.view(handle, 4 * content.size, 8) is None, "in a window beyond the end"
+
+    def refuse(*_, **__):
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(windows.mmap, "mmap", refuse)
+    assert Windows().view(handle, 0, 8) is None
+
+
+def test_a_window_stays_while_something_looks_at_it(opened):
+    handle, _ = opened
+    found = Windows()
+    first, again = found.view(handle, 0, 8), found.view(handle, 8, 8)
+    assert first.base is again.base or len(found._open) == 1
+    second = found.view(handle, 1 << 16, 8)
+    assert len(found._open) == 2
+    del first, again
+    assert list(found._open) == [(handle, 1)], "the latest one is kept for what comes next"
+    found.clear()
+    assert len(found._open) == 1
+    del second
+    assert not found._open
+
+
+SHRUNK = """
+import numpy as np, os, signal, sys
+from mmreflect.merge.kernels import Unreadable, load
+from mmreflect.merge.windows import Windows
+path, kernels, found = sys.argv[1], load(), Windows()
+values = np.ones(40_000, np.float32)
+values.tofile(path)
+handle = os.open(path, os.O_RDONLY)
+side = found.view(handle, 0, values.nbytes)
+good = values.view(np.uint8)
+codes = ("F32",) * 3
+assert kernels.measure(good, side, good, codes).sum() == values.size
+os.truncate(path, 0)
+out = np.empty(values.nbytes, np.uint8)
+for call in (
+    lambda: kernels.measure(good, side, good, codes),
+    lambda: kernels.measure(side, good, good, codes),
+    lambda: kernels.combine(0, good, good, side, codes, (0.5, 0.5), out, "F32"),
+):
+    try:
+        call()
+    except Unreadable:
+        print("unreadable", flush=True)
+assert kernels.measure(good, good, good, codes)[3].sum() == values.size
+print("alive", flush=True)
+side[0]
+"""
+
+
+@compiled
+@pytest.mark.parametrize("option", [[], ["-X", "faulthandler"]])
+def test_a_mapped_file_that_is_cut_short_ends_the_call_and_not_the_process(tmp_path, option):
+    """What touches the file outside of our functions meets whoever was there before: here the end of the process."""
+    words = [sys.executable, *option, "-c", SHRUNK, str(tmp_path / "file")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["unreadable"] * 3 + ["alive"], done.stderr
+    assert done.returncode == -signal.SIGBUS
+    assert ("Fatal Python error: Bus error" in done.stderr) == bool(option)
+
+
+@compiled
+@pytest.mark.parametrize("method", ["frank", "linear"])
+@pytest.mark.parametrize("calls", [1, 5])
+def test_a_model_that_is_cut_short_while_it_is_merged_is_named(tmp_path, capsys, monkeypatch, method, calls):
+    root = models(tmp_path)
+    real, seen = pieces.Reader.view, []
+
+    def view(self, piece):
+        loaded = real(self, piece)
+        seen.append(piece)
+        if len(seen) == calls:
+            with open(root / "reason" / "model.safetensors", "r+b") as file:
+                file.truncate(0)
+        return loaded
+
+    monkeypatch.setattr(pieces.Reader, "view", view)
+    tree = recipe(root, method=method, device="cpu", arithmetic="compiled")
+    (tmp_path / "merge.json").write_text(json.dumps(tree))
+    assert main(["merge", str(tmp_path / "merge.json")]) == 2
+    file = root / "reason" / "model.safetensors"
+    assert f"reason: '{file}' is cut short or damaged" in "".join(capsys.readouterr().err.split("\n"))
+    assert len(seen) >= calls
