@@ -75,10 +75,11 @@ def execute(
         stats = _Stats(folder / "layers.jsonl")
         unsound = Unsound(folder / "not_finite.jsonl")
         work = Work(plan, rule, outputs, arithmetic, unsound)
-        pool = ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2)))
+        threads = max(2, min(16, os.cpu_count() or 2))
+        pool = ThreadPoolExecutor(threads)
         try:
             outputs.touch()
-            _Stream(plan, layout, rule, work, stats, pool, hold).run()
+            _Stream(plan, layout, rule, work, stats, pool, hold, threads).run()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             outputs.close()
@@ -128,7 +129,9 @@ class _Stream:
         stats: _Stats,
         pool: ThreadPoolExecutor,
         hold: int,
+        threads: int,
     ) -> None:
+        self._bridge = 2 * threads
         self._plan, self._rule, self._work, self._stats, self._pool, self._hold = plan, rule, work, stats, pool, hold
         self._order = _order(plan, layout)
 
@@ -149,11 +152,13 @@ class _Stream:
             copying = [self._pool.submit(self._work.copy, *part) for part in parts]
             if following is not None:
                 self._announce(following)
-            # what holds nothing in memory is asked for early, the rest only behind what frees memory
-            early = self._begin(following) if following is not None and self._streams else None
+            # what holds nothing in memory is asked for early; of the rest only what keeps the threads busy until this
+            # layer's weights are known, and the others behind what frees memory
+            early = None if self._streams else self._bridge
+            begun = self._begin(following, slice(early)) if following is not None else []
             finishing = self._finish(layer, ahead)
             if following is not None:
-                ahead = early if early is not None else self._begin(following)
+                ahead = begun if early is None else [*begun, *self._begin(following, slice(early, None))]
             for future in running:
                 future.result()
             running = [*finishing, *copying]
@@ -174,20 +179,20 @@ class _Stream:
     def _submit_measure(self, piece: Piece, keep: bool) -> "Future[tuple[Sums, Loaded | None]]":
         return self._pool.submit(self._work.measure, piece, keep)
 
-    def _begin(self, layer: int) -> "_Ahead":
-        """Hand in what can be done before the layer's weights are known."""
+    def _begin(self, layer: int, part: slice = slice(None)) -> "_Ahead":
+        """Hand in what can be done before the layer's weights are known, of a part of its pieces."""
         known = layer in self._stats
         if isinstance(self._rule, TensorRule):
             wholes = [whole for tensor in self._plan.by_layer[layer] for whole in cut_whole(tensor, self._plan)]
-            return [self._pool.submit(self._work.merge_tensor, whole, not known) for whole in wholes]
+            return [self._pool.submit(self._work.merge_tensor, whole, not known) for whole in wholes[part]]
         pieces = self._pieces(layer)
         if self._rule.needs == "nothing":
             pair = self._rule.weights(layer, None)
-            return [self._pool.submit(self._work.merge, piece, pair, not known) for piece in pieces]
+            return [self._pool.submit(self._work.merge, piece, pair, not known) for piece in pieces[part]]
         if known:
             return []
         keep = sum(self._work.input_bytes(piece) for piece in pieces) <= self._hold
-        return [self._submit_measure(piece, keep) for piece in pieces]
+        return [self._submit_measure(piece, keep) for piece in pieces[part]]
 
     def _finish(self, layer: int, ahead: "_Ahead") -> list[Future[Any]]:
         """Wait for the measurements, then hand in the rest of the layer's work."""
