@@ -13,6 +13,7 @@ from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.pieces import cut_whole
 from mmreflect.merge.plan import MergePlan, PlannedTensor
 from mmreflect.merge.rule import Rule, TensorRule
+from mmreflect.merge.windows import OVERLAP, STEP
 from mmreflect.merge.work import TENSOR_VALUES
 
 PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the hands of the threads
@@ -37,7 +38,7 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
 
     Args:
         hold: largest layer, in bytes of its inputs, that is kept in memory.
-        compiled: whether the arithmetic is, on a CPU.
+        compiled: whether the arithmetic is, on a CPU; it looks through windows at the files.
     """
     layers = {layer: _layer_bytes(plan, layer) for layer in plan.by_layer}
     values = sum(tensor.merged for tensor in plan.tensors)
@@ -56,6 +57,7 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
         memory = PROCESS_BYTES + (
             max(size for size in layers.values() if size <= hold) if _holds(rule, layers, hold) else 0
         )
+        memory += sum(min(model.size, STEP + OVERLAP) for model in plan.models) if compiled else 0
     cores = max(1, os.cpu_count() or 1)
     each = TENSOR_SECONDS_PER_VALUE if whole else SECONDS_PER_VALUE if compiled else NUMPY_SECONDS_PER_VALUE
     work = values * each / (1 if whole else cores)
