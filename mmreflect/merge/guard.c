@@ -14,10 +14,14 @@ static struct sigaction before;
 
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
-    (void)number, (void)info, (void)context;
     if (landing)
         siglongjmp(*landing, 1);
-    sigaction(SIGBUS, &before, 0); /* none of ours: it is raised again, and meets who was there before */
+    if (before.sa_flags & SA_SIGINFO) /* none of ours */
+        before.sa_sigaction(number, info, context);
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+        before.sa_handler(number);
+    else
+        sigaction(SIGBUS, &before, 0); /* it is raised again at once, and ends the process */
 }
 
 static void install(void)
