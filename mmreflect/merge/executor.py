@@ -63,8 +63,8 @@ def execute(
         tensors that hold NaN or infinity, where that was forced.
 
     Raises:
-        UserError: the inputs changed since the run was started, values are not finite, neither those of the models nor
-            the merged ones, a value is too large for the output's dtype, or the disk is full.
+        UserError: the inputs changed since the run was started, or while it went on; values are not finite, neither
+            those of the models nor the merged ones; a value is too large for the output's dtype; or the disk is full.
     """
     model = folder / "model"
     model.mkdir(parents=True, exist_ok=True)
@@ -84,6 +84,9 @@ def execute(
             pool.shutdown(wait=True, cancel_futures=True)
             outputs.close()
             work.close()
+    keep_inputs(
+        plan.models, folder
+    )  # once more: what was written over meanwhile would be half of the one, half of the other
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
     merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]

@@ -1,6 +1,7 @@
 """Values in mapped files: the same bytes as those that are read, let go in time, and no death by a file that shrinks."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from small import models, recipe
 
 from mmreflect.cli import main
-from mmreflect.merge import pieces, windows
+from mmreflect.merge import pieces, windows, work
 from mmreflect.merge.kernels import find_compiler
 from mmreflect.merge.windows import Windows
 
@@ -126,3 +127,25 @@ def test_a_model_that_is_cut_short_while_it_is_merged_is_named(tmp_path, capsys,
     file = root / "reason" / "model.safetensors"
     assert f"reason: '{file}' is cut short or damaged" in "".join(capsys.readouterr().err.split("\n"))
     assert len(seen) >= calls
+
+
+def test_a_model_that_is_written_over_while_it_is_merged_is_named(tmp_path, capsys, monkeypatch):
+    root = models(tmp_path)
+    real, seen = work.Work.measure, []
+    file = root / "reason" / "model.safetensors"
+
+    def measure(self, *words):
+        if not seen:
+            content = file.read_bytes()
+            os.utime(file, ns=(0, 0))
+            file.write_bytes(content[:-4] + bytes(4))
+        seen.append(words)
+        return real(self, *words)
+
+    monkeypatch.setattr(work.Work, "measure", measure)
+    (tmp_path / "merge.json").write_text(json.dumps(recipe(root, device="cpu")))
+    for _ in range(2):
+        assert main(["merge", str(tmp_path / "merge.json")]) == 2
+        error = " ".join(capsys.readouterr().err.split())
+        assert "the models changed since the merge in" in error and "was started (reason: model.safetensors)" in error
+    assert len(seen) == 6 and not (root / "out" / "result.json").exists()
