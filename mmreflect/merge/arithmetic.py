@@ -17,7 +17,7 @@ from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
 from mmreflect.merge.checksums import checksum
 from mmreflect.merge.kernels import BLEND, LANES, MIX, Kernels, NoKernels, load, outlook
 from mmreflect.merge.pieces import Loaded
-from mmreflect.merge.rule import Pair, blend, mix
+from mmreflect.merge.rule import SURE, Pair, blend, mix
 from mmreflect.merge.statistics import Sums, add_up
 
 DRIVER = Path("/dev/nvidiactl")
@@ -108,7 +108,23 @@ def lost(raw: np.ndarray, code: str) -> bool:
     return bool(raw.view(f"i{size}").max() >= limit or raw.view(f"u{size}").max() >= limit + sign)
 
 
-class OnCpu:
+class _Plain:
+    """What has no way of its own to check bytes, and works on what was read."""
+
+    def maps(self, function: Combine, pair: Pair | None) -> bool:
+        """Ask for values that were read."""
+        return False
+
+    def lost(self, raw: np.ndarray, code: str) -> bool:
+        """Tell whether stored values hold infinity or NaN."""
+        return lost(raw, code)
+
+    def checksum(self, data: memoryview) -> int:
+        """Return the CRC-32 of data."""
+        return checksum(data)
+
+
+class OnCpu(_Plain):
     """numpy. The sums depend neither on the number of threads nor on the machine, since their order is said.
 
     Value i of a block of BLOCK values belongs to lane i modulo LANES. A lane adds its values in ascending order, in
@@ -137,18 +153,6 @@ class OnCpu:
     def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Write what a rule makes of a piece to `out`."""
         _combine_blocks(self, function, loaded, pair, code, out)
-
-    def maps(self, function: Combine, pair: Pair | None) -> bool:
-        """Ask for values that were read."""
-        return False
-
-    def lost(self, raw: np.ndarray, code: str) -> bool:
-        """Tell whether stored values hold infinity or NaN."""
-        return lost(raw, code)
-
-    def checksum(self, data: memoryview) -> int:
-        """Return the CRC-32 of data."""
-        return checksum(data)
 
 
 def _lanes(base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray) -> np.ndarray:
@@ -192,7 +196,7 @@ class Compiled(OnCpu):
 
     def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Write what a rule makes of a piece to `out`; a rule of an unknown function is left to numpy."""
-        alone = {(1.0, 0.0): (loaded.vlm, loaded.vlm_code), (0.0, 1.0): (loaded.reason, loaded.reason_code)}.get(pair)
+        alone = loaded.alone(pair)
         form = MIX if function is mix else BLEND if function is blend else None
         if form is None or (form == MIX and loaded.base is None):
             super().combine(function, loaded, pair, code, out)
@@ -203,7 +207,7 @@ class Compiled(OnCpu):
 
     def maps(self, function: Combine, pair: Pair | None) -> bool:
         """Leave to what was read what numpy does, and the weights (1, 0) and (0, 1)."""
-        return function in (mix, blend) and pair not in ((1.0, 0.0), (0.0, 1.0))
+        return function in (mix, blend) and pair not in SURE
 
     def lost(self, raw: np.ndarray, code: str) -> bool:
         """Tell whether stored values hold infinity or NaN."""
@@ -214,7 +218,7 @@ class Compiled(OnCpu):
         return self._kernels.checksum(data)
 
 
-class OnDevice:
+class OnDevice(_Plain):
     """torch on a GPU. The merged values are those of the CPU; the sums may differ in their last bits."""
 
     block = 1 << 24
@@ -247,18 +251,6 @@ class OnDevice:
     def combine(self, function: Combine, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Write what a rule makes of a piece to `out`."""
         _combine_blocks(self, function, loaded, pair, code, out)
-
-    def maps(self, function: Combine, pair: Pair | None) -> bool:
-        """Ask for values that were read."""
-        return False
-
-    def lost(self, raw: np.ndarray, code: str) -> bool:
-        """Tell whether stored values hold infinity or NaN."""
-        return lost(raw, code)
-
-    def checksum(self, data: memoryview) -> int:
-        """Return the CRC-32 of data."""
-        return checksum(data)
 
     def _measured(self, base: Array | None, vlm: Array, reason: Array) -> Sums:
         norm_base = None

@@ -1,7 +1,7 @@
 """A checkpoint folder seen through its headers: which tensors it holds, where each lies, and its configuration.
 
-Only safetensors are read. Nothing but headers is loaded here; bytes come piece by piece through `Checkpoint.fill`.
-Files are read, not mapped: mapped pages would count as this process's memory.
+Only safetensors are read. Nothing but headers is loaded here; bytes come piece by piece through `Checkpoint.fill`,
+or are looked at where they lie, by `windows.py`.
 """
 
 import json

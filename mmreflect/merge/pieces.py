@@ -11,6 +11,7 @@ import numpy as np
 from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint, Handles
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
+from mmreflect.merge.rule import Pair
 from mmreflect.merge.sources import Source, whole
 from mmreflect.merge.windows import Windows
 
@@ -57,6 +58,10 @@ class Loaded:
     def count(self) -> int:
         """Number of values."""
         return self.vlm.nbytes // ITEM_BYTES[self.vlm_code]
+
+    def alone(self, pair: Pair) -> tuple[np.ndarray, str] | None:
+        """Return bytes and dtype of the model that alone counts, with a weight of 1; None where both do."""
+        return {(1.0, 0.0): (self.vlm, self.vlm_code), (0.0, 1.0): (self.reason, self.reason_code)}.get(pair)
 
 
 def cut(tensor: PlannedTensor, size: int = PIECE) -> Iterator[Piece]:

@@ -13,6 +13,8 @@ from mmreflect.merge.statistics import LayerStats
 
 Array = Any
 Pair = tuple[float, float]
+SURE: tuple[Pair, Pair] = ((1.0, 0.0), (0.0, 1.0))
+"""Weights of the VLM alone, and of the reasoning model alone: that model's own values are the result."""
 Needs = Literal["nothing", "layer", "model"]
 WORKING_COPIES = 8
 """Float32 arrays of a tensor's size that a rule of whole tensors holds at a time, if it does not say otherwise."""

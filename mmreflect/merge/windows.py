@@ -24,7 +24,8 @@ class Windows:
     def view(self, handle: int, place: int, size: int) -> np.ndarray | None:
         """Return `size` bytes from `place` on of an open file; None where they cannot be mapped.
 
-        A byte that the file does not have any more raises SIGBUS when it is touched.
+        Where the file becomes shorter, touching a page behind its last one raises SIGBUS; what lacks within the last
+        page reads as zero, which only the file's size and time tell.
         """
         number = place // STEP
         with self._lock:

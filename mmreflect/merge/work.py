@@ -258,7 +258,7 @@ class Work:
 
 def _taken(loaded: Loaded, pair: Pair, code: str) -> np.ndarray | None:
     """Return the bytes of the model that alone counts, where they are what is to be written."""
-    alone = {(1.0, 0.0): (loaded.vlm, loaded.vlm_code), (0.0, 1.0): (loaded.reason, loaded.reason_code)}.get(pair)
+    alone = loaded.alone(pair)
     return alone[0] if alone is not None and alone[1] == code else None
 
 

@@ -116,6 +116,8 @@ def _extent(values: Sequence[float]) -> tuple[float, float]:
 def _ticks(values: Sequence[float]) -> list[float]:
     """Return about four round places that hold all values; zero is one of them where it is near."""
     low, high = _extent(values)
+    if math.isclose(low, high):  # the last bits of equal numbers are no span
+        low = high
     if (low >= 0 and low < 0.6 * high) or low == high >= 0:
         low = 0.0
     if low == high:

@@ -98,3 +98,12 @@ def test_attention_that_was_given_is_not_said_to_be_measured(
     layers = [row(0, w_v=1.0, lam_v=1.0, lam_r=0.0)]
     text = words(write_merge(tmp_path / "m", "frank", layers, prior="attention", attention=given), capsys)
     assert "These numbers were given; nothing was measured in this run. Below 0.0001 in layers 1." in text
+
+
+@pytest.mark.parametrize("cosines", [(1.0, 0.9999999999999998), (-0.5, -0.5000000000000001), (0.0, 0.0)])
+def test_numbers_that_differ_in_their_last_bit_are_drawn_as_equal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cosines: tuple[float, float]
+) -> None:
+    """A model merged with itself has them."""
+    layers = [row(layer, cosine=cosine, lam_v=0.5, lam_r=0.5) for layer, cosine in enumerate(cosines)]
+    assert "Cosine between the task vectors" in words(write_merge(tmp_path / "m", "frank", layers), capsys)
