@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -148,14 +149,14 @@ def replaced(file):
 @pytest.mark.parametrize("change", [written_over, cut, replaced])
 def test_a_model_that_changes_while_it_is_merged_is_named(tmp_path, capsys, monkeypatch, change):
     root = models(tmp_path)
-    real, seen = work.Work.measure, []
+    real, left, lock = work.Work.measure, [change], threading.Lock()
     file = root / "reason" / "model.safetensors"
     os.utime(file, ns=(0, 0))
 
     def measure(self, *words):
-        if not seen:
-            change(file)
-        seen.append(words)
+        with lock:
+            if left:
+                left.pop()(file)
         return real(self, *words)
 
     monkeypatch.setattr(work.Work, "measure", measure)
