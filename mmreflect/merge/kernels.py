@@ -139,13 +139,13 @@ def outlook() -> str:
     compiler = find_compiler()
     if compiler is None:
         return "numpy; with a C compiler (cc, gcc or clang) on the PATH a merge takes a third of the time"
-    if _library(compiler).is_file():
+    if _is_whole(_library(compiler)):
         return f"compiled C ({compiler[0]})"
     return f"compiled C, built once with {compiler[0]} when the merge starts; numpy where that fails"
 
 
 def load() -> Kernels:
-    """Return the kernels, built now where they were not before.
+    """Return the kernels, built now where they were not before, or are not what was built.
 
     Raises:
         NoKernels: there is no compiler, it fails, or there is no place to keep what it makes.
@@ -154,7 +154,7 @@ def load() -> Kernels:
     if compiler is None:
         raise NoKernels("no C compiler was found")
     file = _library(compiler)
-    if not file.is_file():
+    if not _is_whole(file):
         _build(compiler, file)
     return Kernels(file)
 
@@ -187,6 +187,16 @@ def _processor() -> str:
     return "".join(found.values())
 
 
+def _is_whole(file: Path) -> bool:
+    """Tell whether a library is what was built: a damaged one would end the process with it."""
+    mark = file.with_suffix(".sha256")
+    return file.is_file() and mark.is_file() and mark.read_text() == _digest(file)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def _build(compiler: list[str], file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -199,6 +209,9 @@ def _build(compiler: list[str], file: Path) -> None:
             if done.returncode:
                 said = (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[0]
                 raise NoKernels(f"{compiler[0]} cannot build them: {said}")
+            mark = made.with_suffix(".sha256")
+            mark.write_text(_digest(made))
             os.replace(made, file)
+            os.replace(mark, file.with_suffix(".sha256"))
     except OSError as error:
         raise NoKernels(f"they cannot be built with {compiler[0]} in '{file.parent}': {error.strerror}") from None

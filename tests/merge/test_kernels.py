@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import zlib
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from test_methods import CASES, models  # noqa: F401  (a fixture)
 
 from mmreflect.cli import main
-from mmreflect.merge import checkpoint
+from mmreflect.merge import checkpoint, kernels
 from mmreflect.merge.arithmetic import Compiled, OnCpu, _lanes
 from mmreflect.merge.checkpoint import ITEM_BYTES, Handles, open_checkpoint
 from mmreflect.merge.kernels import find_compiler, load
@@ -209,6 +210,23 @@ def test_a_compiler_that_fails_is_named(models, tmp_path, capsys, monkeypatch): 
     start(models, tmp_path / "out", "frank", code=2, arithmetic="compiled")
     error = " ".join(capsys.readouterr().err.split())
     assert "cannot build them: cc: no such header" in error and "choose arithmetic: auto" in error
+
+
+@pytest.mark.parametrize("left", [0, 100, 10_000])
+def test_a_damaged_library_is_built_anew(models, tmp_path, capsys, monkeypatch, left):  # noqa: F811
+    load()
+    good = kernels._library(find_compiler())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library = kernels._library(find_compiler())
+    library.parent.mkdir(parents=True)
+    library.write_bytes(good.read_bytes()[:left])
+    shutil.copy(good.with_suffix(".sha256"), library.parent)
+    start(models, tmp_path / "plan", "frank", "--plan")
+    assert "compiled C, built once with" in capsys.readouterr().out
+    start(models, tmp_path / "out", "frank", arithmetic="compiled")
+    assert library.stat().st_size > 10_000
+    start(models, tmp_path / "plan", "frank", "--plan")
+    assert "compiled C (" in capsys.readouterr().out
 
 
 def test_a_place_that_cannot_be_written_to_is_named(models, tmp_path, capsys, monkeypatch):  # noqa: F811
