@@ -14,9 +14,8 @@ from mmreflect.components import names
 from mmreflect.config import parse
 from mmreflect.errors import UserError
 from mmreflect.merge.attention import Attention
-from mmreflect.merge.methods import dare_linear, frank, layer_swap, linear, metagpt, slerp, task_arithmetic, ties, wudi
+from mmreflect.merge.methods import dare_linear, layer_swap, linear, metagpt, slerp, task_arithmetic, ties, wudi
 from mmreflect.merge.methods._dare import drop
-from mmreflect.merge.statistics import LayerStats
 
 LAYERS, WIDTH, INNER = 3, 24, 40
 SHAPES = {
@@ -193,7 +192,10 @@ def test_a_merge_equals_one_written_by_hand_to_the_last_bit(models, tmp_path, me
         by_hand = weighted(lambda _: v / (v + r), lambda _: r / (v + r))
     else:
         options, by_hand = CASES[method]
-    written = merge(models, tmp_path / "out", method, **options)
+    check(models, merge(models, tmp_path / "out", method, **options), by_hand)
+
+
+def check(models, written, by_hand):
     _, values = models
     for name in values["base"]:
         expected = by_hand(name, int(name.split(".")[1]), *(values[role][name] for role in ("base", "vlm", "reason")))
@@ -208,7 +210,7 @@ def test_every_method_has_its_case_above():
 
 @pytest.mark.parametrize("importance", ["norm2", "uniform", "inv_norm2", "curvature"])
 @pytest.mark.parametrize("prior", ["none", "attention", "exponential", "fixed"])
-def test_every_importance_goes_with_every_prior(tmp_path, importance, prior):
+def test_every_importance_with_every_prior_equals_one_written_by_hand(models, tmp_path, importance, prior):
     measured = Attention("v", {}, {}, [0.6, 0.3, 0.15], [0.0] * 3, math.log(2), 1.2, 1.0, [])
     (tmp_path / "a.json").write_text(json.dumps(measured.tree()))
     (tmp_path / "c.json").write_text(json.dumps({"vlm": [3, 2, 1], "reason": [1, 1, 1]}))
@@ -216,17 +218,18 @@ def test_every_importance_goes_with_every_prior(tmp_path, importance, prior):
     tree |= {"measured": str(tmp_path / "a.json")} if prior in ("attention", "exponential") else {}
     tree |= {"alpha": math.log(2)} if prior == "fixed" else {}
     options = {"curvature": str(tmp_path / "c.json")} if importance == "curvature" else {}
-    folders = {"base": "b", "vlm": "v", "reason": "r", "output": "o"}
-    settings = parse(frank.Config, {**folders, "importance": importance, "prior": tree, **options}, "merge.yaml")
-    rule = frank.create(settings)(LAYERS)
+    written = merge(models, tmp_path / "out", "frank", importance=importance, prior=tree, **options)
+    lam = []
     for layer in range(LAYERS):
         w_v = 0.5 if prior == "none" else 0.5**layer  # 0.6, 0.3, 0.15 halves with each layer, and so does e^(-ln 2 l)
-        v, r = 9.0 + layer, 4.0
+        v, r = norms(models, [layer])
         a = {"norm2": (v, r), "uniform": (1, 1), "inv_norm2": (1 / v, 1 / r), "curvature": (3 - layer, 1)}[importance]
-        lam_v, lam_r = rule.weights(layer, LayerStats(layer, v, r, 0.0, 100.0))
-        assert rule.prior.at(layer) == pytest.approx(w_v)
-        assert lam_v == pytest.approx(w_v * a[0] / (w_v * a[0] + (1 - w_v) * a[1]), rel=1e-9)
-        assert lam_v + lam_r == pytest.approx(1.0)
+        lam.append(w_v * a[0] / (w_v * a[0] + (1 - w_v) * a[1]))
+    rows = json.loads((tmp_path / "out" / "merge_report.json").read_text())["layers"]
+    assert [row["lam_v"] for row in rows] == pytest.approx(lam, rel=1e-9)
+    assert [row["lam_v"] + row["lam_r"] for row in rows] == pytest.approx([1.0] * LAYERS)
+    mixed = weighted(lambda layer: lam[layer], lambda layer: 1 - lam[layer])
+    check(models, written, lambda name, layer, b, v, r: v if lam[layer] == 1 else mixed(name, layer, b, v, r))
 
 
 def test_ties_trims_elects_and_averages():
