@@ -16,7 +16,7 @@ from mmreflect.remote.keeping import Keeper
 from mmreflect.remote.limits import Limits, account_of, purse_of
 from mmreflect.remote.pictures import Pictures
 from mmreflect.remote.requests import Requests, again
-from mmreflect.remote.sending import Sender
+from mmreflect.remote.sending import WRONG_AFTER, Sender
 from mmreflect.remote.settings import ServerConfig
 from mmreflect.remote.spending import Spending, reckoned
 from mmreflect.remote.structured import RejectedError, read_and_mend
@@ -88,7 +88,8 @@ class Asking:
         try:
             todo = iter(enumerate(asks))
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(len(asks), AHEAD * self._server.concurrency)):
+                # some may wait for what becomes of others
+                for _ in range(min(len(asks), max(AHEAD * self._server.concurrency, WRONG_AFTER))):
                     group.create_task(self._work(todo, done, halted or threading.Event()))
             if self._sender.stopped is not None:
                 raise self._sender.stopped

@@ -15,8 +15,10 @@ from mmreflect.seeds import python_rng
 
 WRONG_AFTER = 8
 """So many refused requests, or unanswered ones, end the run where nothing was ever answered, in an earlier start of it
-neither."""
+neither. Until then those that were not answered wait for an answer to another."""
 _HEALTH = "Reply with the word yes."
+_LOOK_S, _ALONE_S = 0.05, 1.0
+"""How often a waiting request looks for answers to others, and how long it waits where none is under way."""
 
 Make = Callable[[Ask, bool], Awaitable[bytes]]
 """From an ask, and whether the server has `response_format`, to the request's bytes."""
@@ -41,7 +43,7 @@ class Sender:
         self._health = asyncio.Lock()
         self._heard_at = self._served_at = float("-inf")
         self._served: Ask | None = None
-        self._silent = 0
+        self._open = self._waiting = 0
 
     def served(self, ask: Ask) -> None:
         """Know a request that the server has answered, now or in an earlier start."""
@@ -65,6 +67,7 @@ class Sender:
             RefusedError: the server takes this request for wrong.
             UnansweredError: all attempts failed.
         """
+        self._open += 1
         try:
             return await self._with_schema(ask, key, make)
         except RefusedError as error:
@@ -72,6 +75,8 @@ class Sender:
             if not self._spent.ever_answered and self._refused >= WRONG_AFTER:
                 raise StopError(error.given, error.expected, error.do) from None
             raise
+        finally:
+            self._open -= 1
 
     async def _with_schema(self, ask: Ask, key: str, make: Make) -> Completion:
         """Send a request; where the server refuses `response_format`, tell the schema in words from then on."""
@@ -114,16 +119,43 @@ class Sender:
                     continue
                 raise (self._useless(error) if error.fatal else self._refusal(error)) from None
         unanswered = self._unanswered(failure)
-        if (failure.connected or self._spent.answered) and await self._lives(key, began, make):
-            raise unanswered
+        if failure.connected or self._spent.answered:
+            if self._served is None and await self._others_are_answered(key, began):
+                return await self._insist(key, content, make)
+            if self._served is not None and await self._lives(key, began, make):
+                raise unanswered
         raise StopError(unanswered.given, unanswered.expected, unanswered.do)
 
+    async def _others_are_answered(self, key: str, since: float) -> bool:
+        """Wait, where nothing was ever answered, for an answer to another request.
+
+        Whether this one is at fault or the server hangs cannot be told before. It hangs where so many wait that they
+        cannot all be at fault, where nothing else is under way, or where it answers no plain question either.
+
+        Raises:
+            StopError: the server cannot be used any more.
+        """
+        async with self._health:
+            if self._served is None and not await self._answers(self._plain(), key, lambda: self._heard_at >= since):
+                return False
+        self._waiting += 1
+        alone_s = 0.0
+        try:
+            while self._served is None and self.stopped is None:
+                alone_s = alone_s + _LOOK_S if self._waiting == self._open else 0.0
+                if self._waiting >= WRONG_AFTER or alone_s > _ALONE_S:
+                    return False
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            self._waiting -= 1
+        return self._served is not None
+
     async def _lives(self, key: str, since: float, make: Make) -> bool:
-        """Tell a few requests that are never answered from a server that answers nobody.
+        """Tell a few requests that are never answered from a server that answers nobody any more.
 
         It lives where it has answered another request since the last attempt began, or answers one again that it has
-        answered before: a server that hangs may still answer a plain question. Where it has never answered anything, a
-        plain question has to do, for a few requests. Both are sent as often as any other; a refusal is an answer.
+        answered before: a server that hangs may still answer a plain question. It is sent as often as any other; a
+        refusal is an answer.
 
         Raises:
             StopError: the server cannot be used any more.
@@ -131,12 +163,9 @@ class Sender:
         async with self._health:
             if self._served_at >= since:
                 return True
-            if self._served is not None:
-                content = await make(self._served, self._takes_schema is not False)
-                return await self._answers(content, key, lambda: self._served_at >= since)
-            self._silent += 1
-            plain = await self._answers(self._plain(), key, lambda: self._heard_at >= since)
-            return plain and self._silent < WRONG_AFTER
+            assert self._served is not None
+            content = await make(self._served, self._takes_schema is not False)
+            return await self._answers(content, key, lambda: self._served_at >= since)
 
     async def _answers(self, content: bytes, key: str, heard: Callable[[], bool]) -> bool:
         """Tell whether a request is answered that the run has no need of, or another one meanwhile."""

@@ -79,13 +79,14 @@ def test_ten_thousand_hostile_strings() -> None:
     ],
 )  # fmt: skip
 def test_long_texts_take_no_long_time(piece: str) -> None:
+    """What grows with the square of a text takes minutes here; the processor's own time does not count others' work."""
     many = piece * (200_000 // len(piece))
     for text in (many, f"The answer is{many}", f"<{many}answer>", f"\\boxed{{1}}{many}\\boxed{{2}}"):
         for kind in ("multiple_choice", "math", "text", "list", None):
-            start = time.monotonic()
+            start = time.process_time()
             verify(text, "[5, 15]", AnswerSpec(kind))
-            assert time.monotonic() - start < 3, (text[:30], kind)
+            assert time.process_time() - start < 3, (text[:30], kind)
     for kind in (*TYPES, None):
-        start = time.monotonic()
+        start = time.process_time()
         grade("[5, 15]", many, AnswerSpec(kind))
-        assert time.monotonic() - start < 3, kind
+        assert time.process_time() - start < 3, kind

@@ -15,6 +15,7 @@ from mmreflect.remote import pace
 from mmreflect.remote.asks import Answer, Ask, RefusedError, StopError, UnansweredError
 from mmreflect.remote.client import Client
 from mmreflect.remote.exchange import retry_after
+from mmreflect.remote.sending import WRONG_AFTER
 from mmreflect.remote.settings import ServerConfig
 
 
@@ -305,7 +306,7 @@ def test_a_server_that_dies_ends_the_run_and_what_it_had_said_is_kept(tmp_path: 
         settings = config(server, retries=1, concurrency=1, cache=str(tmp_path))
         with Client(settings) as client, pytest.raises(StopError, match="status 500: dead") as caught:
             client.ask(asking(*map(str, range(50))), lambda place, answer: came.append(answer))
-        assert "is not paid again" in caught.value.do and len(server.bodies) <= 5 + 4 * 2
+        assert "is not paid again" in caught.value.do and len(server.bodies) <= 5 + (WRONG_AFTER + 1) * 2
         server.behave = echo
         with Client(settings) as client:
             answers = client.ask(asking(*map(str, range(50))))
