@@ -223,15 +223,34 @@ def test_what_an_older_merge_did_not_note_is_said(run, verify, tmp_path):
     assert "not compared: the mmreflect that merged did not note them" in verify("reload=no")
 
 
-def test_weights_that_answer_with_nan_are_told(run, tmp_path):
-    file = tmp_path / "vlm" / "model.safetensors"
-    tensors = load_file(file)
+def spoil_the_last_norm(file, *gone):
+    tensors = {name: value for name, value in load_file(file).items() if name not in gone}
     name = next(
         name for name in tensors if name.endswith("norm.weight") and ".layers." not in name and "visual" not in name
     )
     save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, file, metadata={"format": "pt"})
+
+
+def test_weights_that_answer_with_nan_end_the_merge_which_keeps_them(run, verify, tmp_path):
+    spoil_the_last_norm(tmp_path / "vlm" / "model.safetensors")
+    out = tmp_path / "out"
+    told = f"the merged model is written in '{out / 'model'}', but one forward gives logits that are not finite"
+    error = run("force=[finite]", code=2)
+    assert f"{told} expected: finite answers to do: smaller factors in the method's settings, or reload: false" in error
+    assert not (out / "result.json").exists()
+    assert "reload: one forward on three tokens gives logits that are not finite" in report(out)["warnings"]
+    written = (out / "model" / "model.safetensors").stat()
+    assert told in run("force=[finite]", code=2), "starting again finds the same"
+    assert "left out (reload: false)" in run("force=[finite]", "reload=false")
+    assert (out / "model" / "model.safetensors").stat() == written, "nothing was merged again"
+    assert "does not work: one forward on three tokens gives logits that are not finite" in verify(code=2)
+
+
+def test_nan_beside_values_that_transformers_does_not_find_is_a_warning(run, tmp_path):
+    spoil_the_last_norm(tmp_path / "vlm" / "model.safetensors", "visual.merger.ln_q.weight")
     shown = run("force=[finite]")
-    assert "reload: one forward on three tokens gives logits that are not finite" in shown
+    assert "warning: reload: transformers finds no value for" in shown
+    assert "warning: reload: one forward on three tokens gives logits that are not finite" in shown
 
 
 def test_the_page_of_a_merge_imports_no_evaluation():
