@@ -10,6 +10,7 @@ result.json    written last: the run is finished
 import contextlib
 import fcntl
 import importlib.metadata
+import json
 import os
 import uuid
 from collections.abc import Sequence
@@ -24,6 +25,28 @@ from mmreflect.files import read_json, write_atomic, write_json
 from mmreflect.remote.account import open_account
 
 
+class named:
+    """Turns a broken file's error into one that names the file.
+
+    Args:
+        do: what a user can do about it.
+    """
+
+    def __init__(self, file: Path, do: str = "restore it, or make the run again in another folder") -> None:
+        self._file, self._do = file, do
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError)):
+            raise UserError(
+                f"{self._file} cannot be read as a file of a run ({type(error).__name__}: {error})",
+                "the file as mmreflect wrote it",
+                self._do,
+            ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run's folder. `result` is None until the run is finished."""
@@ -34,9 +57,14 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What the finished run found, or None."""
+        """What the finished run found, or None.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         file = self.path / "result.json"
-        return read_json(file) if file.is_file() else None
+        with named(file, "restore it, or delete it and start the same run again: what is whole is kept"):
+            return read_json(file) if file.is_file() else None
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; from now on running the same config again returns it at once."""
@@ -257,12 +285,13 @@ def run_at(path: Path) -> Run:
     """Open an existing run's folder for reading.
 
     Raises:
-        UserError: the folder is missing or holds no run.
+        UserError: the folder is missing or holds no run, or `run.json` is damaged.
     """
     mark = path / "run.json"
     if not mark.is_file():
         raise UserError(
             f"'{path}' is not a run of mmreflect", "the output folder of a run (it holds run.json)", "check the path"
         )
-    data = read_json(mark)
-    return Run(path, data["verb"], data["name"])
+    with named(mark):
+        data = read_json(mark)
+        return Run(path, data["verb"], data["name"])

@@ -23,7 +23,7 @@ from mmreflect.merge.layout import Layout, lay_out
 from mmreflect.merge.outputs import SHARDS, check_room, complete
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
-from mmreflect.merge.reload import after_merge, foretold_reload
+from mmreflect.merge.reload import after_merge, check_answer, foretold_reload
 from mmreflect.merge.rule import Rule, WeightRule
 from mmreflect.merge.settings import MergeSettings
 from mmreflect.merge.statistics import ancestor_warnings
@@ -140,7 +140,8 @@ class MergeRecipe:
             The summary that becomes result.json.
 
         Raises:
-            UserError: as `open`, and when the inputs changed since the run was started, hold NaN, or the disk is full.
+            UserError: as `open`, and when the inputs changed since the run was started, hold NaN, or the disk is full;
+                or the merged model, which is written and stays, answers with logits that are not finite.
         """
         from mmreflect.merge.executor import execute
         from mmreflect.merge.verify import as_written, check_written
@@ -167,6 +168,7 @@ class MergeRecipe:
         console.say(f"reload: {escape(reloaded.text)}")
         for warning in warnings:
             console.say(f"[yellow]warning:[/] {escape(warning)}")
+        check_answer(reloaded, model)
         return {
             "model": str(model),
             "layers": len(rows),

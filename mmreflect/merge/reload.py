@@ -2,9 +2,11 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mmreflect import console
+from mmreflect.errors import UserError
 from mmreflect.merge.checkpoint import Checkpoint
 from mmreflect.merge.memory import available
 
@@ -15,11 +17,16 @@ LATER = "mmreflect merge --verify OUTPUT does it"
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What came of it: a line to show, and what is wrong. `done` is False where it was left out."""
+    """What came of it: a line to show, and what is wrong. `done` is False where it was left out.
+
+    `finite` is False where all values were found and the answer is not finite: that is the weights' fault, while any
+    other problem may be that of the transformers that is installed.
+    """
 
     text: str
     problems: tuple[str, ...] = ()
     done: bool = True
+    finite: bool = True
 
 
 def fits(size: int, share: float = 1.0) -> bool:
@@ -42,6 +49,20 @@ def after_merge(model: Checkpoint, wanted: bool) -> Reloaded:
     if not wanted or not fits(model.size, SHARE):
         return Reloaded(foretold_reload(model.size, wanted), done=False)
     return reload(model)
+
+
+def check_answer(reloaded: Reloaded, model: Path) -> None:
+    """Refuse a model that answers with NaN or infinity; nothing else that a reload finds ends a merge.
+
+    Raises:
+        UserError: its logits are not finite.
+    """
+    if not reloaded.finite:
+        raise UserError(
+            f"the merged model is written in '{model}', but one forward gives logits that are not finite",
+            "finite answers",
+            "smaller factors in the method's settings, or reload: false to keep it as it is",
+        )
 
 
 def reload(model: Checkpoint) -> Reloaded:
@@ -87,8 +108,9 @@ def _answered(model: Checkpoint, transformers: Any) -> Reloaded:
     unused = len(notes["unexpected_keys"])
     with torch.no_grad():
         logits = loaded(input_ids=torch.tensor([[1, 2, 3]])).logits
-    if not bool(torch.isfinite(logits).all()):
+    finite, whole = bool(torch.isfinite(logits).all()), not problems
+    if not finite:
         problems.append("one forward on three tokens gives logits that are not finite")
     extra = f"; {console.count(unused, 'tensor')} that {type(loaded).__name__} does not use" if unused else ""
     text = f"{type(loaded).__name__}, one forward, logits {tuple(logits.shape)}{extra}"
-    return Reloaded(text, tuple(problems))
+    return Reloaded(text, tuple(problems), finite=finite or not whole)

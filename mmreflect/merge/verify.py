@@ -1,6 +1,8 @@
 """Is a written model what it should be? Checked at the end of a merge, and again whenever it is asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,33 @@ from mmreflect.errors import UserError
 from mmreflect.files import read_json
 from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
 from mmreflect.merge.checksums import checksum
+from mmreflect.merge.inputs import INPUTS, check_inputs
 from mmreflect.merge.layout import Layout, Place
 from mmreflect.merge.names import HEAD
 from mmreflect.merge.outputs import file_checksums
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.reload import Reloaded, reload
-from mmreflect.runs import run_at
+from mmreflect.runs import named, run_at
 
 CARD = "README.md"
 """People write into it."""
+_FOR_READERS = ("*.md", "license*", "licence*", "notice*", "*.png", "*.jpg", "*.jpeg", "*.svg")
+"""What people add to a model, in small letters; nothing loads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a report says was written.
+
+    Attributes:
+        crc32: of every tensor.
+        tensors: dtype and shape by name; empty where an older merge did not note them.
+        files: the CRC-32 of every file beside the weights, or None where an older merge did not note them.
+    """
+
+    crc32: dict[str, str]
+    tensors: dict[str, tuple[str, list[int]]]
+    files: dict[str, str] | None
 
 
 def check_written(plan: MergePlan, layout: Layout, model: Path) -> Checkpoint:
@@ -50,12 +70,19 @@ def as_written(model: Checkpoint) -> dict[str, Any]:
 
 def side_files(folder: Path) -> dict[str, str]:
     """Return the CRC-32 of a model's files beside weights and card, hidden ones left out, by their path in it."""
-    names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        name: f"{checksum(path.read_bytes()):08x}"
-        for name, path in names.items()
+        name: _crc32(folder / name)
+        for name in _files(folder)
         if not name.endswith(".safetensors") and not name.startswith(".") and name != CARD
     }
+
+
+def _files(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _crc32(file: Path) -> str:
+    return f"{checksum(file.read_bytes()):08x}"
 
 
 def differing(vlm: Checkpoint, written: Checkpoint) -> list[str]:
@@ -78,7 +105,8 @@ def verify_output(folder: str, words: Sequence[str] = ()) -> dict[str, str]:
         words: `reload=no` leaves out loading the model, which needs memory for all of it.
 
     Raises:
-        UserError: the folder holds no finished merge, or a check fails; every failure is named.
+        UserError: the folder holds no finished merge, a file of the run is damaged, or a check fails; every failure is
+            named.
     """
     reload_asked = settings_of(words, ("reload",)).get("reload", "yes")
     if reload_asked not in ("yes", "no"):
@@ -91,15 +119,15 @@ def verify_output(folder: str, words: Sequence[str] = ()) -> dict[str, str]:
             "the output folder of mmreflect merge",
             "run the merge to its end first",
         )
-    report = read_json(file)
+    known, vlm = _written(file), _vlm_folder(run.path / "config.yaml")
     model = open_checkpoint("merged", run.path / "model")
     problems: list[str] = []
     found = {
         "files": f"{console.count(len(model.tensors), 'tensor')} in {console.count(len(model.headers), 'file')}, whole"
     }
-    found["names and shapes"] = _names(run.path, report, model, problems)
-    found["checksums"] = _checksums(report, model, problems)
-    found["other files"] = _side_files(report, model, problems)
+    found["names and shapes"] = _names(known, model, _same_vlm(run.path, vlm), problems)
+    found["checksums"] = _checksums(known, model, problems)
+    found["other files"] = _side_files(known, model, problems)
     reloaded = Reloaded("left out (reload=no)", done=False)
     if problems:
         reloaded = Reloaded("left out, the files are not what was written", done=False)
@@ -126,53 +154,88 @@ def _changed(folder: str, problems: Sequence[str]) -> UserError:
     return UserError(
         f"the merged model in '{folder}' is not as it was written: {number}{lines}{more}",
         "the model that the merge wrote",
-        f"delete '{folder}' and merge again, or copy the model again from where it is whole",
+        f"delete '{folder}' and merge again, copy the model again from where it is whole, or take out what is new",
     )
 
 
-def _names(run: Path, report: Mapping[str, Any], model: Checkpoint, problems: list[str]) -> str:
-    """Compare with what the report says was written, and with the VLM where it still lies."""
-    known = report["crc32"]
-    wrong = [f"{name!r} is missing" for name in known if name not in model.tensors]
-    wrong += [f"{name!r} is new" for name in model.tensors if name not in known]
-    for name, (dtype, shape) in report.get("written", {}).get("tensors", {}).items():
+def _written(file: Path) -> _Written:
+    with named(file):
+        report = read_json(file)
+        crc32 = {name: str(crc) for name, crc in report["crc32"].items()}
+        noted = report.get("written")
+        if noted is None:
+            return _Written(crc32, {}, None)
+        tensors = {name: (str(entry[0]), list(entry[1])) for name, entry in noted["tensors"].items()}
+        return _Written(crc32, tensors, {name: str(crc) for name, crc in noted["files"].items()})
+
+
+def _vlm_folder(file: Path) -> Path:
+    with named(file):
+        return Path(load_yaml(file)["vlm"])
+
+
+def _names(known: _Written, model: Checkpoint, vlm: Checkpoint | str, problems: list[str]) -> str:
+    """Compare with what the report says was written, and with the VLM, or say why not with that."""
+    wrong = [f"{name!r} is missing" for name in known.crc32 if name not in model.tensors]
+    wrong += [f"{name!r} is new" for name in model.tensors if name not in known.crc32]
+    for name, (dtype, shape) in known.tensors.items():
         entry = model.tensors.get(name)
         if entry and (entry.dtype, list(entry.shape)) != (dtype, shape):
             wrong.append(f"{name!r} is {entry.dtype} {list(entry.shape)}, written was {dtype} {shape}")
     against = "what was written"
-    folder = Path(load_yaml(run / "config.yaml")["vlm"])
-    vlm = _opened(folder)
-    if vlm is None:
-        against += f"; the VLM can no longer be read in '{folder}'"
+    if isinstance(vlm, str):
+        against += f"; {vlm}"
     else:
         wrong += [text for text in differing(vlm, model) if text not in wrong]
-        against += f" and to the VLM's in '{folder}'"
+        against += f" and to the VLM's in '{vlm.folder}'"
         if model.tied and HEAD in model.canonical and HEAD not in vlm.canonical:
             wrong.append("the head is tied to the embeddings, and yet it is stored")
     problems += wrong
     return f"{console.count(len(wrong), 'difference')} from {against}" if wrong else f"equal to {against}"
 
 
-def _opened(folder: Path) -> Checkpoint | None:
-    """Open the VLM; what became of it since is no fault of the output."""
+def _same_vlm(run: Path, folder: Path) -> Checkpoint | str:
+    """Open the VLM that was merged, or say what became of it since, which is no fault of the output."""
+    with named(run / INPUTS):
+        try:
+            check_inputs({"vlm": folder}, run)
+        except UserError:
+            return f"the VLM in '{folder}' is no longer what was merged, not compared"
     try:
         return open_checkpoint("vlm", folder)
     except UserError:
-        return None
+        return f"the VLM can no longer be read in '{folder}'"
 
 
-def _side_files(report: Mapping[str, Any], model: Checkpoint, problems: list[str]) -> str:
-    if "written" not in report:
+def _side_files(written: _Written, model: Checkpoint, problems: list[str]) -> str:
+    known, there = written.files, _files(model.folder)
+    if known is None:
         return "not compared: the mmreflect that merged did not note them"
-    known, now = report["written"]["files"], side_files(model.folder)
-    wrong = [f"{name} is missing" for name in known if name not in now]
-    wrong += [f"{name} is no longer what was written" for name, crc in known.items() if now.get(name, crc) != crc]
+    wrong = [f"{name} is missing" for name in known if name not in there]
+    wrong += [
+        f"{name} is no longer what was written"
+        for name, crc in known.items()
+        if name in there and _crc32(model.folder / name) != crc
+    ]
+    wrong += [
+        f"{name} is new"
+        for name in there
+        if name not in known and name not in model.headers and not _is_for_readers(name)
+    ]
     problems += wrong
-    return f"{console.count(len(wrong), 'file')} missing or changed" if wrong else f"all {len(known):,} as written"
+    if wrong:
+        return f"{console.count(len(wrong), 'file')} missing, changed or new"
+    return f"all {len(known):,} as written"
 
 
-def _checksums(report: Mapping[str, Any], model: Checkpoint, problems: list[str]) -> str:
-    known, wrong = report["crc32"], []
+def _is_for_readers(name: str) -> bool:
+    """Tell whether a file, by its path in a model, is hidden or one of those that people add for one another."""
+    parts = name.lower().split("/")
+    return any(part.startswith(".") for part in parts) or any(fnmatchcase(parts[-1], item) for item in _FOR_READERS)
+
+
+def _checksums(written: _Written, model: Checkpoint, problems: list[str]) -> str:
+    known, wrong = written.crc32, []
     for file in model.headers:
         places = {
             name: Place(entry.dtype, entry.start, entry.stop)

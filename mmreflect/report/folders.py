@@ -1,14 +1,17 @@
 """A run's folder, whatever its verb: what every page says of it. What single verbs wrote is read by `data.py`."""
 
-import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmreflect import runs
 from mmreflect.config import Tree, load_yaml, to_yaml
-from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl
 from mmreflect.runs import run_at
+
+named = partial(runs.named, do="restore it, or delete it to leave it out of the page")
+"""What pages are made of can be left out of them, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +81,6 @@ def _steps(path: Path, config: Tree) -> tuple[list[Folder], list[str]]:
     known = [name for name in order if name in found]
     others = sorted(found - set(order))
     return [read_folder(path / name) for name in [*known, *others]], [name for name in order if name not in found]
-
-
-class named:
-    """Turns a broken file's error into one that names the file."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError)):
-            raise UserError(
-                f"{self._file} cannot be read as a file of a run ({type(error).__name__}: {error})",
-                "the file as mmreflect wrote it",
-                "restore it, or delete it to leave it out of the page",
-            ) from None
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:

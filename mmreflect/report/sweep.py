@@ -171,15 +171,21 @@ def _merges(entries: list[Entry], page: str, output: Path) -> PlotBlock:
         if entry.alone or not (merge / "run.json").is_file():
             continue
         known = read_folder(merge)
-        there = (
-            "kept" if (merge / "model").is_dir() else "deleted; mmreflect merge with its config.yaml makes them again"
-        )
-        told = _told(trees, known.config)
-        rows.append([Link(entry.label, way(output, merge / page)), known.name, told, there])
+        href = way(output, merge / page) if (merge / page).is_file() else ""
+        rows.append([Link(entry.label, href), known.name, _told(trees, known.config), _weights(entry, known)])
     block.tables.append(Table(("setting", "method", "keys of its own", "weights"), rows, prose=True, whole=True))
     finished = sum(bool(entry.evaluations) for entry in entries if not entry.alone)
     block.notes.append(f"{counted(finished, 'setting')} of {sum(not entry.alone for entry in entries)} finished.")
     return block
+
+
+def _weights(entry: Entry, merge: Folder) -> str:
+    """Say what became of a merge's weights."""
+    if not entry.evaluations and not merge.finished:
+        return "the merge is not finished"
+    if (merge.path / "model").is_dir():
+        return "kept"
+    return "deleted; mmreflect merge with its config.yaml makes them again"
 
 
 def _told(trees: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ NAME, SETTING, ERROR = "sweep", "setting.json", "error.json"
 Keep = Literal["best", "all", "none"]
 _KEPT = {
     "best": "the weights of every other setting are deleted once it is evaluated (of equals the first is kept); at "
-    "most two are on disk at a time",
+    "most two are on disk at a time, besides those of settings that could not be finished",
     "all": "the weights of every setting stay",
     "none": "the weights of every setting are deleted once it is evaluated",
 }

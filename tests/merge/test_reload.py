@@ -34,15 +34,27 @@ def run(triple, tmp_path, capsys):
     return merge
 
 
+def again(folder, capsys, *words, code=0):
+    capsys.readouterr()
+    assert main(["merge", "--verify", str(folder), *words]) == code
+    captured = capsys.readouterr()
+    return " ".join((captured.err if code else captured.out).split())
+
+
 @pytest.fixture
 def verify(tmp_path, capsys):
-    def again(*words, code=0):
-        capsys.readouterr()
-        assert main(["merge", "--verify", str(tmp_path / "out"), *words]) == code
-        captured = capsys.readouterr()
-        return " ".join((captured.err if code else captured.out).split())
+    return lambda *words, code=0: again(tmp_path / "out", capsys, *words, code=code)
 
-    return again
+
+@pytest.fixture(scope="module")
+def merged(triple, tmp_path_factory):
+    """A finished merge, which the tests leave as they find it."""
+    root = tmp_path_factory.mktemp("merged")
+    folders = {role: str(triple / role) for role in ("base", "vlm", "reason")}
+    tree = {"method": "centroid", "output": str(root / "out"), "reload": False, **folders}
+    (root / "merge.json").write_text(json.dumps(tree))
+    assert main(["merge", str(root / "merge.json")]) == 0
+    return root / "out"
 
 
 def report(folder):
@@ -164,21 +176,81 @@ def test_an_index_that_was_permuted_is_told(run, verify, tmp_path):
     assert "merged: model.safetensors.index.json says that" in verify("reload=no", code=2)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "added_tokens.json",
+        "pytorch_model.bin",
+        "modeling_x.py",
+        "chat_template2.jinja",
+        "additional_chat_templates/short.jinja",
+    ],
+)
+def test_a_file_that_the_merge_did_not_write_is_told(merged, capsys, name):
+    (merged / "model" / name).parent.mkdir(exist_ok=True)
+    (merged / "model" / name).write_text("{}")
+    error = again(merged, capsys, "reload=no", code=2)
+    assert f"1 problem - {name} is new" in error and "or take out what is new" in error
+    (merged / "model" / name).unlink()
+    assert "other files all" in again(merged, capsys, "reload=no")
+
+
+def test_files_for_readers_are_nothing_new(merged, capsys):
+    before = sorted((merged / "model").rglob("*"))
+    names = [
+        "USAGE.md",
+        "LICENSE",
+        "license.txt",
+        "NOTICE.txt",
+        ".gitattributes",
+        "docs/Loss.PNG",
+        "docs/a.jpg",
+        "b.svg",
+    ]
+    for name in [*names, ".cache/huggingface/download.json", "docs/.DS_Store"]:
+        (merged / "model" / name).parent.mkdir(exist_ok=True, parents=True)
+        (merged / "model" / name).write_text("for readers")
+    assert again(merged, capsys).endswith("verified")
+    for path in sorted({*(merged / "model").rglob("*")} - {*before}, reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
 def test_what_an_older_merge_did_not_note_is_said(run, verify, tmp_path):
     run(reload=False)
     edit(tmp_path / "out" / "merge_report.json", lambda tree: tree.pop("written"))
     assert "not compared: the mmreflect that merged did not note them" in verify("reload=no")
 
 
-def test_weights_that_answer_with_nan_are_told(run, tmp_path):
-    file = tmp_path / "vlm" / "model.safetensors"
-    tensors = load_file(file)
+def spoil_the_last_norm(file, *gone):
+    tensors = {name: value for name, value in load_file(file).items() if name not in gone}
     name = next(
         name for name in tensors if name.endswith("norm.weight") and ".layers." not in name and "visual" not in name
     )
     save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, file, metadata={"format": "pt"})
+
+
+def test_weights_that_answer_with_nan_end_the_merge_which_keeps_them(run, verify, tmp_path):
+    spoil_the_last_norm(tmp_path / "vlm" / "model.safetensors")
+    out = tmp_path / "out"
+    told = f"the merged model is written in '{out / 'model'}', but one forward gives logits that are not finite"
+    error = run("force=[finite]", code=2)
+    assert f"{told} expected: finite answers to do: smaller factors in the method's settings, or reload: false" in error
+    assert not (out / "result.json").exists()
+    assert "reload: one forward on three tokens gives logits that are not finite" in report(out)["warnings"]
+    written = (out / "model" / "model.safetensors").stat()
+    assert told in run("force=[finite]", code=2), "starting again finds the same"
+    assert "left out (reload: false)" in run("force=[finite]", "reload=false")
+    assert (out / "model" / "model.safetensors").stat() == written, "nothing was merged again"
+    assert "does not work: one forward on three tokens gives logits that are not finite" in verify(code=2)
+
+
+def test_nan_beside_values_that_transformers_does_not_find_is_a_warning(run, tmp_path):
+    spoil_the_last_norm(tmp_path / "vlm" / "model.safetensors", "visual.merger.ln_q.weight")
     shown = run("force=[finite]")
-    assert "reload: one forward on three tokens gives logits that are not finite" in shown
+    assert "warning: reload: transformers finds no value for" in shown
+    assert "warning: reload: one forward on three tokens gives logits that are not finite" in shown
 
 
 def test_the_page_of_a_merge_imports_no_evaluation():

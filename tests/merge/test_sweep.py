@@ -178,6 +178,33 @@ def test_settings_that_are_equal_are_not_ranked(triple: Path, grid: Path, tmp_pa
     assert "best by its main number" not in page and "equal in their main number 2" in page
 
 
+def test_a_merge_that_answers_with_nan_is_neither_best_nor_a_reason_to_delete_another(
+    triple: Path, grid: Path, tmp_path: Path, run_cli: Cli
+) -> None:
+    settings = [
+        {"label": "broken", "method": "task_arithmetic", "scale": 3.0e38},
+        {"label": "good", "method": "linear"},
+    ]
+    given, out = tree(triple, grid, tmp_path / "out", settings=settings), tmp_path / "out"
+    code, text = run_cli("merge", given, "--sweep")
+    told = f"the merged model is written in '{out / 'settings/broken/merge/model'}', but one forward gives logits"
+    flat = " ".join(text.split())
+    assert code == 2 and "1 of 4 models could not be merged or evaluated" in flat and f"broken: {told}" in flat
+    assert "good *" in text and "broken has no numbers: it could not be finished" in flat
+    assert read_json(out / "settings/broken/error.json")["given"].startswith(told)
+    assert not (out / "settings/broken/eval-dataset").exists() and not (out / "result.json").exists()
+    assert (out / "settings/good/merge/model/model.safetensors").is_file(), "the good one's weights stay"
+    page = words(out / "index.html")
+    assert "good has the highest main number in dataset. 1 setting of 2 could not be finished, or not yet." in page
+    assert f"broken {told}" in page and f"broken: {told}" in page and "the merge is not finished" in page
+    links = re.findall(r'href="([^"#]+)"', (out / "index.html").read_text())
+    assert len(links) == 4 and all((out / link).is_file() for link in links)
+    assert "is finished already" in run_cli("merge", given, "--sweep")[1], "good is not merged again"
+    given["sweep"]["settings"] = settings[1:]
+    assert run_cli("merge", given, "--sweep")[0] == 0
+    assert read_json(out / "result.json")["best"] == "good"
+
+
 def test_a_killed_sweep_goes_on_where_it_was(
     swept: Path, triple: Path, grid: Path, tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,59 @@ def test_without_the_vlm_the_report_tells_the_names(run, tmp_path, capsys):
     assert "equal to what was written; the VLM can no longer be read in" in again(tmp_path / "out", capsys)
 
 
+def test_another_model_in_the_place_of_the_vlm_is_no_fault_of_the_output(run, tmp_path, capsys):
+    run()
+    shutil.rmtree(tmp_path / "vlm")
+    shutil.copytree(tmp_path / "base", tmp_path / "vlm")
+    told = f"equal to what was written; the VLM in '{tmp_path / 'vlm'}' is no longer what was merged, not compared"
+    shown = again(tmp_path / "out", capsys)
+    assert told in " ".join(shown.split()) and "verified" in shown
+    (tmp_path / "out" / "inputs.json").unlink()  # nothing tells the one from the other
+    assert "is new" in again(tmp_path / "out", capsys, code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("merge_report.json", "{", "JSONDecodeError"),
+        ("merge_report.json", "{}", "KeyError: 'crc32'"),
+        ("merge_report.json", '{"crc32": []}', "AttributeError"),
+        ("merge_report.json", '{"crc32": {}, "written": {"tensors": {"a": []}}}', "IndexError"),
+        ("merge_report.json", '{"crc32": {}, "written": {"tensors": {}}}', "KeyError: 'files'"),
+        ("run.json", "{", "JSONDecodeError"),
+        ("run.json", "[]", "TypeError"),
+        ("inputs.json", "{", "JSONDecodeError"),
+        ("config.yaml", "method: centroid", "KeyError: 'vlm'"),
+        ("config.yaml", "vlm:", "TypeError"),
+    ],
+)
+def test_a_damaged_file_of_the_run_is_named(run, tmp_path, capsys, name, text, told):
+    run(reload=False)
+    (tmp_path / "out" / name).write_text(text)
+    error = again(tmp_path / "out", capsys, code=2)
+    assert f"{tmp_path / 'out' / name} cannot be read as a file of a run ({told}" in error
+    assert "expected: the file as mmreflect wrote it" in error
+    assert "to do: restore it, or make the run again in another folder" in error
+
+
+def test_a_damaged_result_is_named_and_can_be_made_again(run, tmp_path, capsys):
+    run(reload=False)
+    result = tmp_path / "out" / "result.json"
+    result.write_text("{")
+    error = again(tmp_path / "out", capsys, code=2)
+    assert f"{result} cannot be read as a file of a run (JSONDecodeError" in error
+    assert "to do: restore it, or delete it and start the same run again: what is whole is kept" in error
+    assert str(result) in _merge_again(tmp_path, capsys, 2)
+    result.unlink()
+    _merge_again(tmp_path, capsys, 0)
+    assert "verified" in again(tmp_path / "out", capsys)
+
+
+def _merge_again(folder, capsys, code):
+    assert main(["merge", str(folder / "merge.json")]) == code
+    return capsys.readouterr().err
+
+
 def test_a_file_cut_short_later_is_named(run, tmp_path, capsys):
     run()
     os.truncate(tmp_path / "out" / "model" / "model.safetensors", 300)
