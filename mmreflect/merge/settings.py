@@ -37,7 +37,8 @@ class MergeSettings:
         arithmetic: how a CPU computes: `compiled` C, which needs a C compiler; `numpy`; `auto` takes the first where
             it can be had. The result is the same to the last bit.
         reload: load the merged model with transformers and let it answer once, where it takes at most half of the
-            memory that is free; what is wrong then is a warning. `mmreflect merge --verify` does the same later.
+            memory that is free. Answers that are not finite end the merge, which keeps what it wrote; what else is
+            wrong is a warning. `mmreflect merge --verify` does the same later.
         hold_gb: a layer whose inputs are larger is read twice instead of being held in memory, with the same result.
     """
 
