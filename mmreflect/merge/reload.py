@@ -61,7 +61,7 @@ def check_answer(reloaded: Reloaded, model: Path) -> None:
         raise UserError(
             f"the merged model is written in '{model}', but one forward gives logits that are not finite",
             "finite answers",
-            "smaller factors in the method's settings, or reload: false to keep it as it is",
+            "choose smaller factors in the method's settings, or reload: false to keep it as it is",
         )
 
 
