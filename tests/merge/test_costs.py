@@ -33,11 +33,11 @@ def test_the_memory_of_wudi_is_that_of_its_gram_matrices_too(shape: tuple[int, .
 
 
 def test_a_plan_tells_the_memory_of_the_widest_matrix(tmp_path: Path, run_cli: Cli) -> None:
-    """One matrix (4, 6000): three Gram matrices of 288 MB each, where its own values are 96 kB."""
+    """Matrices (4, 6000): three Gram matrices of 288 MB each, where its own values are 96 kB."""
     models(tmp_path)
     for role in ("base", "vlm", "reason"):
-        name = "model.layers.0.mlp.down_proj.weight"
-        save_file({name: torch.zeros(4, 6000)}, tmp_path / role / "model.safetensors", metadata={"format": "pt"})
+        tensors = {f"model.layers.{layer}.mlp.down_proj.weight": torch.zeros(4, 6000) for layer in range(2)}
+        save_file(tensors, tmp_path / role / "model.safetensors", metadata={"format": "pt"})
     told = {}
     for method in ("wudi", "ties"):
         code, text = run_cli("merge", recipe(tmp_path, method=method), "--plan")
