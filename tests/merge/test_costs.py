@@ -49,11 +49,11 @@ def test_a_plan_tells_the_memory_of_the_widest_matrix(tmp_path: Path, run_cli: C
 @pytest.mark.parametrize(
     ("steps", "gpu", "said"),
     [
-        # (6 + steps) products of 2 * 64 * 6000^2, 600 operations per entry and step and 600 per entry of a Gram matrix,
+        # (6 + steps) products of 2 * 64 * 6000^2, 1000 operations per entry and step and 1000 per entry of a Gram matrix,
         # two layers, at 25 GFLOP/s on each of 2 cores; and 46 ms for 768,000 values
-        (1, False, "about 2 s"),  # 2 * (32.256 + 0.2304 + 21.6) = 108.2 GFLOP: 2.2 s
-        (300, False, "about 60 s"),  # 2 * (1410.048 + 69.12 + 21.6) = 3001.5 GFLOP: 60.0 s
-        (30000, True, "about 1.6 h"),  # 2 * (138267.6 + 6912 + 21.6) = 290403 GFLOP: 5808 s
+        (1, False, "about 3 s"),  # 2 * (32.256 + 0.384 + 36) = 137.3 GFLOP: 2.7 s
+        (200, False, "about 43 s"),  # 2 * (949.25 + 76.8 + 36) = 2124.1 GFLOP: 42.5 s
+        (30000, True, "about 1.7 h"),  # 2 * (138267.6 + 11520 + 36) = 299647 GFLOP: 5993 s
     ],
 )
 def test_a_plan_tells_the_time_of_products_of_matrices(
@@ -89,8 +89,8 @@ def test_fused_experts_are_multiplied_one_by_one(turned: bool, tmp_path: Path) -
     )
     rule = wudi.create(wudi.Config(base="b", vlm="v", reason="r", output="o", steps=2))(2)
     assert isinstance(rule, TensorRule)
-    gate = 8 * 2 * 5 * 64 + 600 * (2 * 40 + 64)
-    down = 8 * 2 * 8 * 25 + 600 * (2 * 40 + 25)
+    gate = 8 * 2 * 5 * 64 + 1000 * (2 * 40 + 64)
+    down = 8 * 2 * 8 * 25 + 1000 * (2 * 40 + 25)
     assert costs._operations(plan, rule) == 2 * 3 * (2 * gate + down)
 
 
