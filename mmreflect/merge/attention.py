@@ -330,14 +330,18 @@ def _of_dataset(folder: Path) -> "Iterator[Media]":
 
 
 def _marked(chosen: "Sequence[Media]") -> "tuple[list[tuple[str, Media]], dict[str, str]]":
-    """Return each picture with a mark of its content, equal ones once, and those that cannot be read."""
+    """Return each picture with a mark of its content, equal ones once, and those that cannot be read.
+
+    Every byte of a still counts; of a video, whose frames are pictures too, those that mark it everywhere.
+    """
     from mmreflect.media.cache import file_mark
 
     marks: dict[str, Media] = {}
     left_out: dict[str, str] = {}
     for item in chosen:
         try:
-            marks.setdefault(_mark(file_mark(item.path), item.crop, item.at, item.scale), item)
+            whole = _whole_mark(Path(item.path)) if item.at is None else file_mark(item.path)
+            marks.setdefault(_mark(whole, item.crop, item.at, item.scale), item)
         except OSError as error:
             left_out[item.path] = f"{item.path}: {error.strerror or error}"
     return list(marks.items()), left_out

@@ -7,6 +7,7 @@ or are looked at where they lie, by `windows.py`.
 import json
 import math
 import os
+import reprlib
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmreflect.errors import UserError
-from mmreflect.merge.names import canonical_name
+from mmreflect.merge.names import block_of, canonical_name
 from mmreflect.merge.vocabulary import Vocabulary, read_vocabulary
 
 SINGLE = "model.safetensors"
@@ -28,6 +29,7 @@ Role = Literal["base", "vlm", "reason", "merged", "model"]
 
 
 _AHEAD = 1 << 21
+_MOST_BLOCKS = 10_000
 
 
 class Handles:
@@ -129,6 +131,11 @@ class Checkpoint:
         """Width of the decoder, if the configuration states it."""
         width = self.text_config.get("hidden_size")
         return width if isinstance(width, int) else None
+
+    @cached_property
+    def blocks(self) -> list[int]:
+        """The decoder blocks of which it holds tensors, from 0, in ascending order."""
+        return sorted({block[0] for name in self.canonical if (block := block_of(name))})
 
     def fill(self, name: str, first: int, buffer: memoryview, handles: Handles | None = None) -> None:
         """Read a tensor's bytes from the value `first` on, until the buffer is full.
@@ -287,7 +294,10 @@ def _wrong_index(role: Role, path: Path, found: str) -> UserError:
 
 
 _OBJECTS = ("text_config", "llm_config", "rope_parameters", "rope_scaling")
-_NUMBERS = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+_NUMBERS = (
+    *("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "num_hidden_layers"),
+    "num_nextn_predict_layers",
+)
 
 
 def _check_config(role: Role, path: Path, config: dict[str, Any], inside: str = "") -> None:
@@ -310,7 +320,7 @@ def _check_config(role: Role, path: Path, config: dict[str, Any], inside: str = 
 def _read_json(role: Role, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{role}: '{path}' is not valid JSON: {error}", "a JSON object", "download it again") from None
     if not isinstance(value, dict):
         raise UserError(f"{role}: '{path}' holds {type(value).__name__}", "a JSON object", "download it again")
@@ -331,15 +341,9 @@ def _read_header(role: Role, path: Path) -> tuple[bytes, dict[str, Entry]]:
             raise _truncated(role, path)
         text = file.read(length)
     try:
-        header = json.loads(text)
-        entries = {
-            name: Entry(
-                path.name, tuple(item["shape"]), item["dtype"], *(8 + length + at for at in item["data_offsets"])
-            )
-            for name, item in header.items()
-            if name != "__metadata__"
-        }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        items = json.loads(text).items()
+        entries = {name: _entry(path.name, name, item, 8 + length) for name, item in items if name != "__metadata__"}
+    except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{role}: the header of '{path}' is damaged: {error}", "a safetensors file", "download it again"
         ) from None
@@ -357,6 +361,31 @@ def _read_header(role: Role, path: Path) -> tuple[bytes, dict[str, Entry]]:
     if position != size:
         raise _truncated(role, path, position, size)
     return length_field + text, ordered
+
+
+def _entry(file: str, name: str, item: Any, begin: int) -> Entry:
+    """Read what a header says of one tensor: of JSON's true, 1.0 and 1 only the last one is a number of values."""
+    if not isinstance(item, dict):
+        raise ValueError(f"{name!r} is {reprlib.repr(item)}")
+    checks = {
+        "dtype": isinstance(item.get("dtype"), str),
+        "shape": _is_counts(item.get("shape")),
+        "data_offsets": _is_counts(item.get("data_offsets"), 2),
+    }
+    for key, sound in checks.items():
+        if not sound:
+            raise ValueError(f"{name!r} has the {key} {reprlib.repr(item.get(key))}")
+    if (block := block_of(canonical_name(name))) and block[0] > _MOST_BLOCKS:
+        raise ValueError(f"{name!r} is of a block that no model has")
+    return Entry(file, tuple(item["shape"]), item["dtype"], *(begin + at for at in item["data_offsets"]))
+
+
+def _is_counts(value: Any, length: int | None = None) -> bool:
+    return (
+        isinstance(value, list)
+        and all(type(item) is int and item >= 0 for item in value)
+        and length in (None, len(value))
+    )
 
 
 def _truncated(role: Role, path: Path, promised: int | None = None, size: int | None = None) -> UserError:

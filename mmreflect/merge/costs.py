@@ -5,8 +5,10 @@ import os
 import time
 from dataclasses import dataclass
 
+from mmreflect.console import count
 from mmreflect.merge.arithmetic import DRIVER
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES, Checkpoint
+from mmreflect.merge.experts import expert_matrices
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.memory import available
 from mmreflect.merge.names import canonical_name, is_fused_experts
@@ -20,6 +22,7 @@ PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the
 SECONDS_PER_VALUE = 4e-9  # of one core, for reading, measuring, combining and rounding a value of three bfloat16 models
 NUMPY_SECONDS_PER_VALUE = 12e-9  # the same without compiled arithmetic
 TENSOR_SECONDS_PER_VALUE = 6e-8  # the same for rules of whole tensors, which sort or draw random numbers
+OPERATIONS_PER_SECOND = 2.5e10  # of one core, in products of float64 matrices
 SAMPLE = 8_000_000
 ASSUMED_SPEED = 1e9  # bytes per second
 
@@ -41,11 +44,9 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
         compiled: whether the arithmetic is, on a CPU; it looks through windows at the files.
     """
     layers = {layer: _layer_bytes(plan, layer) for layer in plan.by_layer}
-    values = sum(tensor.merged for tensor in plan.tensors)
     copied = sum(entry.stop - entry.start for entry in plan.vlm.tensors.values()) - _own_bytes(plan)
     once = sum(layers.values()) + copied
     passes = rows = ""
-    whole = isinstance(rule, TensorRule)
     if not isinstance(rule, TensorRule) and rule.needs == "model":
         once, passes = once + sum(layers[layer] for layer in plan.blocks), ", the decoder blocks twice"
     elif not isinstance(rule, TensorRule) and rule.needs == "layer" and max(layers.values()) > hold:
@@ -59,18 +60,42 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
         )
         memory += sum(min(model.size, STEP + OVERLAP) for model in plan.models) if compiled else 0
     cores = max(1, os.cpu_count() or 1)
-    each = TENSOR_SECONDS_PER_VALUE if whole else SECONDS_PER_VALUE if compiled else NUMPY_SECONDS_PER_VALUE
-    work = values * each / (1 if whole else cores)
     speeds = [speed for model in plan.models if (speed := _speed(model)) is not None]
     speed = min(speeds, default=ASSUMED_SPEED)
     measured = "at which a sample of the inputs was read just now" if speeds else "that is assumed of inputs so small"
-    seconds = max(work, once / speed) + layout.size / speed / cores
+    seconds = max(_work(plan, rule, compiled, cores), once / speed) + layout.size / speed / cores
     return Costs(
         f"{once / 1e9:.2f} GB{passes}",
         f"about {memory / 1e9:.2f} GB at most{rows}{_beyond(memory)}",
         f"about {_time(seconds)}, at the {speed / 1e6:,.0f} MB/s {measured}"
-        + ("; this method optimises every matrix: far longer without a GPU" if "Adam" in rule.text else ""),
+        + (_products(cores) if isinstance(rule, TensorRule) and _operations(plan, rule) else ""),
     )
+
+
+def _work(plan: MergePlan, rule: Rule, compiled: bool, cores: int) -> float:
+    """Return the seconds of a CPU's arithmetic."""
+    values = sum(tensor.merged for tensor in plan.tensors)
+    if isinstance(rule, TensorRule):
+        return values * TENSOR_SECONDS_PER_VALUE + _operations(plan, rule) / OPERATIONS_PER_SECOND / cores
+    return values * (SECONDS_PER_VALUE if compiled else NUMPY_SECONDS_PER_VALUE) / cores
+
+
+def _operations(plan: MergePlan, rule: TensorRule) -> float:
+    """Return the operations of a rule's products; fused experts are matrices of their own, upright ones."""
+    found = 0.0
+    for tensor in plan.merged_tensors:
+        key, whole = canonical_name(tensor.name), plan.vlm.tensors[tensor.name].shape
+        if is_fused_experts(key):
+            found += whole[0] * sum(rule.work(matrix.shape) for matrix in expert_matrices(plan.vlm, key, 0))
+        else:
+            found += sum(rule.work(shape) for shape, _ in _parts(plan, tensor))
+    return found
+
+
+def _products(cores: int) -> str:
+    """Say how fast a CPU is taken to multiply matrices, where that decides."""
+    text = f"; matrices multiplied at {OPERATIONS_PER_SECOND / 1e9:.0f} GFLOP/s on each of {count(cores, 'core')}"
+    return f"{text}, less time on a GPU" if DRIVER.exists() else text
 
 
 def _beyond(memory: int) -> str:
@@ -85,11 +110,16 @@ def _holds(rule: Rule, layers: dict[int, int], hold: int) -> bool:
 
 def _sizes(plan: MergePlan, tensor: PlannedTensor, rule: TensorRule) -> list[tuple[int, int]]:
     """Return what a rule sees at once of a tensor: each part's bytes in work, and its values."""
+    return [(rule.memory(shape), size) for shape, size in _parts(plan, tensor)]
+
+
+def _parts(plan: MergePlan, tensor: PlannedTensor) -> list[tuple[tuple[int, ...], int]]:
+    """Return the shape of each part of a tensor that is in work at once, and its values."""
     whole, found = plan.vlm.tensors[tensor.name].shape, []
     for pieces in cut_whole(tensor, plan):
-        count, row = sum(piece.count for piece in pieces), pieces[0].stretch.row
-        part = whole[1:] if is_fused_experts(canonical_name(tensor.name)) else (count // row, row)
-        found.append((rule.memory(whole if count == math.prod(whole) else part), count))
+        size, row = sum(piece.count for piece in pieces), pieces[0].stretch.row
+        part = whole[1:] if is_fused_experts(canonical_name(tensor.name)) else (size // row, row)
+        found.append((whole if size == math.prod(whole) else part, size))
     return found
 
 
@@ -97,10 +127,10 @@ def _at_once(plan: MergePlan, layer: int, rule: TensorRule) -> int:
     """Return the bytes of the tensors of a layer that are in work together at worst."""
     most, together, values = 0, 0, 0
     parts = [part for tensor in plan.by_layer[layer] for part in _sizes(plan, tensor, rule)]
-    for size, count in sorted(parts, reverse=True):
+    for size, number in sorted(parts, reverse=True):
         most = max(most, size)
-        if values + count <= TENSOR_VALUES:
-            together, values = together + size, values + count
+        if values + number <= TENSOR_VALUES:
+            together, values = together + size, values + number
     return max(most, together)
 
 

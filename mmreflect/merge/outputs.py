@@ -17,17 +17,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmreflect.console import count
 from mmreflect.errors import UserError
 from mmreflect.files import FULL, read_jsonl
 from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
 from mmreflect.merge.notes import Notes
+from mmreflect.merge.report import is_copied
 
 SHARDS = "shards.jsonl"
 """In the run's folder: a row for every complete shard."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _READ = 1 << 22
 _REFUSED = (*FULL, errno.EFBIG)
+BESIDE_BYTES, BESIDE_BYTES_PER_TENSOR = 4_000_000, 500
+"""Room for what a run writes beside shards and copied files: model card, notes, report and page; they name tensors."""
+_UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 @dataclass
@@ -157,17 +162,30 @@ def complete(layout: Layout, folder: Path) -> set[str]:
     return found & {shard.file for shard in layout.shards}
 
 
-def check_room(layout: Layout, folder: Path) -> int:
+def check_room(layout: Layout, folder: Path, vlm: Path | None = None) -> int:
     """Return the free bytes of the disk where a run's folder lies, or is going to lie.
+
+    Args:
+        vlm: the folder whose side files are copied; None counts none of them.
 
     Raises:
         UserError: what is still to be written needs more.
     """
-    return _room(layout, folder / "model", complete(layout, folder))
+    return _room(layout, folder / "model", complete(layout, folder), 0 if vlm is None else _side_bytes(vlm, folder))
 
 
-def _room(layout: Layout, model: Path, done: Container[str]) -> int:
+def _side_bytes(vlm: Path, folder: Path) -> int:
+    """Return the bytes of the VLM's files that are copied beside the weights and are not there yet."""
+    files = ((path, path.relative_to(vlm).as_posix()) for path in vlm.rglob("*") if path.is_file())
+    return sum(
+        path.stat().st_size for path, name in files if is_copied(name) and not (folder / "model" / name).exists()
+    )
+
+
+def _room(layout: Layout, model: Path, done: Container[str], beside: int = 0) -> int:
     need = sum(shard.size for shard in layout.shards if shard.file not in done)
+    if need or not (model.parent / "result.json").is_file():
+        need += beside + BESIDE_BYTES + BESIDE_BYTES_PER_TENSOR * sum(len(shard.tensors) for shard in layout.shards)
     there = next(place for place in (model, *model.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free + sum(path.stat().st_blocks * 512 for path in model.glob(".*.partial"))
     if need > free:
@@ -240,9 +258,22 @@ def _too_long(model: Path, shard: Shard) -> UserError:
 
 
 def _full(model: Path, need: int | None, free: int) -> UserError:
-    wanted = f"{need / 1e9:,.2f} GB are still to be written, and " if need else ""
+    told, *needed = _in_units(free, *([] if need is None else [need]))
+    wanted = f"{needed[0]} are still to be written, and " if needed else ""
     return UserError(
-        f"no room for the merged model: {wanted}{free / 1e9:,.2f} GB are free in '{model}'",
+        f"no room for the merged model: {wanted}{told} are free in '{model}'",
         "room for the whole output",
         "free some room and start the same command again (finished shards are kept), or choose another output",
     )
+
+
+def _in_units(*sizes: int) -> list[str]:
+    """Return sizes in bytes as texts, each in the largest unit that it fills; different ones never read alike."""
+    for first in range(len(_UNITS) + 1):
+        texts = [
+            next((f"{size / unit:,.2f} {name}" for unit, name in _UNITS[first:] if size >= unit), count(size, "byte"))
+            for size in sizes
+        ]
+        if len(set(texts)) == len(set(sizes)):
+            break
+    return texts

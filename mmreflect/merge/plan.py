@@ -7,6 +7,7 @@ nothing of it can get lost.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 from mmreflect.console import count
@@ -139,15 +140,18 @@ def plan_merge(
         embeddings: `matching_tokens` also merges the rows of embeddings and head whose token every model knows.
 
     Raises:
-        UserError: the checkpoints do not fit; every reason is listed at once. Also when the VLM has no decoder
-            blocks, blocks are stored in a dtype that cannot be averaged, or tokens cannot be matched.
+        UserError: the checkpoints do not fit; every reason is listed at once. Also when a model lacks decoder blocks
+            that its configuration states, or has others, the VLM has none, blocks are stored in a dtype that cannot
+            be averaged, or tokens cannot be matched.
     """
     check_force(force)
     others = [other for other in (base, reason) if other is not None]
     finds: dict[str, Find] = {other.role: lookup(vlm, other) for other in others}
     problems = [item for other in others for item in find_differences(vlm, other, finds[other.role], scope)]
     _refuse([item for item in problems if item.check not in force], force)
-    depth = max((block[0] for name in vlm.canonical if (block := block_of(name))), default=-1) + 1
+    for model in (*others, vlm):
+        _check_depth(model)
+    depth = max(vlm.blocks, default=-1) + 1
     embedded = _embeddings(vlm, others, depth) if embeddings == "matching_tokens" else {}
     tensors = tuple(embedded.get(name) or _place(name, vlm, finds, scope) for name in vlm.tensors)
     plan = MergePlan(
@@ -192,6 +196,8 @@ def _place(name: str, vlm: Checkpoint, finds: dict[str, Find], scope: Scope) -> 
     matrices = [source.matrix for source in found.values() if source and source.matrix]
     row = matrices[0][0] * matrices[0][1] if matrices else 1
     own = whole(vlm, name)
+    if not own.count:
+        return PlannedTensor(name)  # there is nothing to merge
     return PlannedTensor(name, block[0], (Stretch(0, own.count, row, found.get("base"), reason),))
 
 
@@ -239,6 +245,35 @@ def _unused(other: Checkpoint, tensors: Sequence[PlannedTensor]) -> list[str]:
             source = stretch.base if other.role == "base" else stretch.reason
             used |= {segment.name for segment in source.segments} if source else set()
     return [name for name in other.tensors if name not in used]
+
+
+def _check_depth(model: Checkpoint) -> None:
+    """Refuse a model whose decoder blocks are not those that it states; a model of no blocks is refused elsewhere.
+
+    Blocks that predict further tokens may follow them (`num_nextn_predict_layers`), where a family numbers them on.
+    """
+    stated = model.text_config.get("num_hidden_layers")
+    last = max(model.blocks, default=-1)
+    depth = last + 1 if stated is None else stated
+    missing = _runs([-1, *(block for block in model.blocks if block < depth), depth])
+    beyond = last >= depth + (model.text_config.get("num_nextn_predict_layers") or 0)
+    if not model.blocks or not (missing or beyond):
+        return
+    wrong = [f"missing: {', '.join(missing)}"] if missing else []
+    wrong += [f"beyond: {', '.join(str(block) for block in model.blocks if block >= depth)}"] if beyond else []
+    config = model.folder / "config.json"
+    raise UserError(
+        f"{model.role}: num_hidden_layers in '{config}' is {'not stated' if stated is None else stated}, and the "
+        f"weights hold {count(len(model.blocks), 'decoder block')}, up to number {last} ({'; '.join(wrong)})",
+        "tensors of every block that the configuration states, counted from 0, and of no other",
+        "download the model again, or save it again with save_pretrained",
+    )
+
+
+def _runs(edges: Sequence[int]) -> list[str]:
+    """Return what lies between ascending numbers, as texts: 3, or 3 to 5."""
+    gaps = [(one + 1, two - 1) for one, two in pairwise(edges) if two - one > 1]
+    return [str(first) if first == stop else f"{first} to {stop}" for first, stop in gaps]
 
 
 def _check_blocks(plan: MergePlan) -> None:

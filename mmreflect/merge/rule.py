@@ -72,11 +72,13 @@ class TensorRule:
             and reasoning model to the merged values, flat. Of embeddings it sees all matched rows as one tensor, of
             fused experts each matrix by itself.
         memory: from a tensor's shape to the bytes that a call holds at most, its arguments included.
+        work: from a tensor's shape to the floating-point operations of products of matrices in a call.
     """
 
     text: str
     merge: Callable[[str, tuple[int, ...], Array | None, Array, Array], Array]
     memory: Callable[[tuple[int, ...]], int] = lambda shape: WORKING_COPIES * 4 * math.prod(shape)
+    work: Callable[[tuple[int, ...]], float] = lambda shape: 0.0
 
 
 Rule = WeightRule | TensorRule

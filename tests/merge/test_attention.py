@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, read_jsonl
+from mmreflect.media.cache import file_mark
 from mmreflect.merge import attention, attention_maps
 from mmreflect.merge.attention import Attention, Pictures, fit_decay, measure, read_prior
 from mmreflect.merge.attention_maps import Probe, image_share
@@ -263,6 +264,37 @@ def test_a_single_changed_weight_anywhere_is_another_model(
     measure(Pictures(pictures=str(pictures)), str(vlm), tmp_path / "cache")
     measure(Pictures(pictures=str(pictures)), str(vlm), tmp_path / "cache")
     assert len(asked) == 4, "the last one is known"
+
+
+def test_a_single_changed_byte_of_a_picture_is_another_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bitmap of 3 MB is stored as it is: a change in its middle keeps the size, and must not keep the numbers."""
+    (folder := tmp_path / "pictures").mkdir()
+    (vlm := tmp_path / "vlm").mkdir()
+    save_file({"a": torch.zeros(1)}, vlm / "model.safetensors")
+    asked: list[str] = []
+
+    class Asked:
+        def __init__(self, *how: Any) -> None:
+            pass
+
+        def __call__(self, item: Any) -> list[float]:
+            asked.append(Path(item.path).name)
+            return [0.5, 0.25] if len(asked) == 1 else [0.25, 0.125]
+
+    monkeypatch.setattr(attention_maps, "Probe", Asked)
+    Image.new("RGB", (1000, 1000)).save(folder / "b.bmp")
+    content = bytearray((folder / "b.bmp").read_bytes())
+    mark = file_mark(str(folder / "b.bmp"))
+    first = measure(Pictures(pictures=str(folder)), str(vlm), tmp_path / "cache")
+    content[1_300_000] = 255  # between the pieces that mark a video
+    (folder / "a.bmp").write_bytes(content)
+    assert file_mark(str(folder / "a.bmp")) == mark, "or the next lines could not fail"
+    both = measure(Pictures(pictures=str(folder)), str(vlm), tmp_path / "cache")
+    assert asked == ["b.bmp", "a.bmp"]
+    assert (first.a, first.pictures["measured"]) == ([0.5, 0.25], 1)
+    assert (both.a, both.pictures["measured"]) == ([0.375, 0.1875], 2)
+    measure(Pictures(pictures=str(folder)), str(vlm), tmp_path / "cache")
+    assert len(asked) == 2, "both are known"
 
 
 def test_pictures_of_a_dataset(grid: Path, tiny_model: Models, tmp_path: Path) -> None:

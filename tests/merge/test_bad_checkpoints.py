@@ -166,7 +166,10 @@ def test_a_full_disk_is_told_before_anything_is_written(models, merge, monkeypat
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(outputs.shutil, "disk_usage", lambda path: usage(10, 9, 1))
     error = merge()
-    assert "no room for the merged model" in error and "0.00 GB are free" in error and "choose another output" in error
+    assert (
+        "no room for the merged model: 4.00 MB are still to be written, and 1 byte" in error
+        and "choose another output" in error
+    )
     assert not list((models / "out" / "model").glob("*.safetensors"))
 
 

@@ -11,7 +11,7 @@ import torch
 from merge.small import TEXT, models, recipe
 from safetensors.torch import save_file
 
-from mmreflect.merge import costs, open_checkpoint
+from mmreflect.merge import costs, open_checkpoint, plan_merge
 from mmreflect.merge.methods import wudi
 from mmreflect.merge.rule import TensorRule
 
@@ -33,17 +33,65 @@ def test_the_memory_of_wudi_is_that_of_its_gram_matrices_too(shape: tuple[int, .
 
 
 def test_a_plan_tells_the_memory_of_the_widest_matrix(tmp_path: Path, run_cli: Cli) -> None:
-    """One matrix (4, 6000): three Gram matrices of 288 MB each, where its own values are 96 kB."""
+    """Matrices (4, 6000): three Gram matrices of 288 MB each, where its own values are 96 kB."""
     models(tmp_path)
     for role in ("base", "vlm", "reason"):
-        name = "model.layers.0.mlp.down_proj.weight"
-        save_file({name: torch.zeros(4, 6000)}, tmp_path / role / "model.safetensors", metadata={"format": "pt"})
+        tensors = {f"model.layers.{layer}.mlp.down_proj.weight": torch.zeros(4, 6000) for layer in range(2)}
+        save_file(tensors, tmp_path / role / "model.safetensors", metadata={"format": "pt"})
     told = {}
     for method in ("wudi", "ties"):
         code, text = run_cli("merge", recipe(tmp_path, method=method), "--plan")
         assert code == 0, text
         told[method] = next(line for line in text.splitlines() if line.startswith("memory"))
     assert "about 1.02 GB at most" in told["wudi"] and "about 0.15 GB at most" in told["ties"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "gpu", "said"),
+    [
+        # (6 + steps) products of 2 * 64 * 6000^2, 1000 operations per entry and step and 1000 per entry of a Gram matrix,
+        # two layers, at 25 GFLOP/s on each of 2 cores; and 46 ms for 768,000 values
+        (1, False, "about 3 s"),  # 2 * (32.256 + 0.384 + 36) = 137.3 GFLOP: 2.7 s
+        (200, False, "about 43 s"),  # 2 * (949.25 + 76.8 + 36) = 2124.1 GFLOP: 42.5 s
+        (30000, True, "about 1.7 h"),  # 2 * (138267.6 + 11520 + 36) = 299647 GFLOP: 5993 s
+    ],
+)
+def test_a_plan_tells_the_time_of_products_of_matrices(
+    steps: int, gpu: bool, said: str, tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(costs, "DRIVER", tmp_path if gpu else tmp_path / "none")
+    models(tmp_path)
+    for role in ("base", "vlm", "reason"):
+        tensors = {f"model.layers.{layer}.mlp.down_proj.weight": torch.zeros(64, 6000) for layer in range(2)}
+        save_file(tensors, tmp_path / role / "model.safetensors", metadata={"format": "pt"})
+    code, text = run_cli("merge", recipe(tmp_path, method="wudi", steps=steps), "--plan")
+    shown = " ".join(text.split())
+    assert code == 0 and f"time {said}, at the" in shown, text
+    assert "; matrices multiplied at 25 GFLOP/s on each of 2 cores" in shown
+    assert ("less time on a GPU" in shown) == gpu
+    code, text = run_cli("merge", recipe(tmp_path, method="ties"), "--plan")
+    assert code == 0 and "GFLOP" not in text
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_fused_experts_are_multiplied_one_by_one(turned: bool, tmp_path: Path) -> None:
+    """Per expert gate and up (5, 8), and down (8, 5), however the slabs lie; 8 products each at 2 steps."""
+    models(tmp_path)
+    shapes = {"gate_up_proj": (3, 8, 10) if turned else (3, 10, 8), "down_proj": (3, 5, 8) if turned else (3, 8, 5)}
+    names = {f"model.layers.{layer}.mlp.experts.{part}": shape for layer in range(2) for part, shape in shapes.items()}
+    for role in ("base", "vlm", "reason"):
+        tensors = {name: torch.zeros(shape) for name, shape in names.items()}
+        tensors["model.layers.1.mlp.gate.bias"] = torch.zeros(9)
+        save_file(tensors, tmp_path / role / "model.safetensors", metadata={"format": "pt"})
+    plan = plan_merge(
+        *(open_checkpoint(role, tmp_path / role) for role in ("base", "vlm", "reason")),
+    )
+    rule = wudi.create(wudi.Config(base="b", vlm="v", reason="r", output="o", steps=2))(2)
+    assert isinstance(rule, TensorRule)
+    gate = 8 * 2 * 5 * 64 + 1000 * (2 * 40 + 64)
+    down = 8 * 2 * 8 * 25 + 1000 * (2 * 40 + 25)
+    assert costs._operations(plan, rule) == 2 * 3 * (2 * gate + down)
 
 
 @pytest.mark.parametrize(

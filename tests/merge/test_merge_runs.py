@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from merge.small import edit, models, recipe, write
+from merge.small import SIDE_FILES, edit, models, recipe, write
+from safetensors.torch import load_file
 
 from mmreflect.config import load_yaml
+from mmreflect.errors import UserError
 from mmreflect.files import read_json
-from mmreflect.merge import notes, outputs, work
+from mmreflect.merge import notes, open_checkpoint, outputs, work
+from mmreflect.merge.layout import lay_out
 
 Cli = Callable[..., tuple[int, str]]
 
@@ -106,6 +109,67 @@ def test_a_disk_that_is_full_when_a_finished_file_is_noted(
     assert code == 2 and "no room for the merged model" in text and "start the same command again" in text
     code, text = run_cli("merge", recipe(root))
     assert code == 0, text
+
+
+def test_a_disk_too_small_for_what_comes_beside_the_weights_is_refused(
+    root: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (root / "vlm/model.safetensors").stat().st_size
+    tensors = len(load_file(root / "vlm/model.safetensors"))
+    need = size + 4_000_000 + 500 * tensors
+
+    def free(number: int) -> None:
+        monkeypatch.setattr(outputs.shutil, "disk_usage", lambda path: namedtuple("usage", "free")(number))
+
+    free(need - 1)
+    for words in (("--plan",), ()):
+        code, text = run_cli("merge", recipe(root), *words)
+        assert code == 2 and "no room" in text and "4,006.50 kB are still to be written, and 4,006.49 kB are" in text
+        assert not (root / "out").exists()
+    free(need)
+    code, text = run_cli("merge", recipe(root))
+    assert code == 0, text
+    free(0)
+    code, text = run_cli("merge", recipe(root), "--plan")
+    assert code == 0 and "is finished already" in " ".join(text.split()), "nothing is to be written"
+
+
+def test_files_that_are_copied_beside_the_weights_need_room_until_they_are_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """7 MB of tokenizer; what is no part of the model is not copied."""
+    for name, size in (("tokenizer.json", 7_000_000), ("modeling_own.py", 10**9), (".cache/a.json", 10**9)):
+        (root / "vlm" / name).parent.mkdir(exist_ok=True)
+        with open(root / "vlm" / name, "wb") as file:
+            file.truncate(size)
+    layout = lay_out(open_checkpoint("vlm", root / "vlm"), "keep", 1)
+    small = sum((root / "vlm" / name).stat().st_size for name in ("config.json", *SIDE_FILES))
+    need = layout.size + small + 7_000_000 + 4_000_000 + 500 * len(layout.shards[0].tensors)
+    for free, wanted in ((need, need), (need - 1, need), (need - 7_000_000, need - 7_000_000)):
+        if wanted < need:
+            (root / "out/model").mkdir(parents=True)
+            (root / "out/model/tokenizer.json").write_bytes(b"")
+        monkeypatch.setattr(outputs.shutil, "disk_usage", lambda path, free=free: namedtuple("usage", "free")(free))
+        if free == wanted:
+            assert outputs.check_room(layout, root / "out", root / "vlm") == free
+        else:
+            with pytest.raises(UserError, match=f"{wanted:,} bytes are still to be written, and {free:,} bytes"):
+                outputs.check_room(layout, root / "out", root / "vlm")
+
+
+@pytest.mark.parametrize(
+    ("need", "free", "told"),
+    [
+        (60_000_000_000, 20_500_000_000, "60.00 GB are still to be written, and 20.50 GB are free"),
+        (24_258_256, 24_200_000, "24.26 MB are still to be written, and 24.20 MB are free"),
+        (20_001_000_000, 20_000_000_000, "20,001.00 MB are still to be written, and 20,000.00 MB are free"),
+        (24_258_256, 24_258_255, "24,258,256 bytes are still to be written, and 24,258,255 bytes are free"),
+        (5_000_000_000, 3_000, "5.00 GB are still to be written, and 3.00 kB are free"),
+        (None, 0, "merged model: 0 bytes are free"),
+    ],
+)
+def test_sizes_that_differ_are_told_so_that_they_do(need: int | None, free: int, told: str) -> None:
+    assert told in str(outputs._full(Path("x"), need, free))
 
 
 def test_a_disk_that_is_full_leaves_no_half_note(tmp_path: Path) -> None:
@@ -217,7 +281,7 @@ def test_a_plan_says_what_would_become_of_the_output(root: Path, run_cli: Cli, m
     assert code == 2 and "holds no run of mmreflect (found: thesis.tex)" in text
     monkeypatch.setattr(outputs.shutil, "disk_usage", lambda path: namedtuple("usage", "free")(1000))
     code, text = planned(output=str(root / "new/deep"))
-    assert code == 2 and "no room for the merged model: 0.00 GB are still to be written, and 0.00 GB are free" in text
+    assert code == 2 and "no room for the merged model: 4.01 MB are still to be written, and 1.00 kB are free" in text
 
 
 def test_a_plan_tells_how_fast_a_sample_of_the_models_came(root: Path, run_cli: Cli) -> None:

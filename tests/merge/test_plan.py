@@ -104,7 +104,13 @@ def test_blocks_are_merged_and_everything_else_is_copied(tmp_path, prefix):
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
-        ({"num_hidden_layers": 3}, ["num_hidden_layers: the VLM has 2, the base has 3: the blocks cannot be paired"]),
+        (
+            {"num_hidden_layers": 3},
+            [
+                "num_hidden_layers: the VLM has 2, the base has 3: the blocks cannot be paired",
+                "block_tensors: the base has 'layers.2.mlp.up_proj.weight' and 1 more, which the VLM lacks",
+            ],
+        ),
         (
             {"hidden_size": 16},
             ["hidden_size: the VLM has 8, the base has 16", "head_dim: the VLM has 4, the base has 8"],
@@ -121,7 +127,8 @@ def test_blocks_are_merged_and_everything_else_is_copied(tmp_path, prefix):
     ],
 )
 def test_each_difference_of_the_decoders_is_refused_with_both_values(tmp_path, change, lines):
-    vlm, base = model(tmp_path / "vlm"), model(tmp_path / "base", config={**TEXT, **change})
+    config = {**TEXT, **change}
+    vlm, base = model(tmp_path / "vlm"), model(tmp_path / "base", config=config, layers=config["num_hidden_layers"])
     with pytest.raises(UserError) as error:
         planned(base, vlm, vlm)
     for line in lines:
