@@ -101,7 +101,7 @@ class MergeRecipe:
             UserError: as `open`, or there is no room for the output.
         """
         plan, layout, rule = self.open(settings)
-        free = check_room(layout, Path(settings.output))
+        free = check_room(layout, Path(settings.output), plan.vlm.folder)
         arithmetic = foretold(settings.device, settings.arithmetic)
         hold = int(settings.hold_gb * 1e9)
         costs = estimate(plan, layout, rule, hold, compiled=not arithmetic.startswith("numpy"))

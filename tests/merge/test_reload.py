@@ -236,7 +236,10 @@ def test_weights_that_answer_with_nan_end_the_merge_which_keeps_them(run, verify
     out = tmp_path / "out"
     told = f"the merged model is written in '{out / 'model'}', but one forward gives logits that are not finite"
     error = run("force=[finite]", code=2)
-    assert f"{told} expected: finite answers to do: choose smaller factors in the method's settings, or reload: false" in error
+    assert (
+        f"{told} expected: finite answers to do: choose smaller factors in the method's settings, or reload: false"
+        in error
+    )
     assert not (out / "result.json").exists()
     assert "reload: one forward on three tokens gives logits that are not finite" in report(out)["warnings"]
     written = (out / "model" / "model.safetensors").stat()
