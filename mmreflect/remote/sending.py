@@ -103,26 +103,25 @@ class Sender:
 
     async def _insist(self, key: str, content: bytes, make: Make) -> Completion:
         """Send a request until it is answered, refused, or given up."""
-        failure, began = FailedError("nothing was sent"), 0.0
+        failure, failed_at = FailedError("nothing was sent"), 0.0
         for attempt in range(self._server.retries + 1):
             if attempt:
                 self._spent.retried += 1
                 await self._pace.rest(wait_before(attempt, python_rng(key, "wait", attempt)))
-            began = time.monotonic()
             try:
                 completion = await self._send(content)
                 self._served_at = time.monotonic()
                 return completion
             except FailedError as error:
-                failure = error
+                failure, failed_at = error, time.monotonic()
                 if error.passing:
                     continue
                 raise (self._useless(error) if error.fatal else self._refusal(error)) from None
         unanswered = self._unanswered(failure)
         if failure.connected or self._spent.answered:
-            if self._served is None and await self._others_are_answered(key, began):
+            if self._served is None and await self._others_are_answered(key, failed_at):
                 return await self._insist(key, content, make)
-            if self._served is not None and await self._lives(key, began, make):
+            if self._served is not None and await self._lives(key, failed_at, make):
                 raise unanswered
         raise StopError(unanswered.given, unanswered.expected, unanswered.do)
 
@@ -153,7 +152,7 @@ class Sender:
     async def _lives(self, key: str, since: float, make: Make) -> bool:
         """Tell a few requests that are never answered from a server that answers nobody any more.
 
-        It lives where it has answered another request since the last attempt began, or answers one again that it has
+        It lives where it has answered another request since the last attempt failed, or answers one again that it has
         answered before: a server that hangs may still answer a plain question. It is sent as often as any other; a
         refusal is an answer.
 

@@ -72,7 +72,7 @@ def test_a_request_that_is_never_answered_waits_for_the_first_answer_and_is_sent
         with Client(settings) as client:
             answers = client.ask(asking("bad", *(f"row {place}" for place in range(8))))
     assert [type(answer.error) for answer in answers] == [UnansweredError] + [type(None)] * 8
-    assert seen.count("bad") == 2 and seen.count("row 0") == 2 and seen.count("row 7") == 1
+    assert seen.count("bad") == 2 and seen.count("row 0") == 2
 
 
 def test_the_only_request_ends_the_run_where_nothing_was_ever_answered() -> None:
