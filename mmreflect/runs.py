@@ -139,9 +139,8 @@ def _check_folder(
     path = Path(output)
     if path.exists() and not path.is_dir():
         raise UserError(f"output {output!r} is a file", "a folder", "choose another output")
-    mark = path / "run.json"
-    if mark.is_file() and _has_work(path):
-        _check_same(path, read_json(mark), verb, name, tree, inputs, free)
+    if (path / "run.json").is_file() and _has_work(path):
+        _check_same(path, verb, name, tree, inputs, free)
         return differences(load_yaml(path / "config.yaml"), tree)
     if path.is_dir() and _has_work(path):
         found = sorted(item.name for item in path.iterdir())[:3]
@@ -190,7 +189,7 @@ def finished_run(
     path = Path(output)
     if not (path / "run.json").is_file() or not _has_work(path):
         return None
-    _check_same(path, read_json(path / "run.json"), verb, name, tree, inputs, free)
+    _check_same(path, verb, name, tree, inputs, free)
     run = Run(path, verb, name)
     return run if run.result is not None else None
 
@@ -215,16 +214,18 @@ def _has_work(path: Path) -> bool:
 
 def _check_same(
     path: Path,
-    mark: dict[str, Any],
     verb: str,
     name: str,
     tree: Tree,
     inputs: dict[str, str] | None,
     free: Sequence[Keys],
 ) -> None:
-    if (mark["verb"], mark["name"]) != (verb, name):
+    with named(path / "run.json"):
+        mark = read_json(path / "run.json")
+        known, before = (mark["verb"], mark["name"]), dict(mark.get("inputs") or {})
+    if known != (verb, name):
         raise UserError(
-            f"output folder '{path}' holds a run of '{mark['verb']} {mark['name']}'",
+            f"output folder '{path}' holds a run of '{known[0]} {known[1]}'",
             f"an empty folder, or one of '{verb} {name}'",
             "choose another output",
         )
@@ -237,7 +238,7 @@ def _check_same(
             "the same configuration, to resume it",
             "choose another output, restore those keys, or delete the folder",
         )
-    stale = [key for key, value in (inputs or {}).items() if mark.get("inputs", {}).get(key, value) != value]
+    stale = [key for key, value in (inputs or {}).items() if before.get(key, value) != value]
     if stale:
         raise UserError(
             f"output folder '{path}' holds a run on another {' and '.join(stale)}: it has changed since",

@@ -144,6 +144,14 @@ def test_a_damaged_result_is_named_and_can_be_made_again(run, tmp_path, capsys):
     assert "verified" in again(tmp_path / "out", capsys)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"verb": "merge"}', "\x80"])
+def test_a_run_that_cannot_be_told_is_named_when_it_is_started_again(run, tmp_path, capsys, text):
+    run(reload=False)
+    (tmp_path / "out" / "run.json").write_text(text, encoding="latin-1")
+    error = _merge_again(tmp_path, capsys, 2)
+    assert f"{tmp_path / 'out' / 'run.json'} cannot be read as a file of a run" in error
+
+
 def _merge_again(folder, capsys, code):
     assert main(["merge", str(folder / "merge.json")]) == code
     return capsys.readouterr().err
