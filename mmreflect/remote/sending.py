@@ -119,17 +119,24 @@ class Sender:
                 raise (self._useless(error) if error.fatal else self._refusal(error)) from None
         unanswered = self._unanswered(failure)
         if failure.connected or self._spent.answered:
-            if self._served is None and await self._others_are_answered(key, failed_at):
-                return await self._insist(key, content, make)
-            if self._served is not None and await self._lives(key, failed_at, make):
+            if self._served is not None:
+                lives: bool | None = await self._lives(key, failed_at, make)
+            else:
+                lives = await self._others_are_answered(key, failed_at)
+                if lives:
+                    return await self._insist(key, content, make)
+            if lives or (lives is None and self._spent.ever_answered):
                 raise unanswered
         raise StopError(unanswered.given, unanswered.expected, unanswered.do)
 
-    async def _others_are_answered(self, key: str, since: float) -> bool:
-        """Wait, where nothing was ever answered, for an answer to another request.
+    async def _others_are_answered(self, key: str, since: float) -> bool | None:
+        """Wait, where nothing was answered in this start, for an answer to another request.
 
         Whether this one is at fault or the server hangs cannot be told before. It hangs where so many wait that they
-        cannot all be at fault, where nothing else is under way, or where it answers no plain question either.
+        cannot all be at fault, or where it answers no plain question either.
+
+        Returns:
+            None where nothing else is under way that could tell.
 
         Raises:
             StopError: the server cannot be used any more.
@@ -142,8 +149,10 @@ class Sender:
         try:
             while self._served is None and self.stopped is None:
                 alone_s = alone_s + _LOOK_S if self._waiting == self._open else 0.0
-                if self._waiting >= WRONG_AFTER or alone_s > _ALONE_S:
+                if self._waiting >= WRONG_AFTER:
                     return False
+                if alone_s > _ALONE_S:
+                    return None
                 await asyncio.sleep(_LOOK_S)
         finally:
             self._waiting -= 1

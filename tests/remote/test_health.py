@@ -10,6 +10,7 @@ from remote.test_client import asking, config
 from mmreflect.remote import pace
 from mmreflect.remote.asks import RefusedError, StopError, UnansweredError
 from mmreflect.remote.client import Client
+from mmreflect.remote.spending import Paid
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,15 @@ def test_a_request_that_is_never_answered_waits_for_the_first_answer_and_is_sent
             answers = client.ask(asking("bad", *(f"row {place}" for place in range(8))))
     assert [type(answer.error) for answer in answers] == [UnansweredError] + [type(None)] * 8
     assert seen.count("bad") == 2 and seen.count("row 0") == 2
+
+
+def test_the_only_request_that_is_left_does_not_end_a_run_that_was_answered_before(tmp_path: Path) -> None:
+    """All others are in files already, and not even read from the cache."""
+    with serving(bad_ones) as server:
+        settings = config(server, retries=0, cache=str(tmp_path))
+        with Client(settings) as client:
+            client.spent.before = Paid(requests=1)  # as a run's account tells
+            assert isinstance(client.ask(asking("bad"))[0].error, UnansweredError)
 
 
 def test_the_only_request_ends_the_run_where_nothing_was_ever_answered() -> None:
