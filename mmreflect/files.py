@@ -18,6 +18,11 @@ LONGEST_NAME, LONGEST_PATH = 255, 4000
 """Bytes of a file's name and of its path, at most."""
 
 
+def user_cache(kind: str) -> Path:
+    """Return where things of a kind are kept for all runs of a user; it need not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / kind
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename inside it survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)

@@ -1,6 +1,7 @@
 """From a verb and a configuration to a finished run: what the command line and the Python API share."""
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,8 @@ class Job:
         console.show_plan(self.plan())
         run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         start = time.monotonic()
+        if self.verb == "merge":  # what writes its page takes as long to import as to write it
+            threading.Thread(target=_import_page, daemon=True).start()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         _show_merged(run)
@@ -221,6 +224,10 @@ def _missing_recipe(verb: str, spec: _Verb, where: str, tree: Tree) -> UserError
     if others:
         do = f"this looks like a configuration for: mmreflect {others[0]}"
     return UserError(f"{where}: key {spec.key!r} is missing", f"'{spec.key}', one of: {', '.join(known)}", do)
+
+
+def _import_page() -> None:
+    import mmreflect.report.page  # noqa: F401
 
 
 def _show_merged(run: Run, anew: bool = True) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.errors import UserError
+from mmreflect.files import user_cache
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _HEADS = (
@@ -78,7 +79,7 @@ def written_picture(content: bytes, folder: Path) -> Path:
 
 def cache_folder() -> Path:
     """Return where pictures and unpacked files of releases are kept for all runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "releases"
+    return user_cache("releases")
 
 
 def _suffix(content: bytes) -> str:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from mmreflect.config import FolderOrOff, config
 from mmreflect.errors import UserError
+from mmreflect.files import user_cache
 from mmreflect.media import faults
 from mmreflect.media.cache import FrameCache, entry_key, read_frames
 from mmreflect.media.decoders import choose
@@ -253,7 +254,7 @@ class VideoReader:
 
 def default_folder() -> Path:
     """Return the user's cache folder for frames."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mmreflect" / "frames"
+    return user_cache("frames")
 
 
 _chosen = [ReaderConfig()]

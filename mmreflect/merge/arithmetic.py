@@ -31,6 +31,9 @@ _NOT_FINITE = {
 }  # fmt: skip
 """Bytes of a number, and the bits of the smallest positive one that is infinite or NaN."""
 
+Fused = Callable[[Loaded, str, int, int, np.ndarray], int]
+"""From a piece, the output's dtype, an open file, the place in it, and ROOM bytes to work in, to the CRC-32 of what was
+written. Raises Unreadable, NotFinite, OSError."""
 Combine = Callable[[Array | None, Array, Array, float, float], Array]
 Kind = Literal["auto", "compiled", "numpy"]
 Block = tuple[Array | None, Array, Array]
@@ -61,6 +64,9 @@ class Arithmetic(Protocol):
 
     def maps(self, function: Combine, pair: Pair | None) -> bool:
         """Tell whether a piece may lie in mapped files: to be measured, or (with a pair) to be combined."""
+
+    def fused(self, function: Combine, pair: Pair) -> "Fused | None":
+        """Return what combines, checks and writes in one go, where there is such a thing for values that are mapped."""
 
     def lost(self, raw: np.ndarray, code: str) -> bool:
         """Tell whether stored values hold infinity or NaN; False for dtypes that know neither."""
@@ -114,6 +120,10 @@ class _Plain:
     def maps(self, function: Combine, pair: Pair | None) -> bool:
         """Ask for values that were read."""
         return False
+
+    def fused(self, function: Combine, pair: Pair) -> Fused | None:
+        """Leave writing to the caller."""
+        return None
 
     def lost(self, raw: np.ndarray, code: str) -> bool:
         """Tell whether stored values hold infinity or NaN."""
@@ -208,6 +218,17 @@ class Compiled(OnCpu):
     def maps(self, function: Combine, pair: Pair | None) -> bool:
         """Leave to what was read what numpy does, and the weights (1, 0) and (0, 1)."""
         return function in (mix, blend) and pair not in SURE
+
+    def fused(self, function: Combine, pair: Pair) -> Fused | None:
+        """Return what combines, checks and writes a share of the values while it is in the processor's cache."""
+        if not self.maps(function, pair):
+            return None
+        form, finish = MIX if function is mix else BLEND, self._kernels.finish
+
+        def write(loaded: Loaded, code: str, handle: int, place: int, room: np.ndarray) -> int:
+            return finish(form, loaded.base, loaded.vlm, loaded.reason, loaded.codes, pair, code, handle, place, room)
+
+        return write
 
     def lost(self, raw: np.ndarray, code: str) -> bool:
         """Tell whether stored values hold infinity or NaN."""

@@ -14,7 +14,6 @@ one that was made is not made again.
 
 import hashlib
 import math
-import os
 import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ from rich.markup import escape
 from mmreflect import console
 from mmreflect.config import config, to_tree
 from mmreflect.errors import UserError
-from mmreflect.files import append_jsonl, read_json, read_jsonl, to_json, write_json
+from mmreflect.files import append_jsonl, read_json, read_jsonl, to_json, user_cache, write_json
 
 if TYPE_CHECKING:  # a merge without pictures shall not wait for what reads datasets
     from mmreflect.records import Media
@@ -143,7 +142,7 @@ def fit_decay(attention_L: Sequence[float]) -> tuple[float, float, float]:
 
 def cache_folder() -> Path:
     """Return where merges keep what each picture gave, whatever they are called."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "attention"
+    return user_cache("attention")
 
 
 def count_pictures(options: Pictures) -> int:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import reprlib
-import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from mmreflect.errors import UserError
 from mmreflect.merge.names import block_of, canonical_name
+from mmreflect.merge.reading import Handles, Span
 from mmreflect.merge.vocabulary import Vocabulary, read_vocabulary
 
 SINGLE = "model.safetensors"
@@ -28,30 +28,7 @@ ITEM_BYTES = {
 Role = Literal["base", "vlm", "reason", "merged", "model"]
 
 
-_AHEAD = 1 << 21
 _MOST_BLOCKS = 10_000
-
-
-class Handles:
-    """Files that stay open for reading; safe for many threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[Path, int] = {}
-
-    def of(self, path: Path) -> int:
-        """Return the descriptor of a file, opened now where it was not."""
-        with self._lock:
-            if path not in self._open:
-                self._open[path] = os.open(path, os.O_RDONLY)
-            return self._open[path]
-
-    def close(self) -> None:
-        """Close all of them."""
-        with self._lock:
-            for handle in self._open.values():
-                os.close(handle)
-            self._open.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +114,11 @@ class Checkpoint:
         """The decoder blocks of which it holds tensors, from 0, in ascending order."""
         return sorted({block[0] for name in self.canonical if (block := block_of(name))})
 
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """File name to path."""
+        return {file: str(self.folder / file) for file in self.headers}
+
     def fill(self, name: str, first: int, buffer: memoryview, handles: Handles | None = None) -> None:
         """Read a tensor's bytes from the value `first` on, until the buffer is full.
 
@@ -146,7 +128,7 @@ class Checkpoint:
             UserError: the file became shorter since it was opened.
         """
         entry = self.tensors[name]
-        path = self.folder / entry.file
+        path = self.paths[entry.file]
         place = entry.start + first * ITEM_BYTES.get(entry.dtype, 1)
         opened = handles or Handles()
         try:
@@ -154,39 +136,23 @@ class Checkpoint:
             while buffer.nbytes:
                 read = os.preadv(handle, [buffer], place)
                 if not read:
-                    raise _truncated(self.role, path)
+                    raise _truncated(self.role, self.folder / entry.file)
                 buffer, place = buffer[read:], place + read
         finally:
             if handles is None:
                 opened.close()
 
-    def announce(self, name: str, first: int, count: int, handles: Handles) -> None:
-        """Ask the system to read values ahead into its cache, which is not this process's memory.
-
-        What the cache holds already is passed over: the system would look at each of its pages.
-        """
+    def span(self, name: str, first: int, count: int) -> Span:
+        """Return where values of a tensor lie; of a dtype that we do not know, bytes."""
         entry = self.tensors[name]
-        item = ITEM_BYTES[entry.dtype]
-        if hasattr(os, "posix_fadvise"):
-            handle, stop = handles.of(self.folder / entry.file), entry.start + (first + count) * item
-            for place in range(entry.start + first * item, stop, _AHEAD):
-                if not _is_cached(handle, place):
-                    os.posix_fadvise(handle, place, min(_AHEAD, stop - place), os.POSIX_FADV_WILLNEED)
+        item = ITEM_BYTES.get(entry.dtype, 1)
+        start = entry.start + first * item
+        return Span(self.paths[entry.file], start, start + count * item)
 
     @property
     def size(self) -> int:
         """Bytes of all tensors."""
         return sum(entry.stop - entry.start for entry in self.tensors.values())
-
-
-def _is_cached(handle: int, place: int) -> bool:
-    """Tell whether the byte at a place can be had without waiting for the disk; False where the system does not say."""
-    if not hasattr(os, "RWF_NOWAIT"):
-        return False
-    try:
-        return bool(os.preadv(handle, [bytearray(1)], place, os.RWF_NOWAIT))
-    except OSError:
-        return False
 
 
 def open_checkpoint(role: Role, folder: str | Path) -> Checkpoint:

@@ -18,8 +18,16 @@ def joined(pieces: Mapping[int, tuple[int, int]]) -> int:
     whole = 0
     for offset in sorted(pieces):
         crc, length = pieces[offset]
-        whole = _times(_zeros(length), whole) ^ crc
+        whole = _moved(whole, length) ^ crc
     return whole
+
+
+def _moved(crc: int, length: int) -> int:
+    """Return what appending `length` zero bytes makes of a CRC-32."""
+    for bit in range(length.bit_length() if crc else 0):
+        if length >> bit & 1:
+            crc = _times(_zeros(bit), crc)
+    return crc
 
 
 def _times(matrix: _Matrix, vector: int) -> int:
@@ -34,20 +42,10 @@ def _times(matrix: _Matrix, vector: int) -> int:
     return result
 
 
-def _product(left: _Matrix, right: _Matrix) -> _Matrix:
-    return tuple(_times(left, column) for column in right)
-
-
-@lru_cache(maxsize=256)
-def _zeros(length: int) -> _Matrix:
-    """Return what appending `length` zero bytes does to a CRC-32."""
-    power: _Matrix = (_POLYNOMIAL, *(1 << bit for bit in range(31)))  # one zero bit
-    for _ in range(3):
-        power = _product(power, power)
-    result: _Matrix = tuple(1 << bit for bit in range(32))
-    while length:
-        if length & 1:
-            result = _product(power, result)
-        power = _product(power, power)
-        length >>= 1
-    return result
+@lru_cache(maxsize=64)
+def _zeros(power: int) -> _Matrix:
+    """Return what appending 2^power zero bytes does to a CRC-32; at -3, one zero bit."""
+    if power == -3:
+        return (_POLYNOMIAL, *(1 << bit for bit in range(31)))
+    half = _zeros(power - 1)
+    return tuple(_times(half, column) for column in half)

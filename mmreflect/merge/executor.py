@@ -21,11 +21,12 @@ from mmreflect.merge.inputs import keep_inputs
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import SHARDS, Outputs
-from mmreflect.merge.pieces import Loaded, Piece, cut, cut_whole, keep_small_memory
+from mmreflect.merge.pieces import Piece, cut, cut_whole, keep_small_memory, lots
 from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.reading import ReadAhead
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
-from mmreflect.merge.work import Unsound, Work
+from mmreflect.merge.work import Measured, Unsound, Work
 
 HOLD_BYTES = 4_000_000_000
 """A layer whose inputs are larger is read a second time instead of being held."""
@@ -134,27 +135,48 @@ class _Stream:
         hold: int,
         threads: int,
     ) -> None:
-        self._bridge = 2 * threads
+        self._bridge = threads
         self._plan, self._rule, self._work, self._stats, self._pool, self._hold = plan, rule, work, stats, pool, hold
         self._order = _order(plan, layout)
 
     def run(self) -> None:
         """Merge everything that is not complete yet."""
         if isinstance(self._rule, WeightRule) and self._rule.needs == "model":
-            for layer in self._plan.blocks:
-                if layer not in self._stats:
-                    self._stats.add(layer, _results([self._submit_measure(p, False) for p in self._pieces(layer)]))
+            self._measure_all()
         copies = list(self._work.copies())
         share = -(-len(copies) // len(self._order))
+        parts = [copies[place * share : (place + 1) * share] for place in range(len(self._order))]
+        spans = [
+            self._work.spans(layer, layer in self._stats) + self._work.copy_spans(part)
+            for layer, part in zip(self._order, parts, strict=True)
+        ]
+        with self._work.read_ahead(spans) as reading:
+            self._merge_all(parts, reading)
+
+    def _measure_all(self) -> None:
+        """Measure every block whose sums are not known, in the order in which they are added up."""
+        layers = [layer for layer in self._plan.blocks if layer not in self._stats]
+        with self._work.read_ahead([self._work.spans(layer, False) for layer in layers]) as reading:
+            begun: list[tuple[int, list[Future[list[Measured]]]]] = []
+            for number, layer in enumerate(layers):
+                begun.append((layer, [self._submit_measure(lot, False) for lot in self._lots(layer)]))
+                if number:
+                    self._note(*begun[number - 1])
+                reading.reached(number)
+            for last in begun[-1:]:
+                self._note(*last)
+
+    def _note(self, layer: int, measured: "Sequence[Future[list[Measured]]]") -> None:
+        self._stats.add(layer, [sums for future in measured for sums, _ in future.result()])
+
+    def _merge_all(self, copies: Sequence[Sequence[tuple[str, int, int]]], reading: ReadAhead) -> None:
+        """Merge layer by layer; with each goes a share of what is copied."""
         running: list[Future[Any]] = []
-        self._announce(self._order[0])
         ahead = self._begin(self._order[0])
         for place, layer in enumerate(self._order):
+            reading.reached(place)
             following = self._order[place + 1] if place + 1 < len(self._order) else None
-            parts = copies[place * share : (place + 1) * share]
-            copying = [self._pool.submit(self._work.copy, *part) for part in parts]
-            if following is not None:
-                self._announce(following)
+            copying = [self._pool.submit(self._work.copy, *part) for part in copies[place]]
             # what holds nothing in memory is asked for early; of the rest only what keeps the threads busy until this
             # layer's weights are known, and the others behind what frees memory
             early = None if self._streams else self._bridge
@@ -168,19 +190,15 @@ class _Stream:
         for future in running:
             future.result()
 
-    def _announce(self, layer: int) -> None:
-        if layer not in self._stats:
-            self._work.announce(layer)
-
     @property
     def _streams(self) -> bool:
         return isinstance(self._rule, TensorRule) or self._rule.needs == "nothing"
 
-    def _pieces(self, layer: int) -> list[Piece]:
-        return [piece for tensor in self._plan.by_layer[layer] for piece in cut(tensor)]
+    def _lots(self, layer: int) -> list[list[Piece]]:
+        return list(lots(piece for tensor in self._plan.by_layer[layer] for piece in cut(tensor)))
 
-    def _submit_measure(self, piece: Piece, keep: bool) -> "Future[tuple[Sums, Loaded | None]]":
-        return self._pool.submit(self._work.measure, piece, keep)
+    def _submit_measure(self, lot: Sequence[Piece], keep: bool) -> "Future[list[Measured]]":
+        return self._pool.submit(self._work.measure, lot, keep)
 
     def _begin(self, layer: int, part: slice = slice(None)) -> "_Ahead":
         """Hand in what can be done before the layer's weights are known, of a part of its pieces."""
@@ -188,43 +206,36 @@ class _Stream:
         if isinstance(self._rule, TensorRule):
             wholes = [whole for tensor in self._plan.by_layer[layer] for whole in cut_whole(tensor, self._plan)]
             return [self._pool.submit(self._work.merge_tensor, whole, not known) for whole in wholes[part]]
-        pieces = self._pieces(layer)
+        lots_ = self._lots(layer)
         if self._rule.needs == "nothing":
             pair = self._rule.weights(layer, None)
-            return [self._pool.submit(self._work.merge, piece, pair, not known) for piece in pieces[part]]
+            return [self._pool.submit(self._work.merge, lot, pair, not known) for lot in lots_[part]]
         if known:
             return []
-        keep = sum(self._work.input_bytes(piece) for piece in pieces) <= self._hold
-        return [self._submit_measure(piece, keep) for piece in pieces[part]]
+        keep = sum(self._work.input_bytes(piece) for lot in lots_ for piece in lot) <= self._hold
+        return [self._submit_measure(lot, keep) for lot in lots_[part]]
 
     def _finish(self, layer: int, ahead: "_Ahead") -> list[Future[Any]]:
         """Wait for the measurements, then hand in the rest of the layer's work."""
         known = layer in self._stats
         done = [future.result() for future in ahead]
-        if not known:
-            self._stats.add(layer, [sums for part in done for sums in _sums_of(part)])
         if self._streams:
+            if not known:
+                self._stats.add(layer, [sums for part in done for sums in part])
             return []
+        if not known:
+            self._stats.add(layer, [sums for part in done for sums, _ in part])
         pair = _weights(self._rule, layer, self._stats, self._plan)
         assert pair[0] is not None and pair[1] is not None
-        pieces = self._pieces(layer)
-        held = [None] * len(pieces) if known else [part[1] for part in done]
+        lots_ = self._lots(layer)
+        held = [[None] * len(lot) for lot in lots_] if known else [[loaded for _, loaded in part] for part in done]
         return [
-            self._pool.submit(self._work.finish, piece, loaded, (pair[0], pair[1]))
-            for piece, loaded in zip(pieces, held, strict=True)
+            self._pool.submit(self._work.finish, lot, loaded, (pair[0], pair[1]))
+            for lot, loaded in zip(lots_, held, strict=True)
         ]
 
 
 _Ahead = list[Future[Any]]
-
-
-def _results(futures: Sequence["Future[tuple[Sums, Loaded | None]]"]) -> list[Sums]:
-    return [future.result()[0] for future in futures]
-
-
-def _sums_of(part: Any) -> list[Sums]:
-    """Return the sums that a task found: one piece's, or those of all pieces of a tensor."""
-    return part if isinstance(part, list) else [part[0]]
 
 
 def _order(plan: MergePlan, layout: Layout) -> list[int]:

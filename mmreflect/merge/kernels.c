@@ -5,6 +5,7 @@
  * a product of two float32 is exact in float64, so that it may be fused with the sum that it is added to.
  */
 
+#include <pthread.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -12,7 +13,6 @@
 #include <immintrin.h>
 #endif
 
-enum { BF16, F16, F32, F64 };
 enum { MIX, BLEND };
 enum { BLOCK = 65536, CHUNK = 1024 };
 
@@ -357,13 +357,32 @@ uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t befo
     return ~crc_bytes(crc, data, count);
 }
 
-int mmreflect_has_crc32(void) { return 1; }
 #else
-/* Never called: zlib is faster than bytes one by one. */
-uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
+static uint32_t tables[8][256];
+
+static void make_tables(void)
 {
-    return ~crc_bytes(~before, data, count);
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        unsigned char one = (unsigned char)byte;
+        tables[0][byte] = crc_bytes(0, &one, 1);
+    }
+    for (int table = 1; table < 8; table++)
+        for (int byte = 0; byte < 256; byte++)
+            tables[table][byte] = tables[table - 1][byte] >> 8 ^ tables[0][tables[table - 1][byte] & 0xff];
 }
 
-int mmreflect_has_crc32(void) { return 0; }
+/* The same with tables, eight bytes at a time. */
+uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    uint32_t crc = ~before;
+    pthread_once(&once, make_tables);
+    for (; count >= 8; data += 8, count -= 8) {
+        uint32_t next = 0;
+        for (int i = 0; i < 8; i++)
+            next ^= tables[7 - i][data[i] ^ (i < 4 ? crc >> 8 * i & 0xff : 0)];
+        crc = next;
+    }
+    return ~crc_bytes(crc, data, count);
+}
 #endif

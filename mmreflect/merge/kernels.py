@@ -1,6 +1,6 @@
 """The arithmetic of a merge on a CPU, compiled: C that is built once by the machine's own compiler and kept.
 
-`kernels.c` computes; `guard.c` lets it work on mapped files.
+`kernels.c` computes; `guard.c` lets it work on mapped files; `finish.c` writes what comes out.
 
 What is compiled once costs the next merge nothing: the library is loaded in a millisecond. A compiler that lives in
 Python would take half a second to import, as long as merging a third of a gigabyte takes.
@@ -18,17 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mmreflect.merge.checksums import checksum
+from mmreflect.files import user_cache
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "guard.c", "kernels.h"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "guard.c", "finish.c", "kernels.h"))
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
 NATIVE = "-march=native"
 """Not every compiler knows it; where it fails the kernels are built for any processor of the kind."""
 LANES = 128
 """Sums that are kept side by side, each in its own order; see `OnCpu`. BLOCK and LANES are the same in the C source."""
 MIX, BLEND = 0, 1
+ROOM = (1 << 18) + (1 << 13)
+"""Bytes that `finish` works in; SHARE and two pages in the C source."""
 
 _COMPILERS = ("cc", "gcc", "clang")
+_UNREADABLE = -1
 _CODES = {"BF16": 0, "F16": 1, "F32": 2, "F64": 3}
 _CPU_LINES = ("model name", "flags", "Features", "CPU part")
 
@@ -39,6 +42,10 @@ class NoKernels(Exception):
 
 class Unreadable(Exception):
     """Values of a mapped file could not be had: it is shorter now, or the disk failed. Reading says which."""
+
+
+class NotFinite(Exception):
+    """A merged value is NaN or infinite, or too large for the dtype that it is written in."""
 
 
 class Kernels:
@@ -57,11 +64,9 @@ class Kernels:
         self._combine.argtypes = (code, *sides, weight, weight, pointer, code)
         self._convert.argtypes = (pointer, code, count, pointer, code)
         self._is_finite.argtypes = (pointer, code, count)
-        self._crc32 = library.mmreflect_crc32 if library.mmreflect_has_crc32() else None
-        library.mmreflect_crc32.argtypes, library.mmreflect_crc32.restype = (
-            (pointer, count, ctypes.c_uint32),
-            ctypes.c_uint32,
-        )
+        self._finish, self._crc32 = library.mmreflect_finish, library.mmreflect_crc32
+        self._finish.argtypes = (code, *sides, weight, weight, code, code, count, pointer, pointer)
+        self._crc32.argtypes, self._crc32.restype = (pointer, count, ctypes.c_uint32), ctypes.c_uint32
         self._convert.restype = None
 
     def measure(
@@ -98,6 +103,38 @@ class Kernels:
         if self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.ctypes.data, _CODES[code]):
             raise Unreadable
 
+    def finish(
+        self,
+        form: int,
+        base: np.ndarray | None,
+        vlm: np.ndarray,
+        reason: np.ndarray,
+        codes: tuple[str, str, str],
+        pair: tuple[float, float],
+        code: str,
+        handle: int,
+        place: int,
+        room: np.ndarray,
+    ) -> int:
+        """Write what `combine` makes of the models to `place` of an open file, and return its CRC-32.
+
+        Args:
+            room: ROOM bytes to work in; what they hold is left over.
+
+        Raises:
+            Unreadable: a mapped value could not be had.
+            NotFinite: a merged value may not be written; some that stand before it are.
+            OSError: the file could not be written.
+        """
+        crc = ctypes.c_uint32()
+        sides = _sides(base, vlm, reason, codes)
+        told = self._finish(form, *sides, *pair, _CODES[code], handle, place, room.ctypes.data, ctypes.addressof(crc))
+        if told > 0:
+            raise OSError(told, os.strerror(told))
+        if told:
+            raise Unreadable if told == _UNREADABLE else NotFinite
+        return crc.value
+
     def is_finite(self, raw: np.ndarray, code: str) -> bool:
         """Tell whether no value is infinite or NaN; of a dtype that can be merged."""
         return bool(self._is_finite(raw.ctypes.data, _CODES[code], raw.nbytes // _item(code)))
@@ -108,9 +145,7 @@ class Kernels:
         self._convert(raw.ctypes.data, _CODES[code], count, out.ctypes.data, _CODES[out_code])
 
     def checksum(self, data: memoryview) -> int:
-        """Return the CRC-32 of data: with carry-less multiplication where the processor has it, else zlib's."""
-        if self._crc32 is None:
-            return checksum(data)
+        """Return the CRC-32 of data."""
         return int(self._crc32(np.frombuffer(data, np.uint8).ctypes.data, data.nbytes, 0))
 
 
@@ -161,7 +196,7 @@ def load() -> Kernels:
 
 def cache_folder() -> Path:
     """Return where the library is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / "kernels"
+    return user_cache("kernels")
 
 
 def _library(compiler: list[str]) -> Path:

@@ -78,17 +78,29 @@ class Outputs:
         Raises:
             UserError: the disk is full, or allows no file so long.
         """
+
+        def write(handle: int, position: int) -> int:
+            _write_all(handle, data, position)
+            return self._checksum(data)
+
+        self.have_written(name, offset, data.nbytes, write)
+
+    def have_written(self, name: str, offset: int, size: int, write: Callable[[int, int], int]) -> None:
+        """Have a function write `size` bytes of a tensor to a place of an open file, and return their CRC-32.
+
+        Raises:
+            UserError: as `write`, and whatever the function raises.
+        """
         shard = self._where[name]
+        place = shard.tensors[name]
         with self._lock:
             opened = self._open.get(shard.file) or self._begin(shard)
-        crc = self._checksum(data)
         with _disk(self._model, shard):
-            _write_all(opened.handle, data, shard.tensors[name].start + offset)
+            crc = write(opened.handle, place.start + offset)
         with self._lock:
             pieces = opened.pieces.setdefault(name, {})
-            pieces[offset] = (crc, len(data))
-            opened.left -= len(data)
-            place = shard.tensors[name]
+            pieces[offset] = (crc, size)
+            opened.left -= size
             if sum(length for _, length in pieces.values()) == place.stop - place.start:
                 self._advance(1)
             complete = opened.left == 0

@@ -3,20 +3,23 @@
 import contextlib
 import ctypes
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint, Handles
+from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
+from mmreflect.merge.reading import Handles, Span
 from mmreflect.merge.rule import Pair
 from mmreflect.merge.sources import Source, whole
 from mmreflect.merge.windows import Windows
 
 PIECE = 1 << 20
 """Values per piece; the cuts, and with them every sum, do not depend on the machine."""
+LOT = 2 * PIECE
+"""Values that a thread is handed at once: a norm of a thousand values is not worth a task of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,18 @@ def cut(tensor: PlannedTensor, size: int = PIECE) -> Iterator[Piece]:
         step = max(1, size // stretch.row) * stretch.row
         for first in range(0, stretch.count, step):
             yield Piece(tensor, stretch, first, min(step, stretch.count - first))
+
+
+def lots(pieces: Iterable[Piece], size: int = LOT) -> Iterator[list[Piece]]:
+    """Put pieces that follow each other together, up to `size` values, or one where that is more."""
+    lot: list[Piece] = []
+    for piece in pieces:
+        if lot and sum(other.count for other in lot) + piece.count > size:
+            yield lot
+            lot = []
+        lot.append(piece)
+    if lot:
+        yield lot
 
 
 def cut_whole(tensor: PlannedTensor, plan: MergePlan) -> Iterator[list[Piece]]:
@@ -178,16 +193,15 @@ class Reader:
             return None
         return Loaded(base, vlm, reason, stretch.base.code if stretch.base else "", own.code, stretch.reason.code, True)
 
-    def announce(self, tensors: Sequence[PlannedTensor]) -> None:
-        """Have the merged values of tensors read ahead from every model."""
+    def spans(self, tensor: PlannedTensor) -> Iterator[Span]:
+        """Yield where the merged values of a tensor lie in every model."""
         plan = self._plan
-        for tensor in tensors:
-            for stretch in tensor.stretches:
-                plan.vlm.announce(tensor.name, stretch.first, stretch.count, self.handles)
-                for model, source in ((plan.base, stretch.base), (plan.reason, stretch.reason)):
-                    for segment in source.segments if model is not None and source is not None else ():
-                        assert model is not None
-                        model.announce(segment.name, segment.first, segment.count, self.handles)
+        for stretch in tensor.stretches:
+            yield plan.vlm.span(tensor.name, stretch.first, stretch.count)
+            for model, source in ((plan.base, stretch.base), (plan.reason, stretch.reason)):
+                for segment in source.segments if model is not None and source is not None else ():
+                    assert model is not None
+                    yield model.span(segment.name, segment.first, segment.count)
 
     def release(self, loaded: Loaded) -> None:
         """Take a piece's memory back."""
@@ -203,9 +217,8 @@ class Reader:
         segments = source.cut(first, count)
         if len(segments) != 1 or source.matrix is not None:
             return None
-        entry, item = model.tensors[segments[0].name], ITEM_BYTES[source.code]
-        path, place = model.folder / entry.file, entry.start + segments[0].first * item
-        return self._windows.view(self.handles.of(path), place, count * item)
+        span = model.span(segments[0].name, segments[0].first, count)
+        return self._windows.view(self.handles.of(span.path), span.start, span.stop - span.start)
 
     def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray:
         item = ITEM_BYTES[source.code]

@@ -19,7 +19,7 @@ class Windows:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: WeakValueDictionary[tuple[int, int], mmap.mmap] = WeakValueDictionary()
-        self._latest: dict[int, mmap.mmap] = {}
+        self._latest: dict[int, tuple[int, mmap.mmap]] = {}
 
     def view(self, handle: int, place: int, size: int) -> np.ndarray | None:
         """Return `size` bytes from `place` on of an open file; None where they cannot be mapped.
@@ -29,11 +29,14 @@ class Windows:
         """
         number = place // STEP
         with self._lock:
-            window = self._open.get((handle, number)) or _window(handle, number)
-            if window is None:
-                return None
-            self._open[handle, number] = window
-            self._latest[handle] = window  # pieces follow each other: it is not to go with the one before
+            latest, window = self._latest.get(handle, (-1, None))
+            if latest != number:
+                window = self._open.get((handle, number)) or _window(handle, number)
+                if window is not None:
+                    self._open[handle, number] = window
+                    self._latest[handle] = number, window  # pieces follow each other: it is not to go with this one
+        if window is None:
+            return None
         first = place - number * STEP
         return np.frombuffer(window, np.uint8, size, first) if first + size <= len(window) else None
 

@@ -9,23 +9,28 @@ from pathlib import Path
 import numpy as np
 
 from mmreflect.errors import UserError
-from mmreflect.merge.arithmetic import Arithmetic, decode, encode, lost
+from mmreflect.merge.arithmetic import Arithmetic, Fused, decode, encode, lost
 from mmreflect.merge.arrays import joined
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
 from mmreflect.merge.experts import expert_matrices
 from mmreflect.merge.gate import FINITE
-from mmreflect.merge.kernels import Unreadable
+from mmreflect.merge.kernels import ROOM, NotFinite, Unreadable
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.notes import Notes
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.reading import ReadAhead, Span
 from mmreflect.merge.rule import Array, Pair, Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import Sums
 
 COPY_BYTES = 1 << 22
 TENSOR_VALUES = 24_000_000
 """Values that whole tensors in work may have together; a larger tensor waits until it is alone."""
+
+
+Measured = tuple[Sums, Loaded | None]
+"""A piece's sums, and its bytes where they are kept."""
 
 
 class _Room:
@@ -72,9 +77,18 @@ class Work:
         self._reader = Reader(plan, self._buffers)
         self._room = _Room(TENSOR_VALUES)
 
-    def announce(self, layer: int) -> None:
-        """Have a layer read ahead."""
-        self._reader.announce(self._plan.by_layer[layer])
+    def read_ahead(self, groups: Sequence[Sequence[Span]]) -> ReadAhead:
+        """Return what reads groups of spans ahead, while it is entered."""
+        return ReadAhead(groups, self._reader.handles)
+
+    def spans(self, layer: int, known: bool) -> list[Span]:
+        """Return what is read of a layer whose sums are known or not."""
+        tensors = [tensor for tensor in self._plan.by_layer[layer] if not known or self._outputs.place(tensor.name)]
+        return [span for tensor in tensors for span in self._reader.spans(tensor)]
+
+    def copy_spans(self, parts: Sequence[tuple[str, int, int]]) -> list[Span]:
+        """Return what is read of values that are copied."""
+        return [self._plan.vlm.span(*part) for part in parts]
 
     def close(self) -> None:
         """Close the files that are read."""
@@ -116,26 +130,33 @@ class Work:
             self._write(name, first, self._converted(name, data, entry.dtype, place.code))
         self._buffers.give_back(data)
 
-    def measure(self, piece: Piece, keep: bool) -> tuple[Sums, Loaded | None]:
-        """Read a piece and return its sums, and its bytes if they are to be kept."""
-        loaded, sums = self._measured(piece)
-        if keep and self._outputs.place(piece.tensor.name) is not None:
-            return sums, loaded
-        self._reader.release(loaded)
-        return sums, None
+    def measure(self, lot: Sequence[Piece], keep: bool) -> list[Measured]:
+        """Read pieces and return the sums of each, and its bytes if they are to be kept."""
+        found: list[Measured] = []
+        for piece in lot:
+            loaded, sums = self._measured(piece)
+            kept = keep and self._outputs.place(piece.tensor.name) is not None
+            if not kept:
+                self._reader.release(loaded)
+            found.append((sums, loaded if kept else None))
+        return found
 
-    def finish(self, piece: Piece, loaded: Loaded | None, pair: Pair) -> None:
-        """Combine a piece and write it, unless its file is complete."""
-        if self._outputs.place(piece.tensor.name) is not None:
-            self._combine(piece, loaded, pair)
-        elif loaded is not None:
-            self._reader.release(loaded)
+    def finish(self, lot: Sequence[Piece], held: Sequence[Loaded | None], pair: Pair) -> None:
+        """Combine pieces and write them, unless their file is complete."""
+        for piece, loaded in zip(lot, held, strict=True):
+            if self._outputs.place(piece.tensor.name) is not None:
+                self._combine(piece, loaded, pair)
+            elif loaded is not None:
+                self._reader.release(loaded)
 
-    def merge(self, piece: Piece, pair: Pair, measure: bool) -> tuple[Sums, None] | None:
-        """Read, measure, combine and write a piece whose weights are known beforehand."""
-        loaded, sums = self._measured(piece) if measure else (None, None)
-        self.finish(piece, loaded, pair)
-        return None if sums is None else (sums, None)
+    def merge(self, lot: Sequence[Piece], pair: Pair, measure: bool) -> list[Sums]:
+        """Read, measure, combine and write pieces whose weights are known beforehand."""
+        found = []
+        for piece in lot:
+            loaded, sums = self._measured(piece) if measure else (None, None)
+            self.finish([piece], [loaded], pair)
+            found += [] if sums is None else [sums]
+        return found
 
     def merge_tensor(self, pieces: Sequence[Piece], measure: bool) -> list[Sums]:
         """Read what a rule sees as one tensor, merge and write it."""
@@ -213,25 +234,50 @@ class Work:
         if loaded is None or (loaded.mapped and not self._arithmetic.maps(self._rule.combine, pair)):
             loaded = self._load(piece, pair)
         own = _taken(loaded, pair, place.code)
-        written = self._buffers.take(piece.count * ITEM_BYTES[place.code]) if own is None else own
-        if own is None:
+        if own is not None:
+            self._write(name, piece.start, own)
+        elif fused := self._arithmetic.fused(self._rule.combine, pair):
+            self._finish(piece, loaded, pair, fused)
+        else:
+            written = self._buffers.take(piece.count * ITEM_BYTES[place.code])
             self._combined(piece, loaded, pair, place.code, written)
-        self._write(name, piece.start, written)
+            self._write(name, piece.start, written)
+            self._buffers.give_back(written)
         self._reader.release(loaded)
-        self._buffers.give_back(written if own is None else None)
+
+    def _finish(self, piece: Piece, loaded: Loaded, pair: Pair, fused: Fused) -> None:
+        """Combine a piece and write it in one go."""
+        place = self._outputs.place(piece.tensor.name)
+        assert place is not None
+        item, room = ITEM_BYTES[place.code], self._buffers.take(ROOM)
+
+        def write(handle: int, position: int) -> int:
+            try:
+                return fused(loaded, place.code, handle, position, room)
+            except Unreadable:  # reading says what is wrong with the file
+                return fused(self._reader.load(piece), place.code, handle, position, room)
+
+        try:
+            self._outputs.have_written(piece.tensor.name, piece.start * item, piece.count * item, write)
+        except NotFinite:
+            raise self._not_finite_merged(piece, pair, place.code) from None
+        self._buffers.give_back(room)
 
     def _combined(self, piece: Piece, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
         """Combine a piece into `out`; what is not finite then is an error."""
         assert isinstance(self._rule, WeightRule)
         with np.errstate(all="ignore"):
-            try:
-                self._arithmetic.combine(self._rule.combine, loaded, pair, code, out)
-            except Unreadable:
-                self._arithmetic.combine(self._rule.combine, self._reader.load(piece), pair, code, out)
-            if self._arithmetic.lost(out, code):
-                wide = np.empty(piece.count, np.float32)
-                self._arithmetic.combine(self._rule.combine, self._reader.load(piece), pair, "F32", wide.view(np.uint8))
-                raise _not_writable(piece.tensor.name, wide, code)
+            self._arithmetic.combine(self._rule.combine, loaded, pair, code, out)
+        if self._arithmetic.lost(out, code):
+            raise self._not_finite_merged(piece, pair, code)
+
+    def _not_finite_merged(self, piece: Piece, pair: Pair, code: str) -> UserError:
+        """Combine a piece again, to say what is wrong with it."""
+        assert isinstance(self._rule, WeightRule)
+        wide = np.empty(piece.count, np.float32)
+        with np.errstate(all="ignore"):
+            self._arithmetic.combine(self._rule.combine, self._reader.load(piece), pair, "F32", wide.view(np.uint8))
+        return _not_writable(piece.tensor.name, wide, code)
 
     def _write(self, name: str, first: int, data: np.ndarray) -> None:
         place = self._outputs.place(name)

@@ -262,7 +262,7 @@ def test_the_default_is_the_users_cache_folder(film: Film, tmp_path: Path, monke
     (note,) = entries(default_folder(), "json")
     assert json.loads(note.read_text())["frames"] == 40
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_folder() == Path("~/.cache/mmreflect/frames")
+    assert default_folder() == Path.home() / ".cache/mmreflect/frames"
 
 
 def test_arrays_are_as_torch_wants_them(film: Film, reader: VideoReader, recwarn: pytest.WarningsRecorder) -> None:

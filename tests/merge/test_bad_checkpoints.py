@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from mmreflect.cli import main
 from mmreflect.merge import outputs
 from mmreflect.merge.attention import Attention
+from mmreflect.merge.kernels import Kernels, find_compiler
 
+compiler = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
 LAYERS = 2
 TEXT = {
     "num_hidden_layers": LAYERS, "hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1,
@@ -173,22 +175,24 @@ def test_a_full_disk_is_told_before_anything_is_written(models, merge, monkeypat
     assert not list((models / "out" / "model").glob("*.safetensors"))
 
 
-def test_a_disk_that_fills_up_on_the_way_is_told_and_resumed(models, merge, monkeypatch):
+@pytest.mark.parametrize("arithmetic", ["numpy", pytest.param("compiled", marks=compiler)])
+def test_a_disk_that_fills_up_on_the_way_is_told_and_resumed(models, merge, monkeypatch, arithmetic):
     whole = merge(code=0, output=str(models / "whole"))
     assert "weights per layer" in whole
-    calls, real = [], outputs._write_all
+    owner, name = (outputs, "_write_all") if arithmetic == "numpy" else (Kernels, "finish")
+    calls, real = [], getattr(owner, name)
 
-    def full(handle, data, position):
-        calls.append(position)
-        if len(calls) == 5:
+    def full(*words):
+        calls.append(words)
+        if len(calls) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(handle, data, position)
+        return real(*words)
 
-    monkeypatch.setattr(outputs, "_write_all", full)
-    error = merge()
+    monkeypatch.setattr(owner, name, full)
+    error = merge(arithmetic=arithmetic)
     assert "no room for the merged model" in error and "finished shards are kept" in error
-    monkeypatch.setattr(outputs, "_write_all", real)
-    merge(code=0)
+    monkeypatch.setattr(owner, name, real)
+    merge(code=0, arithmetic=arithmetic)
     for file in (models / "whole" / "model").glob("*.safetensors"):
         assert file.read_bytes() == (models / "out" / "model" / file.name).read_bytes()
 

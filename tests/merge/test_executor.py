@@ -270,7 +270,7 @@ def test_a_kill_at_any_point_leads_to_the_same_bytes(triple):
 
 def test_an_interrupt_in_the_middle_of_a_shard_is_resumed(triple, monkeypatch, capsys):
     whole = digests(triple.merge("whole") / "model")
-    done, real = [], work.Work.finish
+    done, real = [], work.Work._combine
 
     def interrupted(self, piece, loaded, pair):
         done.append(piece)
@@ -278,11 +278,11 @@ def test_an_interrupt_in_the_middle_of_a_shard_is_resumed(triple, monkeypatch, c
             raise KeyboardInterrupt
         real(self, piece, loaded, pair)
 
-    monkeypatch.setattr(work.Work, "finish", interrupted)
+    monkeypatch.setattr(work.Work, "_combine", interrupted)
     output = triple.merge("killed", code=130)
     assert not (output / "result.json").exists()
     assert any(path.name.endswith(".partial") for path in (output / "model").iterdir())
-    monkeypatch.setattr(work.Work, "finish", real)
+    monkeypatch.setattr(work.Work, "_combine", real)
     triple.merge("killed")
     assert digests(output / "model") == whole
 

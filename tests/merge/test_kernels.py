@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from test_methods import CASES, models  # noqa: F401  (a fixture)
 
 from mmreflect.cli import main
-from mmreflect.merge import checkpoint, kernels
+from mmreflect.merge import kernels
 from mmreflect.merge.arithmetic import Compiled, OnCpu, _lanes
-from mmreflect.merge.checkpoint import ITEM_BYTES, Handles, open_checkpoint
+from mmreflect.merge.checkpoint import ITEM_BYTES
 from mmreflect.merge.kernels import find_compiler, load
 from mmreflect.merge.pieces import Loaded
 from mmreflect.merge.rule import blend, mix
@@ -234,19 +234,3 @@ def test_a_place_that_cannot_be_written_to_is_named(models, tmp_path, capsys, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     start(models, tmp_path / "out", "frank", code=2, arithmetic="compiled")
     assert "Not a directory" in capsys.readouterr().err
-
-
-def test_only_what_is_not_in_the_systems_cache_is_read_ahead(models, monkeypatch):  # noqa: F811
-    root, _ = models
-    opened, asked = open_checkpoint("base", root / "base"), []
-    name = "model.layers.0.mlp.up_proj.weight"
-    monkeypatch.setattr(checkpoint.os, "posix_fadvise", lambda handle, *place: asked.append(place))
-    monkeypatch.setattr(checkpoint, "_AHEAD", 500)
-    handles = Handles()
-    for cached, places in ((True, []), (False, [(0, 500), (500, 500), (1000, 500), (1500, 400)])):
-        monkeypatch.setattr(checkpoint, "_is_cached", lambda *place, cached=cached: cached)
-        opened.announce(name, 10, 950, handles)  # 960 values of 2 bytes; all but the first ten
-        start = opened.tensors[name].start + 20
-        advice = checkpoint.os.POSIX_FADV_WILLNEED
-        assert asked == [(start + first, size, advice) for first, size in places]
-    handles.close()

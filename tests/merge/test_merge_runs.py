@@ -70,7 +70,7 @@ def test_a_merge_goes_on_with_another_device_and_less_memory(
 ) -> None:
     whole = run_cli("merge", recipe(root, output=str(root / "whole")))
     assert whole[0] == 0, whole[1]
-    finish, done = work.Work.finish, []
+    finish, done = work.Work._combine, []
 
     def dies(self: Any, piece: Any, *rest: Any) -> None:
         done.append(piece)
@@ -79,7 +79,7 @@ def test_a_merge_goes_on_with_another_device_and_less_memory(
         finish(self, piece, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(work.Work, "finish", dies)
+        patch.setattr(work.Work, "_combine", dies)
         assert run_cli("merge", recipe(root))[0] == 130
     code, text = run_cli("merge", recipe(root), "hold_gb=0", "device=cpu")
     assert code == 0, text

@@ -68,12 +68,12 @@ def test_a_window_stays_while_something_looks_at_it(opened):
 
 SHRUNK = """
 import numpy as np, os, signal, sys
-from mmreflect.merge.kernels import Unreadable, load
+from mmreflect.merge.kernels import ROOM, Unreadable, load
 from mmreflect.merge.windows import Windows
 path, kernels, found = sys.argv[1], load(), Windows()
 values = np.ones(40_000, np.float32)
 values.tofile(path)
-handle = os.open(path, os.O_RDONLY)
+handle, other = os.open(path, os.O_RDONLY), os.open(path + ".out", os.O_CREAT | os.O_WRONLY)
 side = found.view(handle, 0, values.nbytes)
 good = values.view(np.uint8)
 codes = ("F32",) * 3
@@ -84,6 +84,7 @@ for call in (
     lambda: kernels.measure(good, side, good, codes),
     lambda: kernels.measure(side, good, good, codes),
     lambda: kernels.combine(0, good, good, side, codes, (0.5, 0.5), out, "F32"),
+    lambda: kernels.finish(0, good, good, side, codes, (0.5, 0.5), "F32", other, 0, np.empty(ROOM, np.uint8)),
 ):
     try:
         call()
@@ -101,7 +102,7 @@ def test_a_mapped_file_that_is_cut_short_ends_the_call_and_not_the_process(tmp_p
     """What touches the file outside of our functions meets whoever was there before: here the end of the process."""
     words = [sys.executable, *option, "-c", SHRUNK, str(tmp_path / "file")]
     done = subprocess.run(words, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["unreadable"] * 3 + ["alive"], done.stderr
+    assert done.stdout.splitlines() == ["unreadable"] * 4 + ["alive"], done.stderr
     assert done.returncode == -signal.SIGBUS
     assert ("Fatal Python error: Bus error" in done.stderr) == bool(option)
 
