@@ -3,8 +3,10 @@
     mmreflect build configs/build/rows.yaml source=questions.jsonl
 
 A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the short form
-`{"question", "images", "answer", "response"}`. Bad rows are quarantined with their reason. ShareGPT's roles, human and
-gpt, are read as user and assistant; other ones are refused.
+`{"question", "images", "answer", "response"}`. Rows as LLaVA, Qwen-VL's own fine-tuning, LLaMA-Factory and ms-swift
+write them are read too: `conversations` of `from` and `value`, one `image`, and `<image>` in plain text where a picture
+stands. Bad rows are quarantined with their reason. ShareGPT's roles, human and gpt, are read as user and assistant;
+other ones are refused.
 """
 
 import functools
@@ -20,7 +22,7 @@ from pydantic import Field
 from mmreflect.answers.lists import reference_text
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.roles import with_our_roles
+from mmreflect.data.conversations import our_turns, question_turn, with_media, with_our_names
 from mmreflect.data.store import Row, shown, try_rows
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, problem_of_name, to_json
@@ -72,7 +74,9 @@ def make(config: Config, split: str, index: int) -> Example:
 
 def _example(row: Row, place: int, folder: Path) -> Example:
     images, videos = _paths(row, "images", folder), _paths(row, "videos", folder)
-    messages = with_our_roles(row.get("messages")) or _messages(row, place, len(images), len(videos))
+    media = {"image": len(images), "video": len(videos)}
+    turns = our_turns(row.get("messages"))
+    messages = with_media(turns, media) if turns and isinstance(turns, list) else turns or _messages(row, place, media)
     facts = row.get("facts") or {}
     if not isinstance(facts, dict):
         raise UserError(f"row {place}: facts is no mapping ({shown(facts)})", "a mapping", "fix the row")
@@ -114,7 +118,7 @@ def _wanted(rows: int, validation: float) -> int:
 @functools.lru_cache(maxsize=4)
 def _split_rows(source: str, seed: int, validation: float) -> _Split:
     """Split the rows; rows that ask the same with the same media, or show one medium, stay together."""
-    rows = list(enumerate(_unique(try_rows(Path(source)))))
+    rows = list(enumerate(_unique(_read(source))))
     if not rows:
         raise UserError(f"{source} holds no rows", "at least one JSON object per line", "check the file")
     wanted = _wanted(len(rows), validation)
@@ -137,6 +141,11 @@ def _split_rows(source: str, seed: int, validation: float) -> _Split:
         "validation": [row for row in rows if keys[row[0]] in held_out],
     }
     return _Split({split: part for split, part in parts.items() if part}, leaky)
+
+
+def _read(source: str) -> Iterator[Row | UserError]:
+    for row in try_rows(Path(source)):
+        yield with_our_names(row) if isinstance(row, dict) else row
 
 
 def _groups(rows: Iterable[Place], folder: Path) -> tuple[dict[int, str], dict[int, str]]:
@@ -215,11 +224,10 @@ def _is_name(path: str) -> bool:
     return problem_of_name(path) is None
 
 
-def _messages(row: Row, place: int, images: int, videos: int) -> list[dict[str, Any]]:
+def _messages(row: Row, place: int, media: dict[str, int]) -> list[dict[str, Any]]:
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise UserError(f"row {place} has neither 'messages' nor a 'question'", "one of both", "add it")
-    media = [{"type": "image"}] * images + [{"type": "video"}] * videos
-    turns = [{"role": "user", "content": [*media, {"type": "text", "text": row["question"]}]}]
+    turns = [question_turn(row["question"], media)]
     if row.get("response") is not None:
         if row["response"] == "":
             raise UserError("the response is empty", "text, or no 'response' for a row without one", "remove the key")

@@ -1,13 +1,12 @@
 """Rows of other people's sets in the layout of ours: columns renamed, questions as turns, media as files or bytes."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmreflect.answers.lists import reference_text
-from mmreflect.data.roles import with_our_roles
+from mmreflect.data.conversations import KINDS, our_turns, question_turn, with_media
 from mmreflect.data.store import Row, shown
 from mmreflect.errors import UserError, nearest
 from mmreflect.records import Message
@@ -20,8 +19,6 @@ COLUMNS = (
     *READING,
 )
 """Our names, which those of a set can be mapped to."""
-_PLACE = re.compile(r"<(image|video)>")
-
 
 LIKE_QUESTION = ("problem", "prompt", "query", "instruction", "conversations")
 """What others call it."""
@@ -71,8 +68,9 @@ def read_foreign(
 ) -> ForeignRow:
     """Read a row: `messages`, a pair (`prompt`, `chosen`, `rejected`), or a `question` with or without a `response`.
 
-    Where a question says <image> or <video>, that is where its media stand; else they stand before it. Roles that are
-    surely ours under another name, as ShareGPT's human and gpt, become ours (`mmreflect.data.roles`).
+    Conversations as other tools write them are read too (`mmreflect.data.conversations`): where plain text says <image>
+    or <video>, that is where media stand, else before the first question; turns of `from` and `value`, also under
+    `conversations`; and roles that are surely ours under another name, as ShareGPT's human and gpt.
 
     Args:
         place: in its set; names a row without an id.
@@ -84,17 +82,20 @@ def read_foreign(
         UserError: it holds no question, a column is missing, or media are no paths or bytes.
     """
     known = {name: _at(row, columns.get(name, name), name in columns) for name in COLUMNS}
-    media = {kind: _media(known[f"{kind}s"], known[kind], kind, folder) for kind in ("image", "video")}
+    if known["messages"] is None and known["question"] is None and "conversations" not in columns.values():
+        known["messages"] = row.get("conversations")
+    media = {kind: _media(known[f"{kind}s"], known[kind], kind, folder) for kind in KINDS}
+    counts = {kind: len(items) for kind, items in media.items()}
     rejected = None
     if known["rejected"] is not None:
         prompt, chosen, lost = (_turns(known[key], SPEAKERS[key]) for key in ("prompt", "chosen", "rejected"))
         if not chosen[-1]["role"] == lost[-1]["role"] == "assistant":
             raise UserError("a side of the pair does not end on the assistant's turn", "a reply on each side")
-        messages, rejected = [*prompt, *chosen[-1:]], _text(lost[-1])
+        messages, rejected = [*with_media(prompt, counts), *chosen[-1:]], _text(lost[-1])
     elif known["messages"] is not None:
-        messages = _conversation(known["messages"])
+        messages = with_media(_conversation(known["messages"]), counts)
     else:
-        messages = _asked(known, media, row)
+        messages = _asked(known, counts, row)
     told = known["facts"] or {}
     if not isinstance(told, Mapping):
         raise UserError(f"facts is no mapping ({shown(told)})", "a mapping", "map it to null in `columns`")
@@ -123,30 +124,16 @@ def _at(row: Row, path: str | None, needed: bool) -> Any:
     return None if path is None else found
 
 
-def _asked(known: Row, media: Mapping[str, Sequence[Any]], row: Row) -> list[Message]:
+def _asked(known: Row, counts: Mapping[str, int], row: Row) -> list[Message]:
     question, response = known["question"], known["response"]
     if question is None:
         raise ColumnError("there is neither 'messages' nor a 'question'", row, "question", *LIKE_QUESTION)
     if not isinstance(question, str) or not question.strip():
         raise UserError("the question is empty, or no text", "text", "fix the row")
-    marks = [match[1] for match in _PLACE.finditer(question)]
-    parts: list[dict[str, Any]] = []
-    if marks and all(marks.count(kind) == len(items) for kind, items in media.items()):
-        for number, piece in enumerate(_PLACE.split(question)):
-            if number % 2:
-                parts.append({"type": piece})
-            elif piece.strip():
-                parts.append({"type": "text", "text": piece})
-    elif marks and any(media.values()):
-        counts = ", ".join(f"{marks.count(kind)} <{kind}> for {len(items)}" for kind, items in media.items())
-        raise UserError("the question marks other numbers of media than there are", counts)
-    else:
-        parts = [{"type": kind} for kind, items in media.items() for _ in items]
-        parts.append({"type": "text", "text": question})
     if response == "":
         raise UserError("the response is empty", "text, or null for a row without one", "map it to null in `columns`")
     reply = [] if response is None else [{"role": "assistant", "content": [{"type": "text", "text": response}]}]
-    return [{"role": "user", "content": parts}, *reply]
+    return [question_turn(question, counts), *reply]
 
 
 def _turns(value: Any, role: str) -> list[Message]:
@@ -160,8 +147,7 @@ def _turns(value: Any, role: str) -> list[Message]:
 
 
 def _conversation(value: Any) -> list[Message]:
-    turns: list[Message] = with_our_roles([_turn(turn) for turn in _listed(value)])
-    return turns
+    return [_turn(turn) for turn in our_turns(_listed(value))]
 
 
 def _turn(turn: Any) -> Message:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmreflect.data.conversations import our_turns
 from mmreflect.data.fingerprint import digest_of_video, digest_of_video_bytes
-from mmreflect.data.roles import with_our_roles
 from mmreflect.data.store import Row, media_entries, split_response
 from mmreflect.errors import UserError
 from mmreflect.files import problem_of_name
@@ -20,7 +20,7 @@ from mmreflect.quality.pictures import Look, look_of
 from mmreflect.quality.sketches import sketch_of
 from mmreflect.quality.texts import words_of
 
-ASKING = ("question", "messages", "prompt")
+ASKING = ("question", "messages", "prompt", "conversations")
 """Columns that ask, of which the first that holds something counts."""
 SHOWING = ("image", "images", "video", "videos")
 """Columns that show something; `image_1`, `picture` and `decoded_image` do as well, and any that holds bytes."""
@@ -136,7 +136,7 @@ def _asked(row: Row) -> tuple[list[Row], str]:
         elif column == "question" or not isinstance(value, list):
             raise UserError(f"row: {column!r} is neither text nor a list of turns", "one of both")
         else:
-            turns = with_our_roles([_plain(turn) for turn in value])
+            turns = [_plain(turn) for turn in our_turns(value)]
         prompt, _ = split_response(turns, "")
         return prompt, _MARKED.sub(" ", asked_text(prompt))
     return [], ""

@@ -356,3 +356,20 @@ def test_a_path_that_leads_out_of_the_dataset_is_refused(dataset: Make, tmp_path
         manifest.write_text(json.dumps(tree))
         code, text = export(folder, "format=ms_swift", f"output={tmp_path / 'out'}")
         assert code == 2 and f"row 'row-1' names the image '{path}', which is not inside the dataset's folder" in text
+
+
+@pytest.mark.parametrize("name", ["llama_factory", "ms_swift"])
+def test_what_is_exported_is_read_again(name: str, dataset: Make, tmp_path: Path, export: Export) -> None:
+    """Another tool's layout is a source of `mmreflect build`: the same turns and pictures come back."""
+    folder = dataset({"train": [example(number) for number in range(3)]})
+    assert export(folder, f"format={name}", f"output={tmp_path / 'out'}")[0] == 0
+    (tmp_path / "again.json").write_text(
+        json.dumps({"builder": "rows", "source": str(tmp_path / "out/train.jsonl"), "validation": 0.0})
+    )
+    assert main(["build", str(tmp_path / "again.json"), f"output={tmp_path / 'again'}"]) == 0
+    before, after = lines(folder / "train/00000.jsonl"), lines(tmp_path / "again/train/00000.jsonl")
+    assert len(after) == 3
+    for one, two in zip(before, after, strict=False):
+        assert two["messages"][0] == one["messages"][0]
+        assert two["messages"][1]["content"] == one["messages"][1]["content"][0]["text"]
+        assert (folder / one["images"][0]).read_bytes() == (tmp_path / "again" / two["images"][0]).read_bytes()

@@ -203,7 +203,7 @@ def test_an_evaluation_set_is_checked_before_anything_starts(tmp_path: Path, run
             assert code == 2 and said in " ".join(text.split()), text
             assert not (tmp_path / "rows").exists()
     assert (
-        "one of these columns: question, messages, prompt, image, images, video, videos" in text
+        "one of these columns: question, messages, prompt, conversations, image, images, video, videos" in text
         and "rename 'problem'" in text
     )
     write(tmp_path / "shown.jsonl", [{"id": "e", "images": ["p.png"]}])
