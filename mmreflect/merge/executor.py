@@ -206,14 +206,14 @@ class _Stream:
         if isinstance(self._rule, TensorRule):
             wholes = [whole for tensor in self._plan.by_layer[layer] for whole in cut_whole(tensor, self._plan)]
             return [self._pool.submit(self._work.merge_tensor, whole, not known) for whole in wholes[part]]
-        lots_ = self._lots(layer)
+        own = self._lots(layer)
         if self._rule.needs == "nothing":
             pair = self._rule.weights(layer, None)
-            return [self._pool.submit(self._work.merge, lot, pair, not known) for lot in lots_[part]]
+            return [self._pool.submit(self._work.merge, lot, pair, not known) for lot in own[part]]
         if known:
             return []
-        keep = sum(self._work.input_bytes(piece) for lot in lots_ for piece in lot) <= self._hold
-        return [self._submit_measure(lot, keep) for lot in lots_[part]]
+        keep = sum(self._work.input_bytes(piece) for lot in own for piece in lot) <= self._hold
+        return [self._submit_measure(lot, keep) for lot in own[part]]
 
     def _finish(self, layer: int, ahead: "_Ahead") -> list[Future[Any]]:
         """Wait for the measurements, then hand in the rest of the layer's work."""
@@ -227,11 +227,11 @@ class _Stream:
             self._stats.add(layer, [sums for part in done for sums, _ in part])
         pair = _weights(self._rule, layer, self._stats, self._plan)
         assert pair[0] is not None and pair[1] is not None
-        lots_ = self._lots(layer)
-        held = [[None] * len(lot) for lot in lots_] if known else [[loaded for _, loaded in part] for part in done]
+        own = self._lots(layer)
+        held = [[None] * len(lot) for lot in own] if known else [[loaded for _, loaded in part] for part in done]
         return [
             self._pool.submit(self._work.finish, lot, loaded, (pair[0], pair[1]))
-            for lot, loaded in zip(lots_, held, strict=True)
+            for lot, loaded in zip(own, held, strict=True)
         ]
 
 
