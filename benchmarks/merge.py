@@ -258,6 +258,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the models are put")
     arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     shape, methods = SHAPES[arguments.shape], arguments.methods if arguments.mergekit else []
     size = check_room(arguments.folder, shape)
     who = list(contestants(methods, arguments.mergekit))

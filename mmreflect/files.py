@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmreflect.errors import UserError
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says of a disk that is full, or of a quota that is used up."""
 _HALF = re.compile("[\ud800-\udfff]")
@@ -19,8 +21,20 @@ LONGEST_NAME, LONGEST_PATH = 255, 4000
 
 
 def user_cache(kind: str) -> Path:
-    """Return where things of a kind are kept for all runs of a user; it need not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmreflect" / kind
+    """Return where things of a kind are kept for all runs of a user; it need not exist yet.
+
+    Raises:
+        UserError: the system knows no home folder of the user.
+    """
+    given = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(given).expanduser() / "mmreflect" / kind
+    except RuntimeError:
+        raise UserError(
+            f"there is no home folder for the cache ('{given}')",
+            "a folder to keep things for later runs",
+            "name one in the environment variable XDG_CACHE_HOME",
+        ) from None
 
 
 def sync_folder(folder: Path) -> None:

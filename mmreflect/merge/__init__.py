@@ -7,8 +7,10 @@
     rule.py        what a method is to the executor; prior.py how much the VLM counts per layer
     methods/       one file per method; its stem is `method:` in YAML
     executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
+    reading.py     files that stay open, and a thread that has the disk read on; halting.py ends threads early
     kernels.py     the arithmetic of a CPU in one pass: C built by the machine's compiler; numpy does without
     windows.py     mapped parts of files, so that compiled arithmetic need not copy what the system's cache holds
+    outputs.py     files written at any place and noted when complete (notes.py), so that a kill costs little
     experts.py     one expert at a time, for rules of whole tensors
     inputs.py      the files that a merge was made of: a run goes on only while they are what they were
     report.py      merge_report.json; card.py the model card; verify.py checks the written model, at once or years later

@@ -333,8 +333,8 @@ def choose(device: str, kind: Kind = "auto") -> Arithmetic:
         if kind == "compiled":
             raise UserError(
                 f"arithmetic: compiled, but {error}",
-                "a C compiler (cc, gcc or clang) that works",
-                "install one, or choose arithmetic: auto",
+                "a C compiler (cc, gcc or clang) that works, and a cache folder from which its library may be loaded",
+                "install one, or name such a folder in XDG_CACHE_HOME; or choose arithmetic: auto",
             ) from None
         plain = OnCpu()
         plain.text = f"numpy, since {error}; compiled C takes a third of the time"

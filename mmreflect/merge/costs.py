@@ -12,11 +12,11 @@ from mmreflect.merge.experts import expert_matrices
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.memory import available
 from mmreflect.merge.names import canonical_name, is_fused_experts
-from mmreflect.merge.pieces import cut_whole
+from mmreflect.merge.pieces import LOT, PIECE, cut_whole
 from mmreflect.merge.plan import MergePlan, PlannedTensor
 from mmreflect.merge.rule import Rule, TensorRule
 from mmreflect.merge.windows import OVERLAP, STEP
-from mmreflect.merge.work import TENSOR_VALUES
+from mmreflect.merge.work import MOST_THREADS, TENSOR_VALUES
 
 PROCESS_BYTES = 150_000_000  # the interpreter with numpy, and the pieces in the hands of the threads
 SECONDS_PER_VALUE = 4e-9  # of one core, for reading, measuring, combining and rounding a value of three bfloat16 models
@@ -43,6 +43,8 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
         hold: largest layer, in bytes of its inputs, that is kept in memory.
         compiled: whether the arithmetic is, on a CPU; it looks through windows at the files.
     """
+    cores = max(1, os.cpu_count() or 1)
+    threads = max(2, min(MOST_THREADS, cores))
     layers = {layer: _layer_bytes(plan, layer) for layer in plan.by_layer}
     copied = sum(entry.stop - entry.start for entry in plan.vlm.tensors.values()) - _own_bytes(plan)
     once = sum(layers.values()) + copied
@@ -52,14 +54,14 @@ def estimate(plan: MergePlan, layout: Layout, rule: Rule, hold: int, compiled: b
     elif not isinstance(rule, TensorRule) and rule.needs == "layer" and max(layers.values()) > hold:
         once, passes = once + sum(size for size in layers.values() if size > hold), ", large layers twice"
     if isinstance(rule, TensorRule):
-        memory = PROCESS_BYTES + max(_at_once(plan, layer, rule) for layer in plan.by_layer)
+        memory = PROCESS_BYTES + _at_once(plan, rule, threads)
         rows = _rows(max(plan.merged_tensors, key=lambda tensor: max(_sizes(plan, tensor, rule))), plan)
     else:
         memory = PROCESS_BYTES + (
             max(size for size in layers.values() if size <= hold) if _holds(rule, layers, hold) else 0
         )
         memory += sum(min(model.size, STEP + OVERLAP) for model in plan.models) if compiled else 0
-    cores = max(1, os.cpu_count() or 1)
+        memory += _in_hands(plan, layout, threads)
     speeds = [speed for model in plan.models if (speed := _speed(model)) is not None]
     speed = min(speeds, default=ASSUMED_SPEED)
     measured = "at which a sample of the inputs was read just now" if speeds else "that is assumed of inputs so small"
@@ -123,14 +125,22 @@ def _parts(plan: MergePlan, tensor: PlannedTensor) -> list[tuple[tuple[int, ...]
     return found
 
 
-def _at_once(plan: MergePlan, layer: int, rule: TensorRule) -> int:
-    """Return the bytes of the tensors of a layer that are in work together at worst."""
-    most, together, values = 0, 0, 0
-    parts = [part for tensor in plan.by_layer[layer] for part in _sizes(plan, tensor, rule)]
+def _in_hands(plan: MergePlan, layout: Layout, threads: int) -> int:
+    """Return the bytes that threads have read of the next layer, or write, beside the layer that is held."""
+    merged = sum(tensor.merged for tensor in plan.tensors)
+    read = sum(_layer_bytes(plan, layer) for layer in plan.by_layer) / max(1, merged)
+    written = layout.size / max(1, sum(entry.count for entry in plan.vlm.tensors.values()))
+    return int(min(merged, threads * LOT) * read + min(merged, threads * PIECE) * written)
+
+
+def _at_once(plan: MergePlan, rule: TensorRule, threads: int) -> int:
+    """Return the bytes of the tensors that are in work together at worst: one per thread, of any layer."""
+    most, together, values, taken = 0, 0, 0, 0
+    parts = [part for tensor in plan.merged_tensors for part in _sizes(plan, tensor, rule)]
     for size, number in sorted(parts, reverse=True):
         most = max(most, size)
-        if values + number <= TENSOR_VALUES:
-            together, values = together + size, values + number
+        if taken < threads and values + number <= TENSOR_VALUES:
+            together, values, taken = together + size, values + number, taken + 1
     return max(most, together)
 
 

@@ -7,6 +7,7 @@ again to the same bytes; for that the statistics are stored (`layers.jsonl`) bef
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from mmreflect import console
 from mmreflect.files import write_atomic
 from mmreflect.merge.arithmetic import Arithmetic
 from mmreflect.merge.checkpoint import INDEX
+from mmreflect.merge.halting import watch
 from mmreflect.merge.inputs import keep_inputs
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
@@ -26,7 +28,7 @@ from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.reading import ReadAhead
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
-from mmreflect.merge.work import Measured, Unsound, Work
+from mmreflect.merge.work import MOST_THREADS, Measured, Unsound, Work
 
 HOLD_BYTES = 4_000_000_000
 """A layer whose inputs are larger is read a second time instead of being held."""
@@ -76,12 +78,14 @@ def execute(
         stats = _Stats(folder / "layers.jsonl")
         unsound = Unsound(folder / "not_finite.jsonl")
         work = Work(plan, rule, outputs, arithmetic, unsound)
-        threads = max(2, min(16, os.cpu_count() or 2))
-        pool = ThreadPoolExecutor(threads)
+        threads = max(2, min(MOST_THREADS, os.cpu_count() or 2))
+        halt = threading.Event()
+        pool = ThreadPoolExecutor(threads, initializer=watch, initargs=(halt,))
         try:
             outputs.touch()
             _Stream(plan, layout, rule, work, stats, pool, hold, threads).run()
         finally:
+            halt.set()
             pool.shutdown(wait=True, cancel_futures=True)
             outputs.close()
             work.close()
@@ -107,7 +111,7 @@ class _Stats:
     """What was measured, remembered on disk."""
 
     def __init__(self, path: Path) -> None:
-        self._notes = Notes(path)
+        self._notes = Notes(path, lambda row: LayerStats(**row).is_sound)
         self._known = {row["layer"]: LayerStats(**row) for row in self._notes.rows}
 
     def __contains__(self, layer: int) -> bool:

@@ -61,6 +61,7 @@ def _plain(key: str) -> Callable[[dict[str, Any]], Any]:
 
 
 _SAME_SIZE = "take three checkpoints of one size"
+_OTHER_WAY = "experts stored in another way"
 _SAME_FAMILY = "take three models of one architecture"
 _VALUES = {
     "num_hidden_layers": _Value(
@@ -230,7 +231,8 @@ def _tensor_differences(vlm: Checkpoint, other: Checkpoint, find: Find, scope: S
     unpaired = sorted(key for key in keys if find(key) is None)
     if unpaired:
         example = f"{_shape(vlm, unpaired[0])} in the VLM, {_shape(other, unpaired[0])} in {title}"
-        text = f"shapes: {_some(unpaired)} differ ({example}): these blocks cannot be averaged; {_SAME_SIZE}"
+        advice = "save both models with one version of transformers" if _OTHER_WAY in example else _SAME_SIZE
+        text = f"shapes: {_some(unpaired)} differ ({example}): these blocks cannot be averaged; {advice}"
         found.append(Difference("shapes", text))
     return found
 
@@ -243,7 +245,7 @@ def _is_in(key: str, logical: dict[str, str]) -> bool:
 def _shape(model: Checkpoint, key: str) -> str:
     if key in model.canonical:
         return str(model.tensors[model.canonical[key]].shape)
-    return "experts stored in another way"
+    return _OTHER_WAY
 
 
 def _token_differences(vlm: Checkpoint, other: Checkpoint) -> list[Difference]:

@@ -17,26 +17,35 @@ _READ = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
 Marks = dict[str, list[int]]
 
 
-def keep_inputs(models: Sequence[Checkpoint], folder: Path) -> None:
+def marks_of(models: Sequence[Checkpoint]) -> dict[Role, Marks]:
+    """Return size and time of the models' files as they are now."""
+    return {model.role: _marks(model.role, model.folder, model.headers) for model in models}
+
+
+def keep_inputs(models: Sequence[Checkpoint], folder: Path, marks: dict[Role, Marks] | None = None) -> None:
     """Note the models' files in a run's folder, or check that they are those noted.
 
+    Args:
+        marks: as they were when their headers were read; None: as they are now.
+
     Raises:
-        UserError: some have changed since the run was started, are gone or new; they are named.
+        UserError: some have changed since the run was started, are gone or new; they are named; or what was noted is
+            damaged.
     """
-    if (folder / INPUTS).is_file():
-        check_inputs({model.role: model.folder for model in models}, folder)
-    else:
-        write_json(folder / INPUTS, {model.role: _marks(model.role, model.folder, model.headers) for model in models})
+    if not (folder / INPUTS).is_file():
+        write_json(folder / INPUTS, marks_of(models) if marks is None else marks)
+    check_inputs({model.role: model.folder for model in models}, folder)
 
 
 def check_inputs(models: Mapping[Role, Path], folder: Path) -> None:
     """Check that the models' files are those that a run's folder has noted, if any. A model that is gone is no other.
 
     Raises:
-        UserError: some have changed since the run was started, are gone or new; they are named.
+        UserError: some have changed since the run was started, are gone or new; they are named; or what was noted is
+            damaged.
     """
     file = folder / INPUTS
-    before: dict[Role, Marks] = read_json(file) if file.is_file() else {}
+    before = _noted(file) if file.is_file() else {}
     changed = []
     for role, known in before.items():
         if role in models and models[role].is_dir():
@@ -49,6 +58,21 @@ def check_inputs(models: Mapping[Role, Path], folder: Path) -> None:
             "the same models, to go on or to be finished",
             f"delete '{folder}' to start again, or choose another output",
         )
+
+
+def _noted(file: Path) -> dict[Role, Marks]:
+    try:
+        noted: dict[Role, Marks] = read_json(file)
+        sound = all(isinstance(size, int) for known in noted.values() for mark in known.values() for size in mark)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise UserError(
+            f"'{file}' is damaged, which says of what the merge is made",
+            "the file as it was written",
+            f"delete '{file.parent}' to start again, or choose another output",
+        )
+    return noted
 
 
 def _marks(role: str, folder: Path, weights: Iterable[str]) -> Marks:

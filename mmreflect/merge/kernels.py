@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmreflect.errors import UserError
 from mmreflect.files import user_cache
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "guard.c", "finish.c", "kernels.h"))
@@ -164,7 +165,10 @@ def _item(code: str) -> int:
 def find_compiler() -> list[str] | None:
     """Return the command of the C compiler: what the variable CC says (nothing, to have none), else the first there."""
     if "CC" in os.environ:
-        return shlex.split(os.environ["CC"]) or None
+        try:
+            return shlex.split(os.environ["CC"]) or None
+        except ValueError:  # a quote that is not closed
+            return [os.environ["CC"]]
     found = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
     return [found] if found else None
 
@@ -174,8 +178,11 @@ def outlook() -> str:
     compiler = find_compiler()
     if compiler is None:
         return "numpy; with a C compiler (cc, gcc or clang) on the PATH a merge takes a third of the time"
-    if _is_whole(_library(compiler)):
-        return f"compiled C ({compiler[0]})"
+    try:
+        if _is_whole(_library(compiler)):
+            return f"compiled C ({compiler[0]})"
+    except UserError as error:
+        return f"numpy, since {error.given}"
     return f"compiled C, built once with {compiler[0]} when the merge starts; numpy where that fails"
 
 
@@ -188,7 +195,10 @@ def load() -> Kernels:
     compiler = find_compiler()
     if compiler is None:
         raise NoKernels("no C compiler was found")
-    file = _library(compiler)
+    try:
+        file = _library(compiler)
+    except UserError as error:
+        raise NoKernels(error.given) from None
     if not _is_whole(file):
         _build(compiler, file)
     return Kernels(file)
@@ -224,8 +234,10 @@ def _processor() -> str:
 
 def _is_whole(file: Path) -> bool:
     """Tell whether a library is what was built: a damaged one would end the process with it."""
-    mark = file.with_suffix(".sha256")
-    return file.is_file() and mark.is_file() and mark.read_text() == _digest(file)
+    try:
+        return file.with_suffix(".sha256").read_bytes() == _digest(file).encode()
+    except OSError:
+        return False
 
 
 def _digest(file: Path) -> str:

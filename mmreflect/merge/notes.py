@@ -3,20 +3,52 @@
 Waiting for it (fsync) would, on common file systems, wait for all that was written to the shards so far.
 """
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmreflect.files import named_when_full, read_jsonl, to_json
+from rich.markup import escape
+
+from mmreflect import console
+from mmreflect.files import named_when_full, to_json, write_jsonl
+
+IsSound = Callable[[dict[str, Any]], bool]
+"""Tells whether a row is one of a file's; a KeyError, TypeError or ValueError says no."""
+
+
+def read_notes(path: Path, is_sound: IsSound) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows of a file of notes, if there is one, and how many of its lines are damaged.
+
+    A line that a kill cut in half was never believed; one that a machine going down has damaged counts as well: nothing
+    waits for the disk here.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    rows = [_row(line, is_sound) for line in lines if line.strip()]
+    sound = [row for row in rows if row is not None]
+    return sound, len(rows) - len(sound)
+
+
+def _row(line: bytes, is_sound: IsSound) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+        return row if isinstance(row, dict) and is_sound(row) else None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 class Notes:
-    """Rows of a file, whole lines only: a line that a kill cut in half was never believed, and is removed."""
+    """Rows of a file, whole lines only; what damaged lines noted is done again, and that is said."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, is_sound: IsSound) -> None:
         self._path = path
-        self.rows: list[dict[str, Any]] = list(read_jsonl(path)) if path.is_file() else []
-        if path.is_file():
+        self.rows, damaged = read_notes(path, is_sound)
+        if damaged:
+            lines = f"{console.count(damaged, 'line')} of '{escape(str(path))}'"
+            console.say(f"[yellow]damaged: {lines}[/]; what stood there is done again")
+            write_jsonl(path, self.rows)
+        elif path.is_file():
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
     def add(self, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Any
 
 from mmreflect.console import count
 from mmreflect.errors import UserError
-from mmreflect.files import FULL, read_jsonl
+from mmreflect.files import FULL
+from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
 from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
-from mmreflect.merge.notes import Notes
+from mmreflect.merge.notes import Notes, read_notes
 from mmreflect.merge.report import is_copied
 
 SHARDS = "shards.jsonl"
@@ -56,7 +57,7 @@ class Outputs:
         advance: Callable[[int], None],
         checksum: Callable[[memoryview], int] = checksum,
     ) -> None:
-        self._model, self._notes, self._advance, self._checksum = model, Notes(notes), advance, checksum
+        self._model, self._notes, self._advance, self._checksum = model, Notes(notes, is_row), advance, checksum
         self._lock = threading.Lock()
         self._open: dict[str, _Open] = {}
         self._where = {name: shard for shard in layout.shards for name in shard.tensors}
@@ -136,7 +137,7 @@ class Outputs:
         path, row = self._model / shard.file, rows.get(shard.file)
         if row is None or not path.is_file() or path.stat().st_size != shard.size:
             return False
-        return bool(row["boot"] == boot_id() or file_checksums(path, shard.tensors) == row["crc32"])
+        return row["boot"] == boot_id() or _is_as_noted(path, shard, row)
 
     def _begin(self, shard: Shard) -> _Open:
         partial = self._model / f".{shard.file}.partial"
@@ -164,14 +165,24 @@ class Outputs:
             self._done[file] = row
 
 
+def is_row(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row is one of `shards.jsonl`."""
+    texts, numbers = (row["file"], row["boot"]), (row["size"], *row["crc32"].values())
+    return all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
+
+
 def complete(layout: Layout, folder: Path) -> set[str]:
     """Return the files that a run's folder has noted and holds, by their sizes; nothing is read or written."""
-    notes = folder / SHARDS
-    sizes = {row["file"]: row["size"] for row in read_jsonl(notes)} if notes.is_file() else {}
+    sizes = {row["file"]: row["size"] for row in noted(folder)}
     found = {
         file for file in sizes if (path := folder / "model" / file).is_file() and path.stat().st_size == sizes[file]
     }
     return found & {shard.file for shard in layout.shards}
+
+
+def noted(folder: Path) -> list[dict[str, Any]]:
+    """Return what a run's folder has noted of its files; lines that are damaged are left out."""
+    return read_notes(folder / SHARDS, is_row)[0]
 
 
 def check_room(layout: Layout, folder: Path, vlm: Path | None = None) -> int:
@@ -208,6 +219,40 @@ def _room(layout: Layout, model: Path, done: Container[str], beside: int = 0) ->
 def boot_id() -> str:
     """Return what names the time since the machine was started; empty where the system does not tell."""
     return _BOOT.read_text().strip() if _BOOT.is_file() else ""
+
+
+def damaged_since(model: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the files that are no longer as noted, of those noted before the machine went down; reads these.
+
+    A machine that goes down may lose what was written last, since nothing waits for the disk.
+    """
+    before = [row for row in rows if row["boot"] != boot_id()]
+    if not before:
+        return []
+    try:
+        written = open_checkpoint("merged", model)
+    except UserError:  # a header is damaged: all are written again, since the index may be another one's too
+        return [row["file"] for row in before]
+    return [
+        row["file"]
+        for row in before
+        if file_checksums(model / row["file"], places_of(written, row["file"])) != row["crc32"]
+    ]
+
+
+def places_of(written: Checkpoint, file: str) -> dict[str, Place]:
+    """Return where the tensors of one file lie."""
+    return {
+        name: Place(entry.dtype, entry.start, entry.stop)
+        for name, entry in written.tensors.items()
+        if entry.file == file
+    }
+
+
+def _is_as_noted(path: Path, shard: Shard, row: Mapping[str, Any]) -> bool:
+    with open(path, "rb") as file:
+        header = file.read(len(shard.header))
+    return header == shard.header and file_checksums(path, shard.tensors) == row["crc32"]
 
 
 def file_checksums(path: Path, tensors: Mapping[str, Place]) -> dict[str, int]:

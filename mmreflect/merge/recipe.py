@@ -11,16 +11,16 @@ from rich.markup import escape
 from mmreflect import console
 from mmreflect.config import to_tree
 from mmreflect.errors import UserError
-from mmreflect.files import content_mark, folder_mark, read_json, read_jsonl
+from mmreflect.files import content_mark, folder_mark, read_json
 from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
 from mmreflect.merge.card import merged_text, write_card
 from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
 from mmreflect.merge.costs import estimate, loading
-from mmreflect.merge.inputs import check_inputs, keep_inputs
+from mmreflect.merge.inputs import Marks, check_inputs, keep_inputs, marks_of
 from mmreflect.merge.layout import Layout, lay_out
-from mmreflect.merge.outputs import SHARDS, check_room, complete
+from mmreflect.merge.outputs import check_room, complete, damaged_since, noted
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
 from mmreflect.merge.reload import after_merge, check_answer, foretold_reload
@@ -38,6 +38,7 @@ class MergeRecipe:
         self.Config: type[MergeSettings] = module.Config
         self._create = module.create
         self._opened: tuple[MergeSettings, tuple[MergePlan, Layout, Rule]] | None = None
+        self._marks: dict[Role, Marks] = {}
 
     def inputs(self, settings: MergeSettings) -> dict[str, str]:
         """Return marks of the files that decide the weights, but for the models: see `inputs.py`, which names files."""
@@ -69,9 +70,9 @@ class MergeRecipe:
             UserError: the models have changed since.
         """
         check_inputs(_folders(settings), folder)
-        model, notes, report = folder / "model", folder / SHARDS, folder / "merge_report.json"
-        sizes = {row["file"]: row["size"] for row in read_jsonl(notes)} if notes.is_file() else {}
-        gone = [name for name, size in sizes.items() if _size(model / name) != size]
+        model, report, rows = folder / "model", folder / "merge_report.json", noted(folder)
+        gone = [row["file"] for row in rows if _size(model / row["file"]) != row["size"]]
+        gone += [] if gone else damaged_since(model, rows)
         files = read_json(report)["files"]["copied"] if report.is_file() else []
         return [*gone, *(name for name in files if _size(model / name) is None)]
 
@@ -82,13 +83,16 @@ class MergeRecipe:
             UserError: the checkpoints cannot be read or do not fit, or the prior does not fit their depth.
         """
         if self._opened is not None and self._opened[0] is settings:
-            return self._opened[1]  # a run shows its plan first
+            opened_before = self._opened[1]  # a run shows its plan first, and a sweep those of all its settings
+            if marks_of(opened_before[0].models) == self._marks:
+                return opened_before
         _check_output(settings)
         opened = _open_all(settings)
         plan = plan_merge(
             opened.get("base"), opened["vlm"], opened["reason"], settings.force, settings.scope, settings.embeddings
         )
         layout = lay_out(plan.vlm, settings.dtype, settings.shard_bytes)
+        self._marks = marks_of(plan.models)
         self._opened = (settings, (plan, layout, self._create(settings)(plan.depth)))
         return self._opened[1]
 
@@ -147,7 +151,7 @@ class MergeRecipe:
         from mmreflect.merge.verify import as_written, check_written
 
         plan, layout, rule = self.open(settings)
-        keep_inputs(plan.models, run.path)
+        keep_inputs(plan.models, run.path, self._marks)
         rule = self._measured(settings, run.path, plan.depth) or rule
         arithmetic = choose(settings.device, settings.arithmetic)
         layers, checksums, unsound = execute(plan, layout, rule, run.path, arithmetic, int(settings.hold_gb * 1e9))

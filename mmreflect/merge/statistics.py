@@ -29,6 +29,14 @@ class LayerStats:
     norm2_base: float | None = None
 
     @property
+    def is_sound(self) -> bool:
+        """Whether all of it are finite numbers, as they are unless a file that held them is damaged."""
+        given = (self.norm2_v, self.norm2_r, self.dot, *([] if self.norm2_base is None else [self.norm2_base]))
+        return type(self.layer) is int and all(
+            type(number) in (int, float) and math.isfinite(number) for number in given
+        )
+
+    @property
     def cosine(self) -> float | None:
         """Cosine between the two task vectors; None when one of them is zero."""
         scale = math.sqrt(self.norm2_v) * math.sqrt(self.norm2_r)

@@ -13,9 +13,9 @@ from mmreflect.files import read_json
 from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
 from mmreflect.merge.checksums import checksum
 from mmreflect.merge.inputs import INPUTS, check_inputs
-from mmreflect.merge.layout import Layout, Place
+from mmreflect.merge.layout import Layout
 from mmreflect.merge.names import HEAD
-from mmreflect.merge.outputs import file_checksums
+from mmreflect.merge.outputs import file_checksums, places_of
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.reload import Reloaded, reload
 from mmreflect.runs import named, run_at
@@ -237,12 +237,7 @@ def _is_for_readers(name: str) -> bool:
 def _checksums(written: _Written, model: Checkpoint, problems: list[str]) -> str:
     known, wrong = written.crc32, []
     for file in model.headers:
-        places = {
-            name: Place(entry.dtype, entry.start, entry.stop)
-            for name, entry in model.tensors.items()
-            if entry.file == file
-        }
-        for name, crc in file_checksums(model.folder / file, places).items():
+        for name, crc in file_checksums(model.folder / file, places_of(model, file)).items():
             if name in known and known[name] != f"{crc:08x}":
                 wrong.append(f"{name!r} in {file} has the CRC-32 {crc:08x}, written was {known[name]}")
     problems += wrong

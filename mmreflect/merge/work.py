@@ -14,6 +14,7 @@ from mmreflect.merge.arrays import joined
 from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
 from mmreflect.merge.experts import expert_matrices
 from mmreflect.merge.gate import FINITE
+from mmreflect.merge.halting import check
 from mmreflect.merge.kernels import ROOM, NotFinite, Unreadable
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.notes import Notes
@@ -25,10 +26,12 @@ from mmreflect.merge.rule import Array, Pair, Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import Sums
 
 COPY_BYTES = 1 << 22
+MOST_THREADS = 16
 TENSOR_VALUES = 24_000_000
 """Values that whole tensors in work may have together; a larger tensor waits until it is alone."""
 
 
+_LOOK_UP_S = 0.2
 Measured = tuple[Sums, Loaded | None]
 """A piece's sums, and its bytes where they are kept."""
 
@@ -42,7 +45,9 @@ class _Room:
     @contextmanager
     def of(self, count: int) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: self._used == 0 or self._used + count <= self._size)
+            while not self._changed.wait_for(lambda: self._used == 0 or self._used + count <= self._size, _LOOK_UP_S):
+                check()
+            check()
             self._used += count
         try:
             yield
@@ -56,7 +61,7 @@ class Unsound:
     """Names of copied tensors with NaN or infinity, remembered on disk: finished shards are not copied again."""
 
     def __init__(self, path: Path) -> None:
-        self._notes, self._lock = Notes(path), threading.Lock()
+        self._notes, self._lock = Notes(path, lambda row: isinstance(row["tensor"], str)), threading.Lock()
         self.names = {row["tensor"] for row in self._notes.rows}
 
     def add(self, name: str) -> None:
@@ -342,9 +347,12 @@ def _not_finite(plan: MergePlan, piece: Piece, reader: Reader) -> UserError:
     sides.append((plan.reason, loaded.reason, loaded.reason_code, stretch.reason.cut(piece.first, 1)[0].name))
     if plan.base is not None and stretch.base is not None and loaded.base is not None:
         sides.insert(0, (plan.base, loaded.base, loaded.base_code, stretch.base.cut(piece.first, 1)[0].name))
-    found = [(model, name) for model, raw, code, name in sides if not np.isfinite(decode(raw, code)).all()]
-    model, name = found[0] if found else (plan.vlm, piece.tensor.name)
-    what = "holds NaN or infinity" if found else "differs from the base by more than float32 can hold"
+    with np.errstate(over="ignore"):
+        found = [side for side in sides if not np.isfinite(decode(side[1], side[2])).all()]
+    model, raw, code, name = found[0] if found else (plan.vlm, loaded.vlm, loaded.vlm_code, piece.tensor.name)
+    what = "differs from the base by more than float32 can hold"
+    if found:
+        what = "holds NaN or infinity" if lost(raw, code) else "holds values larger than float32 can hold"
     return UserError(
         f"{model.role}: {name!r} {what} ('{model.folder}')",
         "finite weights",

@@ -32,8 +32,11 @@ def test_the_memory_of_wudi_is_that_of_its_gram_matrices_too(shape: tuple[int, .
     assert peak <= told * 1.02 and told <= peak * 1.3
 
 
-def test_a_plan_tells_the_memory_of_the_widest_matrix(tmp_path: Path, run_cli: Cli) -> None:
-    """Matrices (4, 6000): three Gram matrices of 288 MB each, where its own values are 96 kB."""
+def test_a_plan_tells_the_memory_of_the_widest_matrices(
+    tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matrices (4, 6000): three Gram matrices of 288 MB each, where its own values are 96 kB; two threads work at two."""
+    monkeypatch.setattr(costs.os, "cpu_count", lambda: 2)
     models(tmp_path)
     for role in ("base", "vlm", "reason"):
         tensors = {f"model.layers.{layer}.mlp.down_proj.weight": torch.zeros(4, 6000) for layer in range(2)}
@@ -43,7 +46,41 @@ def test_a_plan_tells_the_memory_of_the_widest_matrix(tmp_path: Path, run_cli: C
         code, text = run_cli("merge", recipe(tmp_path, method=method), "--plan")
         assert code == 0, text
         told[method] = next(line for line in text.splitlines() if line.startswith("memory"))
-    assert "about 1.02 GB at most" in told["wudi"] and "about 0.15 GB at most" in told["ties"]
+    assert "about 1.88 GB at most" in told["wudi"] and "about 0.15 GB at most" in told["ties"]
+
+
+def write_hole(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Write a bfloat16 model whose values are a hole in its file: nothing of it is on the disk."""
+    header, place = {}, 0
+    for name, shape in shapes.items():
+        size = 2 * int(np.prod(shape))
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [place, place + size]}
+        place += size
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    with open(folder / "model.safetensors", "ab") as opened:
+        opened.truncate(8 + len(text) + place)
+
+
+@pytest.mark.parametrize(
+    ("cores", "arithmetic", "said"),
+    [
+        # 150 MB, a layer of three models (120), and per thread 2 * 2^20 values of three models and 2^20 that are written
+        (2, "numpy", "0.30"),  # 29.4
+        (16, "numpy", "0.50"),  # 201.3 + 33.6, with half of the model's 40 million values to spare
+        (64, "numpy", "0.50"),  # never more than 16 threads
+        (16, "compiled", "0.63"),  # three windows of 40 MiB
+    ],
+)
+def test_a_plan_tells_the_memory_of_many_threads(
+    cores: int, arithmetic: str, said: str, tmp_path: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs.os, "cpu_count", lambda: cores)
+    models(tmp_path)
+    for role in ("base", "vlm", "reason"):
+        write_hole(tmp_path / role, {f"model.layers.{layer}.mlp.up_proj.weight": (10_000, 2_000) for layer in range(2)})
+    code, text = run_cli("merge", recipe(tmp_path, arithmetic=arithmetic, device="cpu"), "--plan")
+    assert code == 0 and f"about {said} GB at most" in text, text
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,18 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def cut(content: bytes) -> bytes:
+    return content[:-100]
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-100] + bytes([content[-100] ^ 4]) + content[-99:]
+
+
+def emptied(content: bytes) -> bytes:
+    return b""
+
+
 def test_a_page_is_the_same_from_kept_templates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[str]
 ) -> None:
@@ -34,9 +46,13 @@ def test_a_page_is_the_same_from_kept_templates(
     assert render(PAGE) == first and len(compiled) == made
     kept = list((tmp_path / "mmreflect" / "templates").iterdir())
     assert len(kept) == made
-    for file in kept:  # cut short as by a full disk
-        file.write_bytes(file.read_bytes()[:-100])
-    assert render(PAGE) == first and len(compiled) == 2 * made
+    assert kept and len(compiled) == made
+    content = {file: file.read_bytes() for file in kept}
+    for number, change in enumerate((cut, flipped, emptied), 2):  # a damaged template would be another page, or the end
+        for file in kept:
+            file.write_bytes(change(content[file]))
+        assert render(PAGE) == first and len(compiled) == number * made
+        assert all(file.read_bytes() == content[file] for file in kept)
 
 
 def test_where_templates_cannot_be_kept_a_page_is_written_all_the_same(
@@ -46,6 +62,8 @@ def test_where_templates_cannot_be_kept_a_page_is_written_all_the_same(
     good = render(PAGE)
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert render(PAGE) == good
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-that-name")
     assert render(PAGE) == good
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     folder = tmp_path / "other" / "mmreflect" / "templates"

@@ -16,6 +16,7 @@ from mmreflect.config import config
 from mmreflect.console import count
 from mmreflect.errors import UserError
 from mmreflect.merge.arrays import Array, narrow, wide
+from mmreflect.merge.halting import check
 from mmreflect.merge.rule import WORKING_COPIES, Maker, Rule, TensorRule
 from mmreflect.merge.settings import BasedSettings
 
@@ -53,6 +54,7 @@ def merged_change(changes: list[Array], steps: int, learning_rate: float, name: 
     before = _interference(merged, gram, pull, most)
     first, second = merged * 0, merged * 0
     for step in range(1, steps + 1):
+        check()
         gradient = (merged @ gram - pull) * 2
         first = first * BETA_1 + gradient * (1 - BETA_1)
         second = second * BETA_2 + gradient * gradient * (1 - BETA_2)

@@ -1,0 +1,58 @@
+"""An interrupted merge, and one that failed, ends with the tasks that are in work, not with all that were handed out."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from small import models, recipe
+
+from mmreflect.launch import prepare
+from mmreflect.merge import executor, halting, work
+from mmreflect.merge.methods import wudi
+
+
+def test_who_watches_nothing_goes_on():
+    halting.check()
+
+
+def test_steps_of_wudi_end_when_nobody_waits_for_them():
+    halt, found = threading.Event(), []
+    changes = [np.random.default_rng(seed).standard_normal((4, 6)) for seed in range(2)]
+
+    def task():
+        halting.watch(halt)
+        wudi.merged_change(changes, 3, 1e-6, "x")
+        halt.set()
+        with pytest.raises(halting.Halted):
+            wudi.merged_change(changes, 3, 1e-6, "x")
+        found.append("ended")
+
+    thread = threading.Thread(target=task)
+    thread.start()
+    thread.join()
+    assert found == ["ended"]
+    wudi.merged_change(changes, 3, 1e-6, "x")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_tasks_that_wait_for_room_are_given_up(tmp_path, monkeypatch, error):
+    """With room for one tensor all threads but one wait, and would work off what was handed out."""
+    monkeypatch.setattr(work, "TENSOR_VALUES", 1)
+    monkeypatch.setattr(executor.os, "cpu_count", lambda: 16)
+    done, real, lock = [], work.Work._merge_tensor, threading.Lock()
+
+    def merge(self, pieces, measure):
+        with lock:
+            done.append(pieces)
+        if len(done) == 1:
+            raise error
+        time.sleep(0.3)
+        return real(self, pieces, measure)
+
+    monkeypatch.setattr(work.Work, "_merge_tensor", merge)
+    job = prepare("merge", recipe(models(tmp_path), method="ties", device="cpu"))
+    with pytest.raises(error):
+        job.run()
+    assert len(done) <= 2, "one may have been let in before the other's error was known"
+    assert not (tmp_path / "out/result.json").exists()
