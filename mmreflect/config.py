@@ -72,6 +72,8 @@ def _parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{where} is not valid YAML: {error}", "a YAML mapping", "fix the syntax there") from None
+    except RecursionError:
+        raise UserError(f"{where} is nested too deeply", "a YAML mapping", "correct it") from None
     except UserError as error:
         raise UserError(f"{where}: {error.given}", error.expected, error.do) from None
 

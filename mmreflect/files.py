@@ -93,8 +93,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text())
+    """Read a JSON file.
+
+    Raises:
+        ValueError: it holds none, or is nested a thousand levels deep.
+    """
+    try:
+        return json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:

@@ -10,7 +10,6 @@ result.json    written last: the run is finished
 import contextlib
 import fcntl
 import importlib.metadata
-import json
 import os
 import uuid
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ class named:
         """Do nothing."""
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError)):
+        if isinstance(error, (ValueError, LookupError, TypeError, AttributeError)):
             raise UserError(
                 f"{self._file} cannot be read as a file of a run ({type(error).__name__}: {error})",
                 "the file as mmreflect wrote it",

@@ -61,6 +61,13 @@ def test_yaml_refuses_a_key_that_stands_twice(tmp_path: Path) -> None:
         load_yaml(file)
 
 
+def test_yaml_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("a: " + "[" * 20_000)
+    with pytest.raises(UserError, match=r"a.yaml is nested too deeply"):
+        load_yaml(file)
+
+
 def test_missing_file_names_the_nearest_one(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("a: 1")
     with pytest.raises(UserError, match=r"no such config file.*trian.yaml[\s\S]*did you mean .*train.yaml"):

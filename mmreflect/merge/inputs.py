@@ -11,6 +11,7 @@ from mmreflect.errors import UserError
 from mmreflect.files import read_json, write_json
 from mmreflect.merge.checkpoint import INDEX, SINGLE, Checkpoint, Role
 from mmreflect.merge.report import is_copied
+from mmreflect.runs import named
 
 INPUTS = "inputs.json"
 _READ = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "added_tokens.json", SINGLE, INDEX)
@@ -44,10 +45,8 @@ def check_inputs(models: Mapping[Role, Path], folder: Path) -> None:
         UserError: some have changed since the run was started, are gone or new; they are named; or what was noted is
             damaged.
     """
-    file = folder / INPUTS
-    before = _noted(file) if file.is_file() else {}
     changed = []
-    for role, known in before.items():
+    for role, known in noted_inputs(folder).items():
         if role in models and models[role].is_dir():
             now = _marks(role, models[role], known)
             changed += [f"{role}: {name}" for name in sorted({*known, *now}) if known.get(name) != now.get(name)]
@@ -60,18 +59,20 @@ def check_inputs(models: Mapping[Role, Path], folder: Path) -> None:
         )
 
 
-def _noted(file: Path) -> dict[Role, Marks]:
-    try:
+def noted_inputs(folder: Path) -> dict[Role, Marks]:
+    """Return what a run's folder has noted of the models' files; nothing where there is no note.
+
+    Raises:
+        UserError: the note is damaged.
+    """
+    file = folder / INPUTS
+    if not file.is_file():
+        return {}
+    with named(file):
         noted: dict[Role, Marks] = read_json(file)
-        sound = all(isinstance(size, int) for known in noted.values() for mark in known.values() for size in mark)
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        sound = False
-    if not sound:
-        raise UserError(
-            f"'{file}' is damaged, which says of what the merge is made",
-            "the file as it was written",
-            f"delete '{file.parent}' to start again, or choose another output",
-        )
+        sizes = [size for known in noted.values() for mark in known.values() for size in mark]
+        if {type(size) for size in sizes} - {int}:
+            raise TypeError("sizes and times that are no whole numbers")
     return noted
 
 

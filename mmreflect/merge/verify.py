@@ -12,7 +12,7 @@ from mmreflect.errors import UserError
 from mmreflect.files import read_json
 from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
 from mmreflect.merge.checksums import checksum
-from mmreflect.merge.inputs import INPUTS, check_inputs
+from mmreflect.merge.inputs import check_inputs, noted_inputs
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.names import HEAD
 from mmreflect.merge.outputs import file_checksums, places_of
@@ -196,11 +196,11 @@ def _names(known: _Written, model: Checkpoint, vlm: Checkpoint | str, problems: 
 
 def _same_vlm(run: Path, folder: Path) -> Checkpoint | str:
     """Open the VLM that was merged, or say what became of it since, which is no fault of the output."""
-    with named(run / INPUTS):
-        try:
-            check_inputs({"vlm": folder}, run)
-        except UserError:
-            return f"the VLM in '{folder}' is no longer what was merged, not compared"
+    noted_inputs(run)  # a damaged note says nothing of the VLM
+    try:
+        check_inputs({"vlm": folder}, run)
+    except UserError:
+        return f"the VLM in '{folder}' is no longer what was merged, not compared"
     try:
         return open_checkpoint("vlm", folder)
     except UserError:

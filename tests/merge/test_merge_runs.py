@@ -175,7 +175,7 @@ def test_sizes_that_differ_are_told_so_that_they_do(need: int | None, free: int,
 
 
 def test_a_disk_that_is_full_leaves_no_half_note(tmp_path: Path) -> None:
-    kept = notes.Notes(tmp_path / "notes.jsonl")
+    kept = notes.Notes(tmp_path / "notes.jsonl", bool)
     kept.add({"layer": 0})
     size = (tmp_path / "notes.jsonl").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_leaves_no_half_note(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     kept.add({"layer": 2})
-    assert notes.Notes(tmp_path / "notes.jsonl").rows == kept.rows == [{"layer": 0}, {"layer": 2}]
+    assert notes.Notes(tmp_path / "notes.jsonl", bool).rows == kept.rows == [{"layer": 0}, {"layer": 2}]
 
 
 def test_a_file_longer_than_files_may_be_is_no_full_disk(root: Path, run_cli: Cli) -> None:
