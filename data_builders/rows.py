@@ -3,7 +3,7 @@
     mmreflect build configs/build/rows.yaml source=questions.jsonl
 
 A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the short form
-`{"question", "images", "answer", "response"}`. Rows as LLaVA, Qwen-VL's own fine-tuning, LLaMA-Factory and ms-swift
+`{"question", "images", "answer", "response"}`. Rows as LLaVA, Qwen2-VL's fine-tuning, LLaMA-Factory and ms-swift
 write them are read too: `conversations` of `from` and `value`, one `image`, and `<image>` in plain text where a picture
 stands. Bad rows are quarantined with their reason. ShareGPT's roles, human and gpt, are read as user and assistant;
 other ones are refused.
@@ -11,6 +11,8 @@ other ones are refused.
 
 import functools
 import hashlib
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from pydantic import Field
 from mmreflect.answers.lists import reference_text
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.conversations import our_turns, question_turn, with_media, with_our_names
+from mmreflect.data.conversations import check_taken, our_turns, with_media, with_our_names, with_system
 from mmreflect.data.store import Row, shown, try_rows
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, problem_of_name, to_json
@@ -76,7 +78,11 @@ def _example(row: Row, place: int, folder: Path) -> Example:
     images, videos = _paths(row, "images", folder), _paths(row, "videos", folder)
     media = {"image": len(images), "video": len(videos)}
     turns = our_turns(row.get("messages"))
-    messages = with_media(turns, media) if turns and isinstance(turns, list) else turns or _messages(row, place, media)
+    if turns and isinstance(turns, list):
+        check_taken(row, turns)
+        messages = with_media(with_system(turns, row.get("system")), media)
+    else:
+        messages = turns or _messages(row, place, len(images), len(videos))
     facts = row.get("facts") or {}
     if not isinstance(facts, dict):
         raise UserError(f"row {place}: facts is no mapping ({shown(facts)})", "a mapping", "fix the row")
@@ -85,7 +91,7 @@ def _example(row: Row, place: int, folder: Path) -> Example:
 
 
 def _id(row: Row, place: int) -> str:
-    return str(row.get("id", f"row-{place:06}"))
+    return f"row-{place:06}" if row.get("id") is None else str(row["id"])
 
 
 def describe(config: Config) -> dict[str, str]:
@@ -101,6 +107,7 @@ def describe(config: Config) -> dict[str, str]:
 
 
 Place = tuple[int, Row | UserError]
+_MARK = re.compile(r"<(?:image|video)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +151,26 @@ def _split_rows(source: str, seed: int, validation: float) -> _Split:
 
 
 def _read(source: str) -> Iterator[Row | UserError]:
-    for row in try_rows(Path(source)):
-        yield with_our_names(row) if isinstance(row, dict) else row
+    """Read the rows, with their names made ours; of a file that is one JSON array, as LLaVA's, its items."""
+    for row in _array(Path(source)) or try_rows(Path(source)):
+        try:
+            yield with_our_names(row) if isinstance(row, dict) else row
+        except UserError as error:
+            yield error
+
+
+def _array(path: Path) -> list[Row | UserError] | None:
+    if not path.is_file() or not path.read_bytes()[:1000].lstrip().startswith(b"["):
+        return None
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None  # lines that are told one by one
+    return [item if isinstance(item, dict) else _no_row(item) for item in items]
+
+
+def _no_row(item: Any) -> UserError:
+    return UserError(f"an item is no row ({shown(item)})", "a mapping", "fix the item")
 
 
 def _groups(rows: Iterable[Place], folder: Path) -> tuple[dict[int, str], dict[int, str]]:
@@ -183,8 +208,7 @@ def _key(row: Row | UserError, shown: Iterable[bytes]) -> str:
     """Return a hash of what a row asks and of its media's content; a broken row is a question of its own."""
     if isinstance(row, UserError):
         return row.given
-    turns = _listed(row.get("messages"))
-    asked = row.get("question") or [turn for turn in turns if turn != turns[-1]]
+    asked = row.get("question") or _asked(our_turns(_listed(row.get("messages"))))
     try:
         digest = hashlib.sha256(to_json(asked).encode())
     except ValueError:  # it holds NaN, which is no question: the row is refused when its turn comes
@@ -192,6 +216,18 @@ def _key(row: Row | UserError, shown: Iterable[bytes]) -> str:
     for medium in shown:
         digest.update(medium)
     return digest.hexdigest()
+
+
+def _asked(turns: list[Any]) -> str | list[str]:
+    """Return what turns ask, however they are written: without marks and answers, one question as its text."""
+    told = [turn for turn in turns if isinstance(turn, dict) and turn.get("role") != "assistant"]
+    texts = [_MARK.sub("", _text(turn.get("content"))).strip() for turn in told]
+    return texts[0] if len(texts) == 1 else texts
+
+
+def _text(content: Any) -> str:
+    parts = content if isinstance(content, list) else [{"text": content}]
+    return "".join(str(part["text"]) for part in parts if isinstance(part, dict) and part.get("text") is not None)
 
 
 def _media_of(row: Row, folder: Path, digests: dict[str, bytes]) -> list[bytes]:
@@ -224,10 +260,11 @@ def _is_name(path: str) -> bool:
     return problem_of_name(path) is None
 
 
-def _messages(row: Row, place: int, media: dict[str, int]) -> list[dict[str, Any]]:
+def _messages(row: Row, place: int, images: int, videos: int) -> list[dict[str, Any]]:
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise UserError(f"row {place} has neither 'messages' nor a 'question'", "one of both", "add it")
-    turns = [question_turn(row["question"], media)]
+    media = [{"type": "image"}] * images + [{"type": "video"}] * videos
+    turns = [{"role": "user", "content": [*media, {"type": "text", "text": row["question"]}]}]
     if row.get("response") is not None:
         if row["response"] == "":
             raise UserError("the response is empty", "text, or no 'response' for a row without one", "remove the key")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.answers.lists import reference_text
-from mmreflect.data.conversations import KINDS, our_turns, question_turn, with_media
+from mmreflect.data.conversations import KINDS, check_taken, in_parts, our_turns, with_media, with_system
 from mmreflect.data.store import Row, shown
 from mmreflect.errors import UserError, nearest
 from mmreflect.records import Message
@@ -81,19 +81,22 @@ def read_foreign(
     Raises:
         UserError: it holds no question, a column is missing, or media are no paths or bytes.
     """
-    known = {name: _at(row, columns.get(name, name), name in columns) for name in COLUMNS}
+    free = {name: None if name in columns.values() else name for name in COLUMNS}  # taken under another name
+    known = {name: _at(row, columns.get(name, free[name]), name in columns) for name in COLUMNS}
     if known["messages"] is None and known["question"] is None and "conversations" not in columns.values():
         known["messages"] = row.get("conversations")
     media = {kind: _media(known[f"{kind}s"], known[kind], kind, folder) for kind in KINDS}
     counts = {kind: len(items) for kind, items in media.items()}
     rejected = None
     if known["rejected"] is not None:
+        known["prompt"] = known["messages"] if known["prompt"] is None else known["prompt"]
         prompt, chosen, lost = (_turns(known[key], SPEAKERS[key]) for key in ("prompt", "chosen", "rejected"))
         if not chosen[-1]["role"] == lost[-1]["role"] == "assistant":
             raise UserError("a side of the pair does not end on the assistant's turn", "a reply on each side")
-        messages, rejected = [*with_media(prompt, counts), *chosen[-1:]], _text(lost[-1])
+        messages, rejected = [*_placed(known["prompt"], prompt, counts), *chosen[-1:]], _text(lost[-1])
     elif known["messages"] is not None:
-        messages = with_media(_conversation(known["messages"]), counts)
+        check_taken(row, turns := _conversation(known["messages"]))
+        messages = with_media(with_system(turns, row.get("system")), counts)
     else:
         messages = _asked(known, counts, row)
     told = known["facts"] or {}
@@ -133,17 +136,24 @@ def _asked(known: Row, counts: Mapping[str, int], row: Row) -> list[Message]:
     if response == "":
         raise UserError("the response is empty", "text, or null for a row without one", "map it to null in `columns`")
     reply = [] if response is None else [{"role": "assistant", "content": [{"type": "text", "text": response}]}]
-    return [question_turn(question, counts), *reply]
+    (turn,) = with_media([{"role": "user", "content": question}], counts)
+    return [in_parts(turn), *reply]
 
 
 def _turns(value: Any, role: str) -> list[Message]:
     """Return one side of a pair, which may be text alone."""
     if isinstance(value, str):
         return [{"role": role, "content": [{"type": "text", "text": value}]}]
-    turns = _conversation(value)
+    turns = _conversation([value] if isinstance(value, Mapping) else value)
     if not turns:
         raise UserError("a pair lacks its prompt, its chosen or its rejected side", "all three")
     return turns
+
+
+def _placed(value: Any, turns: list[Message], counts: Mapping[str, int]) -> list[Message]:
+    """Return the turns of a pair's prompt with places for its media."""
+    given = [{"role": SPEAKERS["prompt"], "content": value}] if isinstance(value, str) else turns
+    return [in_parts(turn) if isinstance(value, str) else turn for turn in with_media(given, counts)]
 
 
 def _conversation(value: Any) -> list[Message]:
@@ -175,9 +185,13 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _media(many: Any, one: Any, kind: str, folder: Path | None) -> list[Path | Stored]:
-    items = [one] if many is None and one is not None else many or []
-    if not isinstance(items, list):
-        items = [items]
+    one, many = (None if given in ("", []) else given for given in (one, many))
+    if one is not None and many is not None:
+        raise UserError(
+            f"the row has both {kind!r} and '{kind}s'", "one of them", "map one of them to null in `columns`"
+        )
+    items = many if one is None else one
+    items = [] if items is None else items if isinstance(items, list) else [items]
     return [_medium(item, kind, folder) for item in items]
 
 

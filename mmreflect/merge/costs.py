@@ -134,7 +134,7 @@ def _in_hands(plan: MergePlan, layout: Layout, threads: int) -> int:
 
 
 def _at_once(plan: MergePlan, rule: TensorRule, threads: int) -> int:
-    """Return the bytes of the tensors that are in work together at worst: one per thread, of any layer."""
+    """Return the bytes of the tensors that may be in work together: one per thread, of any layer, the largest first."""
     most, together, values, taken = 0, 0, 0, 0
     parts = [part for tensor in plan.merged_tensors for part in _sizes(plan, tensor, rule)]
     for size, number in sorted(parts, reverse=True):

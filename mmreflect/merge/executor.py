@@ -8,17 +8,17 @@ again to the same bytes; for that the statistics are stored (`layers.jsonl`) bef
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmreflect import console
 from mmreflect.files import write_atomic
 from mmreflect.merge.arithmetic import Arithmetic
 from mmreflect.merge.checkpoint import INDEX
-from mmreflect.merge.halting import watch
+from mmreflect.merge.halting import Halted, watch
 from mmreflect.merge.inputs import keep_inputs
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
@@ -30,6 +30,7 @@ from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
 from mmreflect.merge.work import MOST_THREADS, Measured, Unsound, Work
 
+T = TypeVar("T")
 HOLD_BYTES = 4_000_000_000
 """A layer whose inputs are larger is read a second time instead of being held."""
 
@@ -83,7 +84,7 @@ def execute(
         pool = ThreadPoolExecutor(threads, initializer=watch, initargs=(halt,))
         try:
             outputs.touch()
-            _Stream(plan, layout, rule, work, stats, pool, hold, threads).run()
+            _Stream(plan, layout, rule, work, stats, pool, hold, threads, halt).run()
         finally:
             halt.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -138,13 +139,31 @@ class _Stream:
         pool: ThreadPoolExecutor,
         hold: int,
         threads: int,
+        halt: threading.Event,
     ) -> None:
-        self._bridge = threads
+        self._bridge, self._halt, self._failed = threads, halt, list[BaseException]()
         self._plan, self._rule, self._work, self._stats, self._pool, self._hold = plan, rule, work, stats, pool, hold
         self._order = _order(plan, layout)
 
     def run(self) -> None:
-        """Merge everything that is not complete yet."""
+        """Merge everything that is not complete yet; the first error ends all tasks."""
+        try:
+            self._run()
+        except Halted:
+            raise self._failed[0] from None
+
+    def _submit(self, task: Callable[..., T], *words: Any) -> "Future[T]":
+        future = self._pool.submit(task, *words)
+        future.add_done_callback(self._look)
+        return future
+
+    def _look(self, future: "Future[Any]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, Halted):
+            self._failed.append(error)
+            self._halt.set()
+
+    def _run(self) -> None:
         if isinstance(self._rule, WeightRule) and self._rule.needs == "model":
             self._measure_all()
         copies = list(self._work.copies())
@@ -180,7 +199,7 @@ class _Stream:
         for place, layer in enumerate(self._order):
             reading.reached(place)
             following = self._order[place + 1] if place + 1 < len(self._order) else None
-            copying = [self._pool.submit(self._work.copy, *part) for part in copies[place]]
+            copying = [self._submit(self._work.copy, *part) for part in copies[place]]
             # what holds nothing in memory is asked for early; of the rest only what keeps the threads busy until this
             # layer's weights are known, and the others behind what frees memory
             early = None if self._streams else self._bridge
@@ -202,18 +221,18 @@ class _Stream:
         return list(lots(piece for tensor in self._plan.by_layer[layer] for piece in cut(tensor)))
 
     def _submit_measure(self, lot: Sequence[Piece], keep: bool) -> "Future[list[Measured]]":
-        return self._pool.submit(self._work.measure, lot, keep)
+        return self._submit(self._work.measure, lot, keep)
 
     def _begin(self, layer: int, part: slice = slice(None)) -> "_Ahead":
         """Hand in what can be done before the layer's weights are known, of a part of its pieces."""
         known = layer in self._stats
         if isinstance(self._rule, TensorRule):
             wholes = [whole for tensor in self._plan.by_layer[layer] for whole in cut_whole(tensor, self._plan)]
-            return [self._pool.submit(self._work.merge_tensor, whole, not known) for whole in wholes[part]]
+            return [self._submit(self._work.merge_tensor, whole, not known) for whole in wholes[part]]
         own = self._lots(layer)
         if self._rule.needs == "nothing":
             pair = self._rule.weights(layer, None)
-            return [self._pool.submit(self._work.merge, lot, pair, not known) for lot in own[part]]
+            return [self._submit(self._work.merge, lot, pair, not known) for lot in own[part]]
         if known:
             return []
         keep = sum(self._work.input_bytes(piece) for lot in own for piece in lot) <= self._hold
@@ -234,7 +253,7 @@ class _Stream:
         own = self._lots(layer)
         held = [[None] * len(lot) for lot in own] if known else [[loaded for _, loaded in part] for part in done]
         return [
-            self._pool.submit(self._work.finish, lot, loaded, (pair[0], pair[1]))
+            self._submit(self._work.finish, lot, loaded, (pair[0], pair[1]))
             for lot, loaded in zip(own, held, strict=True)
         ]
 

@@ -27,7 +27,7 @@ def keep_inputs(models: Sequence[Checkpoint], folder: Path, marks: dict[Role, Ma
     """Note the models' files in a run's folder, or check that they are those noted.
 
     Args:
-        marks: as they were when their headers were read; None: as they are now.
+        marks: as they were right after their headers were read; None: as they are now.
 
     Raises:
         UserError: some have changed since the run was started, are gone or new; they are named; or what was noted is

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,7 @@ from typing import Any
 
 from mmreflect.console import count
 from mmreflect.errors import UserError
-from mmreflect.files import FULL
-from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
+from mmreflect.files import FULL, write_jsonl
 from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
 from mmreflect.merge.notes import Notes, read_notes
@@ -173,16 +172,34 @@ def is_row(row: Mapping[str, Any]) -> bool:
 
 def complete(layout: Layout, folder: Path) -> set[str]:
     """Return the files that a run's folder has noted and holds, by their sizes; nothing is read or written."""
-    sizes = {row["file"]: row["size"] for row in noted(folder)}
+    sizes = noted(folder)
     found = {
         file for file in sizes if (path := folder / "model" / file).is_file() and path.stat().st_size == sizes[file]
     }
     return found & {shard.file for shard in layout.shards}
 
 
-def noted(folder: Path) -> list[dict[str, Any]]:
-    """Return what a run's folder has noted of its files; lines that are damaged are left out."""
-    return read_notes(folder / SHARDS, is_row)[0]
+def doubtful(folder: Path) -> bool:
+    """Tell whether the files of a finished merge have to be compared with its report before they are believed.
+
+    A machine that goes down may lose what was written last, since nothing waits for the disk: files that were noted
+    before that, or are not noted any more.
+    """
+    rows, damaged = read_notes(folder / SHARDS, is_row)
+    there = {path.name for path in (folder / "model").glob("*.safetensors")}
+    return damaged > 0 or {row["file"] for row in rows} != there or any(row["boot"] != boot_id() for row in rows)
+
+
+def note_again(folder: Path, crc32: Mapping[str, Mapping[str, int]]) -> None:
+    """Note the files of a finished merge, file to tensor to CRC-32, that were compared just now."""
+    sizes = {file: (folder / "model" / file).stat().st_size for file in crc32}
+    rows = [{"file": file, "size": sizes[file], "boot": boot_id(), "crc32": dict(crc32[file])} for file in crc32]
+    write_jsonl(folder / SHARDS, rows)
+
+
+def noted(folder: Path) -> dict[str, int]:
+    """Return the files that a run's folder has noted last, and their sizes; lines that are damaged are left out."""
+    return {row["file"]: row["size"] for row in read_notes(folder / SHARDS, is_row)[0]}
 
 
 def check_room(layout: Layout, folder: Path, vlm: Path | None = None) -> int:
@@ -219,34 +236,6 @@ def _room(layout: Layout, model: Path, done: Container[str], beside: int = 0) ->
 def boot_id() -> str:
     """Return what names the time since the machine was started; empty where the system does not tell."""
     return _BOOT.read_text().strip() if _BOOT.is_file() else ""
-
-
-def damaged_since(model: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the files that are no longer as noted, of those noted before the machine went down; reads these.
-
-    A machine that goes down may lose what was written last, since nothing waits for the disk.
-    """
-    before = [row for row in rows if row["boot"] != boot_id()]
-    if not before:
-        return []
-    try:
-        written = open_checkpoint("merged", model)
-    except UserError:  # a header is damaged: all are written again, since the index may be another one's too
-        return [row["file"] for row in before]
-    return [
-        row["file"]
-        for row in before
-        if file_checksums(model / row["file"], places_of(written, row["file"])) != row["crc32"]
-    ]
-
-
-def places_of(written: Checkpoint, file: str) -> dict[str, Place]:
-    """Return where the tensors of one file lie."""
-    return {
-        name: Place(entry.dtype, entry.start, entry.stop)
-        for name, entry in written.tensors.items()
-        if entry.file == file
-    }
 
 
 def _is_as_noted(path: Path, shard: Shard, row: Mapping[str, Any]) -> bool:

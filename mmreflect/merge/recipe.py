@@ -16,18 +16,18 @@ from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
 from mmreflect.merge.card import merged_text, write_card
-from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
+from mmreflect.merge.checkpoint import INDEX, Checkpoint, Role, open_checkpoint
 from mmreflect.merge.costs import estimate, loading
 from mmreflect.merge.inputs import Marks, check_inputs, keep_inputs, marks_of
 from mmreflect.merge.layout import Layout, lay_out
-from mmreflect.merge.outputs import check_room, complete, damaged_since, noted
+from mmreflect.merge.outputs import check_room, complete, doubtful, note_again, noted
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
 from mmreflect.merge.reload import after_merge, check_answer, foretold_reload
 from mmreflect.merge.rule import Rule, WeightRule
 from mmreflect.merge.settings import MergeSettings
 from mmreflect.merge.statistics import ancestor_warnings
-from mmreflect.runs import Run
+from mmreflect.runs import Run, named
 
 
 class MergeRecipe:
@@ -61,20 +61,35 @@ class MergeRecipe:
         written = f"{len(complete(layout, folder)):,} of {console.count(len(layout.shards), 'file')} written already"
         if not (folder / "result.json").is_file():
             return written
-        return f"is finished, but files are gone or changed since: {written}" if self.lost(settings, folder) else ""
+        return "is finished, but files are gone or changed since" if self._changed(settings, folder)[0] else ""
 
     def lost(self, settings: MergeSettings, folder: Path) -> list[str]:
-        """Return the files that a finished merge has written and that are gone, or of another size, since.
+        """Return what of a finished merge is gone or changed since: files by their sizes, contents after a crash.
+
+        After the machine went down, or where what was noted is damaged, everything is compared with the report, once.
 
         Raises:
-            UserError: the models have changed since.
+            UserError: the models have changed since, or the report is damaged.
         """
+        found, crc32 = self._changed(settings, folder)
+        if crc32 and not found:
+            note_again(folder, crc32)
+        return found
+
+    def _changed(self, settings: MergeSettings, folder: Path) -> tuple[list[str], dict[str, dict[str, int]]]:
         check_inputs(_folders(settings), folder)
-        model, report, rows = folder / "model", folder / "merge_report.json", noted(folder)
-        gone = [row["file"] for row in rows if _size(model / row["file"]) != row["size"]]
-        gone += [] if gone else damaged_since(model, rows)
-        files = read_json(report)["files"]["copied"] if report.is_file() else []
-        return [*gone, *(name for name in files if _size(model / name) is None)]
+        model, report = folder / "model", folder / "merge_report.json"
+        gone = [name for name, size in noted(folder).items() if _size(model / name) != size]
+        if report.is_file():
+            with named(report):
+                files = read_json(report)["files"]["copied"]
+                gone += [name for name in files if _size(model / name) is None]
+        gone += [] if len(noted(folder)) < 2 or (model / INDEX).is_file() else [INDEX]
+        if gone or not doubtful(folder):
+            return gone, {}
+        from mmreflect.merge.verify import changes
+
+        return changes(folder)
 
     def open(self, settings: MergeSettings) -> tuple[MergePlan, Layout, Rule]:
         """Read headers, check that the models fit, and make the rule.

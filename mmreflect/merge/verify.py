@@ -13,9 +13,9 @@ from mmreflect.files import read_json
 from mmreflect.merge.checkpoint import Checkpoint, open_checkpoint
 from mmreflect.merge.checksums import checksum
 from mmreflect.merge.inputs import check_inputs, noted_inputs
-from mmreflect.merge.layout import Layout
+from mmreflect.merge.layout import Layout, Place
 from mmreflect.merge.names import HEAD
-from mmreflect.merge.outputs import file_checksums, places_of
+from mmreflect.merge.outputs import file_checksums
 from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.reload import Reloaded, reload
 from mmreflect.runs import named, run_at
@@ -147,6 +147,36 @@ def verify_output(folder: str, words: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
+def changes(folder: Path) -> tuple[list[str], dict[str, dict[str, int]]]:
+    """Compare the weights of a finished merge with its report, quietly.
+
+    Of other files, which people may edit, it asks only that they are there and not empty.
+
+    Returns:
+        What differs, by name; and file to tensor to CRC-32 as written.
+
+    Raises:
+        UserError: the report is damaged.
+    """
+    known, problems = _written(folder / "merge_report.json"), list[str]()
+    try:
+        model = open_checkpoint("merged", folder / "model")
+    except UserError as error:
+        return [error.given], {}
+    _names(known, model, "", problems)
+    _checksums(known, model, problems)
+    empty = [name for name, crc in (known.files or {}).items() if int(crc, 16) and not _size(model.folder / name)]
+    problems += [f"{name} is empty or gone" for name in empty]
+    crc32: dict[str, dict[str, int]] = {file: {} for file in model.headers}
+    for name, entry in model.tensors.items():
+        crc32[entry.file][name] = int(known.crc32.get(name, "0"), 16)
+    return problems, crc32
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
 def _changed(folder: str, problems: Sequence[str]) -> UserError:
     number = console.count(len(problems), "problem")
     lines = "".join(f"\n  - {text}" for text in problems[:12])
@@ -237,7 +267,12 @@ def _is_for_readers(name: str) -> bool:
 def _checksums(written: _Written, model: Checkpoint, problems: list[str]) -> str:
     known, wrong = written.crc32, []
     for file in model.headers:
-        for name, crc in file_checksums(model.folder / file, places_of(model, file)).items():
+        places = {
+            name: Place(entry.dtype, entry.start, entry.stop)
+            for name, entry in model.tensors.items()
+            if entry.file == file
+        }
+        for name, crc in file_checksums(model.folder / file, places).items():
             if name in known and known[name] != f"{crc:08x}":
                 wrong.append(f"{name!r} in {file} has the CRC-32 {crc:08x}, written was {known[name]}")
     problems += wrong

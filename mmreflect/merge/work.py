@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from mmreflect.merge.gate import FINITE
 from mmreflect.merge.halting import check
 from mmreflect.merge.kernels import ROOM, NotFinite, Unreadable
 from mmreflect.merge.names import canonical_name, is_fused_experts
-from mmreflect.merge.notes import Notes
+from mmreflect.merge.notes import Notes, read_notes
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
@@ -57,11 +58,21 @@ class _Room:
                 self._changed.notify_all()
 
 
+def _is_name(row: dict[str, Any]) -> bool:
+    return isinstance(row["tensor"], str)
+
+
 class Unsound:
     """Names of copied tensors with NaN or infinity, remembered on disk: finished shards are not copied again."""
 
     def __init__(self, path: Path) -> None:
-        self._notes, self._lock = Notes(path, lambda row: isinstance(row["tensor"], str)), threading.Lock()
+        if read_notes(path, _is_name)[1]:
+            raise UserError(
+                f"'{path}' is damaged, which names copied tensors with NaN or infinity",
+                "the file as it was written",
+                f"delete '{path.parent}' to start again, or choose another output",
+            )
+        self._notes, self._lock = Notes(path, _is_name), threading.Lock()
         self.names = {row["tensor"] for row in self._notes.rows}
 
     def add(self, name: str) -> None:
@@ -119,6 +130,7 @@ class Work:
 
     def copy(self, name: str, first: int, count: int) -> None:
         """Copy values of the VLM, bit for bit where the dtype stays. They must be finite unless that is forced."""
+        check()
         entry, place = self._plan.vlm.tensors[name], self._outputs.place(name)
         assert place is not None
         item = ITEM_BYTES.get(entry.dtype, 1)
@@ -139,6 +151,7 @@ class Work:
         """Read pieces and return the sums of each, and its bytes if they are to be kept."""
         found: list[Measured] = []
         for piece in lot:
+            check()
             loaded, sums = self._measured(piece)
             kept = keep and self._outputs.place(piece.tensor.name) is not None
             if not kept:
@@ -149,6 +162,7 @@ class Work:
     def finish(self, lot: Sequence[Piece], held: Sequence[Loaded | None], pair: Pair) -> None:
         """Combine pieces and write them, unless their file is complete."""
         for piece, loaded in zip(lot, held, strict=True):
+            check()
             if self._outputs.place(piece.tensor.name) is not None:
                 self._combine(piece, loaded, pair)
             elif loaded is not None:

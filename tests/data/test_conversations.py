@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmreflect.data.conversations import our_turns, with_media, with_our_names
+from mmreflect.data.conversations import check_taken, our_turns, with_media, with_our_names, with_system
 from mmreflect.data.store import open_dataset
 from mmreflect.errors import UserError
 from mmreflect.files import read_jsonl
@@ -39,8 +39,44 @@ def test_names_become_ours_and_ours_stay() -> None:
         "images": ["a"],
         "videos": ["b"],
     }
-    for row in ({"question": "q", "conversations": [1]}, {"image": "a", "images": []}, {"image": None}, {"image": 3}):
-        assert with_our_names(row) == row
+    nulls = {"messages": None, "question": None, "conversations": [1], "images": None, "image": "a", "videos": []}
+    assert with_our_names(nulls) == {"messages": [1], "question": None, "images": ["a"], "videos": []}
+    assert with_our_names({"image": {"path": "a"}, "images": []}) == {"images": [{"path": "a"}]}
+    assert with_our_names({"image": "", "video": None, "question": "q"}) == {"question": "q"}
+    row = {"question": "q", "conversations": [1], "images": ["a"]}
+    assert with_our_names(row) == row
+    with pytest.raises(UserError, match="the row has both 'image' and 'images'"):
+        with_our_names({"image": "a", "images": ["b"]})
+
+
+def test_a_system_turn_stands_first_and_only_once() -> None:
+    system = {"role": "system", "content": "Be short."}
+    assert with_system([user("x")], "Be short.") == [system, user("x")]
+    assert with_system([system, user("x")], "Other.") == [system, user("x")]
+    for nothing in (None, "", " ", 3):
+        assert with_system([user("x")], nothing) == [user("x")]
+
+
+REFUSED: list[tuple[Row, list[Row], str]] = [
+    ({"tools": [{"name": "x"}]}, [user("x")], "the column 'tools' belongs to the conversation"),
+    ({"audios": ["a.wav"]}, [user("<audio>x")], "the column 'audios' belongs"),
+    ({"rejected": {"from": "gpt", "value": "no"}}, [user("x")], "the column 'rejected' belongs"),
+    ({"rejected_response": "no"}, [user("x")], "the column 'rejected_response' belongs"),
+    ({"objects": {"ref": []}}, [user("Where is <bbox>?")], "the column 'objects' belongs"),
+    ({}, [user("Picture 1: <img>a.png</img> What?")], "a turn names a picture in its text"),
+    ({}, [user("x"), {"role": "assistant", "content": "y", "loss": False}], "a turn is not to be learned"),
+]
+
+
+@pytest.mark.parametrize(("row", "turns", "said"), REFUSED)
+def test_what_would_change_a_conversation_is_refused(row: Row, turns: list[Row], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_taken(row, turns)
+
+
+def test_what_says_nothing_of_the_conversation_is_no_matter() -> None:
+    check_taken({"tools": [], "audios": None, "objects": {"a": 1}, "level": 3}, [user("What is the tag <img> for?")])
+    check_taken({}, [{"role": "assistant", "content": "y", "loss": True}, 7])
 
 
 def test_media_stand_where_they_are_marked() -> None:
@@ -73,9 +109,19 @@ def test_turns_of_parts_and_rows_without_media_stay() -> None:
         ([user([{"type": "image"}, {"type": "text", "text": "<image>?"}])], ONE),
         ([user([{"type": "text", "text": "x"}]), {"role": "assistant", "content": "<image>"}], ONE),
         ([user("What is the tag <image> for?")], {"image": 0, "video": 0}),
+        ([user([{"type": "text", "text": "x"}])], ONE),
         ([user("x"), 7], ONE),
     ):
         assert with_media(turns, media) == turns
+
+
+def test_marks_in_answers_and_of_kinds_that_are_not_there_are_text() -> None:
+    reply = {"role": "assistant", "content": "It is <image> in SVG, <video> in HTML."}
+    assert with_media([user("<image>What is <video>?"), reply], ONE) == [
+        user([{"type": "image"}, {"type": "text", "text": "What is <video>?"}]),
+        reply,
+    ]
+    assert with_media([user("What?"), reply], ONE)[1] == reply
 
 
 def test_other_numbers_of_marks_are_refused() -> None:
@@ -104,7 +150,15 @@ def layouts(number: int) -> dict[str, Row]:
 @pytest.mark.parametrize("layout", list(layouts(0)))
 def test_a_set_of_each_tool_is_read(builder: str, layout: str, tmp_path: Path, run_cli: Cli) -> None:
     rows = [{"id": str(number), "answer": "red", **layouts(number)[layout]} for number in range(3)]
-    rows.append({**rows[0], "id": "two", "messages": [user("<image> or <image>?"), user("x")], "images": ["0.png"]})
+    rows.append(
+        {
+            **rows[0],
+            "id": "two",
+            "messages": [user("<image> or <image>?"), user("x")],
+            "image": None,
+            "images": ["0.png"],
+        }
+    )
     for number in range(3):
         Image.new("RGB", (32, 32), (80 * number, 0, 90)).save(tmp_path / f"{number}.png")
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -120,3 +174,34 @@ def test_a_set_of_each_tool_is_read(builder: str, layout: str, tmp_path: Path, r
         assert (tmp_path / "out" / row["images"][0]).read_bytes() == (tmp_path / f"{number}.png").read_bytes()
     (bad,) = read_jsonl(tmp_path / "out/rejects/train-00000.jsonl")
     assert bad["reason"].endswith("the question marks other numbers of media than there are"), bad
+
+
+def test_an_array_of_rows_is_read_and_questions_written_in_two_ways_stay_in_one_split(
+    tmp_path: Path, run_cli: Cli
+) -> None:
+    asked = [f"What is {number}?" for number in range(12)]
+    rows: list[Any] = [{"id": f"q{number}", "question": text, "response": "x"} for number, text in enumerate(asked)]
+    rows += [
+        {"id": f"c{number}", "system": None, "conversations": [{"from": "human", "value": text}, {"from": "gpt", "value": "y"}]}
+        for number, text in enumerate(asked)
+    ]  # fmt: skip
+    rows += ["no row", {"id": None, "question": "Why?", "system": "Be short."}]
+    rows.append({"id": "s", "system": "Be short.", "conversations": [{"from": "human", "value": "How?"}]})
+    (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
+    tree = {
+        "builder": "rows",
+        "source": str(tmp_path / "rows.json"),
+        "output": str(tmp_path / "out"),
+        "validation": 0.4,
+    }
+    code, text = run_cli("build", {**tree, "quality": {"repeats": "count", "near_repeats": "off"}})
+    assert code == 0, text
+    splits = {split: [row["id"] for row in open_dataset(str(tmp_path / "out")).rows(split)] for split in ("train", "validation")}  # fmt: skip
+    for number in range(12):
+        assert sum({f"q{number}", f"c{number}"} <= set(ids) for ids in splits.values()) == 1
+    assert "row-000025" in splits["train"] + splits["validation"] and len(splits["validation"]) > 3
+    rows = [row for split in splits for row in open_dataset(str(tmp_path / "out")).rows(split)]
+    (row,) = (row for row in rows if row["id"] == "s")
+    assert row["messages"][0] == {"role": "system", "content": "Be short."}
+    rejects = [line for file in (tmp_path / "out/rejects").glob("*.jsonl") for line in read_jsonl(file)]
+    assert [line["reason"] for line in rejects] == ["an item is no row"]

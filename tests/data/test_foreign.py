@@ -31,6 +31,37 @@ def test_unmarked_media_stand_before_and_a_mark_without_media_is_text() -> None:
     assert made.messages[0]["content"] == [{"type": "text", "text": "What does the tag <image> mean?"}]
 
 
+def test_an_empty_list_beside_a_picture_is_no_second_name_of_it() -> None:
+    for nothing in (None, []):
+        assert read({"question": "q", "images": nothing, "image": "a.png"}).images == [Path("/data/a.png")]
+    assert read({"question": "q", "image": "", "video": []}).images == []
+
+
+def test_a_pair_with_a_prompt_in_text_has_its_picture_where_it_is_marked() -> None:
+    made = read({"prompt": "See <image>. What?", "chosen": "a", "rejected": "b", "image": "a.png"})
+    assert [part["type"] for part in made.messages[0]["content"]] == ["text", "image", "text"]
+    made = read({"prompt": "What?", "chosen": "a", "rejected": "b", "image": "a.png"})
+    assert [part["type"] for part in made.messages[0]["content"]] == ["image", "text"]
+    made = read({"prompt": "What?", "chosen": "a", "rejected": "b"})
+    assert made.messages[0]["content"] == [{"type": "text", "text": "What?"}] and made.rejected == "b"
+
+
+def test_a_pair_whose_prompt_is_a_conversation() -> None:
+    """As LLaMA-Factory writes preferences; each side is one turn."""
+    spoken = [{"from": "human", "value": "<image>x"}]
+    sides = {"chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}
+    made = read({"conversations": spoken, **sides, "images": ["a.png"]})
+    assert [turn["role"] for turn in made.messages] == ["user", "assistant"] and made.rejected == "b"
+    assert made.messages[0]["content"] == [{"type": "image"}, {"type": "text", "text": "x"}]
+
+
+def test_a_conversation_under_its_usual_name_with_its_system_turn() -> None:
+    spoken = [{"from": "human", "value": "<image>x"}, {"from": "gpt", "value": "y"}]
+    made = read({"messages": None, "conversations": spoken, "image": "a.png", "system": "Be short."})
+    assert [turn["role"] for turn in made.messages] == ["system", "user", "assistant"]
+    assert made.messages[1]["content"] == [{"type": "image"}, {"type": "text", "text": "x"}]
+
+
 def test_messages_of_a_table_lose_its_empty_columns() -> None:
     parts = [{"type": "image", "text": None}, {"type": "text", "text": "How many?"}]
     made = read({"id": 5, "messages": [{"role": "user", "content": parts, "name": None}], "image": b"png"})
@@ -51,6 +82,8 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"question": "q"}, {"facts": ["level"]}, "column 'level' is missing"),
     ({"question": "q", "facts": [1]}, {}, "facts is no mapping ([1])"),
     ({"question": "q", "images": [3]}, {}, "image: int"),
+    ({"question": "q", "images": ["a"], "image": "b"}, {}, "the row has both 'image' and 'images'"),
+    ({"conversations": [{"from": "human", "value": "x"}], "tools": ["t"]}, {}, "the column 'tools' belongs"),
     ({"question": "q", "images": ["a.png"]}, {"folder": None}, "image: a path (a.png)"),
     ({"messages": [{"from": "human"}]}, {}, "a turn has no role and content"),
     ({"messages": "hello"}, {}, "a list is wanted, and there is str"),

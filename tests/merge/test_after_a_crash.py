@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from mmreflect import cli
 from mmreflect.launch import prepare
-from mmreflect.merge import inputs, outputs, work
+from mmreflect.merge import inputs, outputs, verify, work
 from mmreflect.merge.kernels import find_compiler
 
 Cli = Callable[..., tuple[int, str]]
@@ -38,6 +38,10 @@ def header_of_zeros(content: bytes) -> bytes:
     return bytes(64) + content[64:]
 
 
+def another_dtype(content: bytes) -> bytes:
+    return content.replace(b'"F32"', b'"I32"', 1)
+
+
 def another_name(content: bytes) -> bytes:
     return content.replace(b"up_proj", b"up_prok", 1)
 
@@ -47,7 +51,7 @@ def values_of_zeros(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize("damage", [header_of_zeros, another_name, values_of_zeros])
+@pytest.mark.parametrize("damage", [header_of_zeros, another_name, another_dtype, values_of_zeros])
 def test_a_file_that_was_lost_with_the_machine_is_written_again(
     damage: Callable[[bytes], bytes], finished: bool, root: Path, run_cli: Cli, merged: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
@@ -57,7 +61,7 @@ def test_a_file_that_was_lost_with_the_machine_is_written_again(
     monkeypatch.setattr(outputs, "boot_id", lambda: "another start of the machine")
     code, text = run_cli("merge", recipe(root))
     assert code == 0, text
-    assert ("finished, but gone or changed since: model.safetensors" in text) == finished
+    assert ("finished, but gone or changed since" in text) == finished
     assert (root / "out" / WEIGHTS).read_bytes() == merged
     code, text = run_cli("merge", recipe(root))
     assert code == 0 and "is finished already" in text
@@ -74,10 +78,57 @@ def test_a_finished_merge_stands_after_a_restart_though_its_models_are_gone(
     assert code == 0 and "is finished already" in text
 
 
+@pytest.mark.parametrize("notes", [b"", bytes(80) + b"\n", b"{}\n"])
+def test_a_finished_merge_whose_notes_went_too_is_compared_with_its_report(
+    notes: bytes, root: Path, run_cli: Cli, merged: bytes
+) -> None:
+    for damaged in (True, False):
+        (root / "out" / WEIGHTS).write_bytes(values_of_zeros(merged) if damaged else merged)
+        (root / "out/shards.jsonl").write_bytes(notes)
+        code, text = run_cli("merge", recipe(root), "--plan")
+        assert code == 0 and ("is finished, but files are gone or changed since" in " ".join(text.split())) == damaged
+        code, text = run_cli("merge", recipe(root))
+        assert code == 0 and ("is finished already" in text) != damaged, text
+        assert (root / "out" / WEIGHTS).read_bytes() == merged
+
+
+def test_a_comparison_after_a_restart_is_made_once(
+    root: Path, run_cli: Cli, merged: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "boot_id", lambda: "another start of the machine")
+    (root / "out/model/README.md").write_text("my own words")
+    real, read = verify.file_checksums, []
+    monkeypatch.setattr(verify, "file_checksums", lambda path, tensors: read.append(path) or real(path, tensors))
+    for _ in range(2):
+        code, text = run_cli("merge", recipe(root))
+        assert code == 0 and "is finished already" in text
+        assert len(read) == 1 and (root / "out/model/README.md").read_text() == "my own words"
+    (root / "out/shards.jsonl").write_bytes(b"")
+    (root / "out/model/merges.txt").write_bytes(b"")
+    code, text = run_cli("merge", recipe(root))
+    assert code == 0 and "finished, but gone or changed since: merges.txt is empty or gone" in " ".join(text.split())
+    assert (root / "out/model/merges.txt").read_text() == "a b"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]"])
+def test_a_damaged_report_of_a_finished_merge_is_named(content: bytes, root: Path, run_cli: Cli, merged: bytes) -> None:
+    (root / "out/merge_report.json").write_bytes(content)
+    code, text = run_cli("merge", recipe(root))
+    assert code == 2 and f"{root / 'out/merge_report.json'} cannot be read as a file of a run" in text
+
+
 LINES = [b"{}", b"[]", b"3", b"null", b"garbage", b"\xff\xfe", bytes(40), b'{"layer": 0, "norm2_v": NaN}', b"[" * 3000]
 
 
-@pytest.mark.parametrize("file", ["layers.jsonl", "shards.jsonl", "not_finite.jsonl"])
+def test_damaged_names_of_tensors_that_are_not_finite_are_told(root: Path, run_cli: Cli, merged: bytes) -> None:
+    """What they say would be missing in the report: finished files are not copied again."""
+    (root / "out/result.json").unlink()
+    (root / "out/not_finite.jsonl").write_bytes(bytes(30) + b"\n")
+    code, text = run_cli("merge", recipe(root))
+    assert code == 2 and f"'{root / 'out/not_finite.jsonl'}' is damaged" in text and f"delete '{root / 'out'}'" in text
+
+
+@pytest.mark.parametrize("file", ["layers.jsonl", "shards.jsonl"])
 def test_damaged_lines_of_notes_are_told_and_what_they_noted_is_done_again(
     file: str, root: Path, run_cli: Cli, merged: bytes
 ) -> None:

@@ -56,3 +56,29 @@ def test_tasks_that_wait_for_room_are_given_up(tmp_path, monkeypatch, error):
         job.run()
     assert len(done) <= 2, "one may have been let in before the other's error was known"
     assert not (tmp_path / "out/result.json").exists()
+
+
+def test_an_error_in_what_is_copied_ends_the_tensors_that_are_in_work_and_is_the_one_that_is_told(
+    tmp_path, monkeypatch
+):
+    """Two tensors wait for each other's layer when the copy fails; none is begun after that."""
+    begun, failed = [], threading.Event()
+
+    def merge(self, pieces, measure):
+        begun.append(pieces)
+        failed.wait(30)
+        for _ in range(1000):  # the halt is set by who looks at the failed task
+            time.sleep(0.01)
+            halting.check()
+
+    def copy(self, *words):
+        failed.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(executor.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(work.Work, "_merge_tensor", merge)
+    monkeypatch.setattr(work.Work, "copy", copy)
+    job = prepare("merge", recipe(models(tmp_path), method="ties", device="cpu"))
+    with pytest.raises(ZeroDivisionError):
+        job.run()
+    assert len(begun) <= 4
