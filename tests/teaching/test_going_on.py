@@ -148,7 +148,7 @@ def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_p
             assert sum(paid) == 4160  # of which shards the four are, and so whether one is finished, is left open
         assert "4,160 tokens in all starts spent" in text
         assert run_cli("build", tree, "teacher.engine.server.max_tokens_total=9000")[0] == 0
-    assert sum(paid) == 8 * 1040
+    assert sum(paid) == 8 * 1040 and len(list((tmp_path / "out/train").glob("*.jsonl"))) == 4
 
 
 def test_two_blocks_of_one_model_have_one_limit_in_every_start(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
