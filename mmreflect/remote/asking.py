@@ -43,6 +43,7 @@ class Asking:
         self._roots = set[asyncio.Task[None]]()
         self._makers = ThreadPoolExecutor(_THREADS, "requests")
         self._locks = WeakValueDictionary[str, asyncio.Lock]()
+        self._keeps_no_more = False
 
     @property
     def under_way(self) -> int:
@@ -85,13 +86,21 @@ class Asking:
         root = asyncio.current_task()
         assert root is not None
         self._roots.add(root)
+        answered = 0
+
+        def hand_over(item: tuple[int, Answer]) -> None:
+            nonlocal answered
+            answered += 1
+            done(item)
+
         try:
             todo = iter(enumerate(asks))
             async with asyncio.TaskGroup() as group:
                 # some may wait for what becomes of others
                 for _ in range(min(len(asks), max(AHEAD * self._server.concurrency, WRONG_AFTER))):
-                    group.create_task(self._work(todo, done, halted or threading.Event()))
-            if self._sender.stopped is not None:
+                    group.create_task(self._work(todo, hand_over, halted or threading.Event()))
+            # what ends others takes nothing away from asks that are all answered
+            if self._sender.stopped is not None and (answered < len(asks) or self._keeps_no_more):
                 raise self._sender.stopped
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -164,8 +173,8 @@ class Asking:
                 return await self._keep(key, completion), False
 
     async def _know_account(self) -> None:
-        """Read what earlier starts have paid, before the first request goes out."""
-        if self._has_account and self._spent.before is None:
+        """Read what earlier starts have paid, before the first request goes out; who asked first goes on first."""
+        if self._has_account:
             async with self._accounting:
                 if self._spent.before is None:
                     self._spent.before = self._purse.found(await self._keeper.paid())
@@ -187,6 +196,7 @@ class Asking:
         try:
             return await self._keeper.put(key, completion)
         except StopError as error:
+            self._keeps_no_more = True
             self._sender.stop(error)
             return completion
 

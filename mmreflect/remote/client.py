@@ -90,7 +90,7 @@ class Client:
 
         Raises:
             KeyboardInterrupt: the client is closed by then, as `close_all`.
-            UserError: the server cannot be used at all, or a limit is reached; says what was spent.
+            UserError: the server cannot be used at all, or a limit is reached before all is there; says what was spent.
         """
         answers: dict[int, Answer] = {}
         finished = SimpleQueue[tuple[int, Answer] | None]()

@@ -128,7 +128,10 @@ def test_a_server_that_hangs_leaves_no_row_out(sums: Sums, tmp_path: Path, run_c
 
 
 def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_path: Path, run_cli: Cli) -> None:
-    """By hand: of 8 rows, two in a shard, each takes 1,040 tokens of the teacher: 4 fit into 4,500, and no fifth."""
+    """By hand: of 8 rows, two in a shard, each takes 1,040 tokens of the teacher: 4 fit into 4,500, and no fifth.
+
+    They are the first four, and what ends the fifth takes none of them away: two shards are there from the start.
+    """
     paid: list[int] = []
 
     def behave(body: Body, number: int) -> Act:
@@ -145,7 +148,7 @@ def test_a_limit_holds_when_a_build_is_started_again_and_again(sums: Sums, tmp_p
         for _ in range(3):
             code, text = run_cli("build", tree)
             assert code == 2 and "max_tokens_total is 4,500: 4,160 tokens" in text, text
-            assert sum(paid) == 4160  # of which shards the four are, and so whether one is finished, is left open
+            assert sum(paid) == 4160 and len(list((tmp_path / "out/train").glob("*.jsonl"))) == 2
         assert "4,160 tokens in all starts spent" in text
         assert run_cli("build", tree, "teacher.engine.server.max_tokens_total=9000")[0] == 0
     assert sum(paid) == 8 * 1040 and len(list((tmp_path / "out/train").glob("*.jsonl"))) == 4
