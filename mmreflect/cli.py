@@ -4,11 +4,12 @@ Errors of the user exit with 2 and no traceback; bugs keep theirs. torch is impo
 """
 
 import argparse
+import contextlib
 import errno
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mmreflect import __version__, console
 from mmreflect.errors import Interrupted, UserError, nearest
@@ -16,6 +17,8 @@ from mmreflect.files import FULL
 
 # With OpenMP's default spinning, another busy process slows a training step on a CPU many times over.
 _CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPERIMENTAL_SILENCE": "1"}
+# pydantic would look for plugins in the files of every package that is installed.
+_NO_PLUGINS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 
 VERBS = {
     "build": "build a dataset: mmreflect build configs/build/grid.yaml; or put parts together (shard=1/4): "
@@ -199,16 +202,30 @@ def _look(arguments: argparse.Namespace) -> None:
 
 def _start(arguments: argparse.Namespace) -> None:
     """Start a verb that has a YAML, or show its plan."""
-    from mmreflect.launch import prepare_call
-
     forced = (arguments.force or []) if arguments.verb == "merge" else []
-    job = prepare_call(arguments.verb, arguments.config, arguments.overrides, forced)
+    with _without_collection():
+        from mmreflect.launch import prepare_call
+
+        job = prepare_call(arguments.verb, arguments.config, arguments.overrides, forced)
     if arguments.verb == "merge":
         _check_sweep(arguments.config, arguments.sweep, job.name == "sweep")
     if arguments.plan:
         console.show_plan(job.preview())
     else:
         job.run()
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Look for no garbage: importing makes objects by the hundred thousand, and nearly all of them stay."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def _check_sweep(config: str, asked: bool, given: bool) -> None:
@@ -340,7 +357,7 @@ def _limit(error: OSError) -> UserError | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake in what was given."""
-    for name, value in _CALM_THREADS.items():
+    for name, value in (_CALM_THREADS | _NO_PLUGINS).items():
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in VERBS:

@@ -33,16 +33,24 @@ def complain(text: str) -> None:
 
 def show_plan(plan: dict[str, str]) -> None:
     """Print a run plan as two aligned columns."""
+    console = _console()
+    if not console.is_terminal:
+        console.out("\n".join(_columns(list(plan.items()), "<")))
+        return
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in plan.items():
         table.add_row(f"[bold]{label}[/]", text)
-    _console().print(table)
+    console.print(table)
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
+    console = _console()
+    if not console.is_terminal:
+        console.out("\n".join([title, *_columns([header, *rows], ">")]))
+        return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -51,7 +59,24 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
         table.add_column(name, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    console.print(table)
+
+
+def _columns(rows: Sequence[Sequence[str]], side: str) -> Iterator[str]:
+    """Yield rows of markup as they stand in a file or a pipe: a line each however long, so that lines can be searched.
+
+    Args:
+        side: to which all columns but the first are aligned, `<` or `>`.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    plain = [[Text.from_markup(cell).plain if "[" in cell else cell for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
+    for row in plain:
+        fills = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        others = [fill + cell if side == ">" else cell + fill for cell, fill in zip(row[1:], fills[1:], strict=True)]
+        yield "  ".join([row[0] + fills[0], *others]).rstrip()
 
 
 @contextmanager
@@ -63,6 +88,10 @@ def progress_bar(
     Args:
         status: what stands at its end, asked for again and again.
     """
+    console = _console()
+    if not console.is_terminal:
+        yield ProgressBar(None, 0, done)
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -87,15 +116,14 @@ def progress_bar(
         TimeRemainingColumn(),
         StatusColumn(table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
-    console = _console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console) as progress:
         yield ProgressBar(progress, progress.add_task(label, total=total, completed=done), done)
 
 
 class ProgressBar:
-    """A handle that moves one progress bar on."""
+    """A handle that moves one progress bar on, or none where nobody would see it."""
 
-    def __init__(self, progress: "Progress", task: "int", done: int = 0) -> None:
+    def __init__(self, progress: "Progress | None", task: "int", done: int = 0) -> None:
         self._progress, self._task = progress, task
         self._done, self._shown = done, float(done)
 
@@ -109,11 +137,12 @@ class ProgressBar:
         self._show(self._done + count)
 
     def _show(self, completed: float) -> None:
-        from rich.progress import TaskID
-
         if completed > self._shown:
-            self._progress.update(TaskID(self._task), completed=completed)
             self._shown = completed
+            if self._progress is not None:
+                from rich.progress import TaskID
+
+                self._progress.update(TaskID(self._task), completed=completed)
 
 
 def count(number: int, noun: str) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mmreflect.building import BuildOptions
     from mmreflect.sweeps import Sweep
 
+_UNDER_WAY_S = 0.3
+"""How long a merge takes to begin at most, but for what it reads."""
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
@@ -93,8 +95,10 @@ class Job:
         console.show_plan(self.plan())
         run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         start = time.monotonic()
-        if self.verb == "merge":  # what writes its page takes as long to import as to write it
-            threading.Thread(target=_import_page, daemon=True).start()
+        if self.verb == "merge":  # what writes its page is imported while threads that need no Python merge
+            importing = threading.Timer(_UNDER_WAY_S, _import_page)
+            importing.daemon = True
+            importing.start()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         _show_merged(run)

@@ -11,7 +11,7 @@ import reprlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from mmreflect.errors import UserError
 from mmreflect.merge.names import block_of, canonical_name
@@ -333,20 +333,23 @@ def _entry(file: str, name: str, item: Any, begin: int) -> Entry:
     """Read what a header says of one tensor: of JSON's true, 1.0 and 1 only the last one is a number of values."""
     if not isinstance(item, dict):
         raise ValueError(f"{name!r} is {reprlib.repr(item)}")
-    checks = {
-        "dtype": isinstance(item.get("dtype"), str),
-        "shape": _is_counts(item.get("shape")),
-        "data_offsets": _is_counts(item.get("data_offsets"), 2),
-    }
-    for key, sound in checks.items():
-        if not sound:
-            raise ValueError(f"{name!r} has the {key} {reprlib.repr(item.get(key))}")
+    dtype, shape, offsets = (item.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str):
+        raise _wrong_entry(name, "dtype", dtype)
+    if not _is_counts(shape):
+        raise _wrong_entry(name, "shape", shape)
+    if not _is_counts(offsets, 2):
+        raise _wrong_entry(name, "data_offsets", offsets)
     if (block := block_of(canonical_name(name))) and block[0] > _MOST_BLOCKS:
         raise ValueError(f"{name!r} is of a block that no model has")
-    return Entry(file, tuple(item["shape"]), item["dtype"], *(begin + at for at in item["data_offsets"]))
+    return Entry(file, tuple(shape), dtype, begin + offsets[0], begin + offsets[1])
 
 
-def _is_counts(value: Any, length: int | None = None) -> bool:
+def _wrong_entry(name: str, key: str, value: Any) -> ValueError:
+    return ValueError(f"{name!r} has the {key} {reprlib.repr(value)}")
+
+
+def _is_counts(value: Any, length: int | None = None) -> TypeGuard[list[int]]:
     return (
         isinstance(value, list)
         and all(type(item) is int and item >= 0 for item in value)

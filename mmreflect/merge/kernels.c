@@ -5,11 +5,10 @@
  * a product of two float32 is exact in float64, so that it may be fused with the sum that it is added to.
  */
 
-#include <pthread.h>
 #include <string.h>
 
 #include "kernels.h"
-#if defined(__AVX__) || defined(__PCLMUL__)
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
@@ -236,11 +235,45 @@ static inline float mixed(float base, float vlm, float reason, float lam_v, floa
     return ((vlm - base) * lam_v + (reason - base) * lam_r) + base;
 }
 
+#ifdef __AVX2__
+/* Eight of sixteen bfloat16 as float32: the first four of each half, or the others; packing puts them back. */
+#define FIRST(values) _mm256_castsi256_ps(_mm256_unpacklo_epi16(_mm256_setzero_si256(), values))
+#define SECOND(values) _mm256_castsi256_ps(_mm256_unpackhi_epi16(_mm256_setzero_si256(), values))
+
+static inline __m256i brain_bits(__m256 base, __m256 vlm, __m256 reason, __m256 lam_v, __m256 lam_r)
+{
+    __m256 from_vlm = _mm256_mul_ps(_mm256_sub_ps(vlm, base), lam_v);
+    __m256 from_reason = _mm256_mul_ps(_mm256_sub_ps(reason, base), lam_r);
+    __m256i bits = _mm256_castps_si256(_mm256_add_ps(_mm256_add_ps(from_vlm, from_reason), base));
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    return _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
+}
+
+/* Mix sixteen values at once as far as there are so many; return how many. */
+static int64_t mix_sixteens(const any16 *base, const any16 *vlm, const any16 *reason, int64_t count, float lam_v,
+                            float lam_r, any16 *out)
+{
+    const __m256 one = _mm256_set1_ps(lam_v), two = _mm256_set1_ps(lam_r);
+    int64_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        __m256i b = _mm256_loadu_si256((const __m256i *)(base + i));
+        __m256i v = _mm256_loadu_si256((const __m256i *)(vlm + i));
+        __m256i r = _mm256_loadu_si256((const __m256i *)(reason + i));
+        __m256i low = brain_bits(FIRST(b), FIRST(v), FIRST(r), one, two);
+        __m256i high = brain_bits(SECOND(b), SECOND(v), SECOND(r), one, two);
+        _mm256_storeu_si256((__m256i *)(out + i), _mm256_packus_epi32(low, high));
+    }
+    return i;
+}
+#else
+#define mix_sixteens(base, vlm, reason, count, lam_v, lam_r, out) 0
+#endif
+
 /* The usual case, without the way through memory. */
 static void mix_brain(const any16 *restrict base, const any16 *restrict vlm, const any16 *restrict reason,
                       int64_t count, float lam_v, float lam_r, any16 *restrict out)
 {
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = mix_sixteens(base, vlm, reason, count, lam_v, lam_r, out); i < count; i++) {
         float b = as_float((uint32_t)base[i] << 16), v = as_float((uint32_t)vlm[i] << 16);
         out[i] = to_brain(mixed(b, v, as_float((uint32_t)reason[i] << 16), lam_v, lam_r));
     }
@@ -311,78 +344,3 @@ int mmreflect_is_finite(const unsigned char *raw, int code, int64_t count)
     }
     return 1;
 }
-
-/* Add bytes to a CRC-32 (of zlib), one by one; this is for the few that are left over. */
-static uint32_t crc_bytes(uint32_t crc, const unsigned char *data, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        crc ^= data[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    return crc;
-}
-
-#ifdef __PCLMUL__
-/* Move 16 bytes forward by the distance that the pair of constants stands for, and add those that lie there. */
-static inline __m128i fold(__m128i value, __m128i constants, __m128i there)
-{
-    __m128i low = _mm_clmulepi64_si128(value, constants, 0x00), high = _mm_clmulepi64_si128(value, constants, 0x11);
-    return _mm_xor_si128(_mm_xor_si128(low, high), there);
-}
-
-/* The CRC-32 of data, going on from the one of what stands before: polynomials are multiplied 64 bits at a time, and
- * 64 bytes of them are folded onto the next 64 (Gopal et al., Fast CRC Computation Using PCLMULQDQ, Intel, 2009). */
-uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
-{
-    const __m128i by_64 = _mm_set_epi64x(0x1c6e41596, 0x154442bd4); /* x^(512-32), x^(512+32) modulo the polynomial */
-    const __m128i by_16 = _mm_set_epi64x(0x0ccaa009e, 0x1751997d0); /* x^(128-32), x^(128+32) */
-    uint32_t crc = ~before;
-    if (count >= 64) {
-        __m128i part[4];
-        unsigned char rest[16];
-        for (int i = 0; i < 4; i++)
-            part[i] = _mm_loadu_si128((const __m128i *)data + i);
-        part[0] = _mm_xor_si128(part[0], _mm_cvtsi32_si128((int)crc));
-        for (data += 64, count -= 64; count >= 64; data += 64, count -= 64)
-            for (int i = 0; i < 4; i++)
-                part[i] = fold(part[i], by_64, _mm_loadu_si128((const __m128i *)data + i));
-        for (int i = 1; i < 4; i++)
-            part[i] = fold(part[i - 1], by_16, part[i]);
-        for (; count >= 16; data += 16, count -= 16)
-            part[3] = fold(part[3], by_16, _mm_loadu_si128((const __m128i *)data));
-        _mm_storeu_si128((__m128i *)rest, part[3]);
-        crc = crc_bytes(0, rest, 16);
-    }
-    return ~crc_bytes(crc, data, count);
-}
-
-#else
-static uint32_t tables[8][256];
-
-static void make_tables(void)
-{
-    for (uint32_t byte = 0; byte < 256; byte++) {
-        unsigned char one = (unsigned char)byte;
-        tables[0][byte] = crc_bytes(0, &one, 1);
-    }
-    for (int table = 1; table < 8; table++)
-        for (int byte = 0; byte < 256; byte++)
-            tables[table][byte] = tables[table - 1][byte] >> 8 ^ tables[0][tables[table - 1][byte] & 0xff];
-}
-
-/* The same with tables, eight bytes at a time. */
-uint32_t mmreflect_crc32(const unsigned char *data, int64_t count, uint32_t before)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    uint32_t crc = ~before;
-    pthread_once(&once, make_tables);
-    for (; count >= 8; data += 8, count -= 8) {
-        uint32_t next = 0;
-        for (int i = 0; i < 8; i++)
-            next ^= tables[7 - i][data[i] ^ (i < 4 ? crc >> 8 * i & 0xff : 0)];
-        crc = next;
-    }
-    return ~crc_bytes(crc, data, count);
-}
-#endif

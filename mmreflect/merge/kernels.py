@@ -1,6 +1,6 @@
 """The arithmetic of a merge on a CPU, compiled: C that is built once by the machine's own compiler and kept.
 
-`kernels.c` computes; `guard.c` lets it work on mapped files; `finish.c` writes what comes out.
+`kernels.c` and `crc32.c` compute; `guard.c` lets them work on mapped files; `finish.c` writes what comes out.
 
 What is compiled once costs the next merge nothing: the library is loaded in a millisecond. A compiler that lives in
 Python would take half a second to import, as long as merging a third of a gigabyte takes.
@@ -21,7 +21,7 @@ import numpy as np
 from mmreflect.errors import UserError
 from mmreflect.files import user_cache
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "guard.c", "finish.c", "kernels.h"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "crc32.c", "guard.c", "finish.c", "kernels.h"))
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
 NATIVE = "-march=native"
 """Not every compiler knows it; where it fails the kernels are built for any processor of the kind."""

@@ -12,6 +12,7 @@ Qwen3.5-MoE) or all together (`mlp.experts.gate_up_proj`: Qwen3-VL-MoE), the mat
 """
 
 import re
+from functools import cache
 from typing import Literal
 
 Scope = Literal["decoder_blocks", "attention", "mlp"]
@@ -22,18 +23,21 @@ _FUSED = re.compile(r"layers\.\d+\.mlp\.experts\.(gate_up|down)_proj")
 _SCOPES = {"decoder_blocks": "", "attention": r"(self_attn|linear_attn)\.", "mlp": r"mlp\."}
 
 
+@cache
 def canonical_name(name: str) -> str:
     """Return a tensor's name without the prefixes in which families differ; `model.visual.x` becomes `visual.x`."""
     stripped = name.removeprefix("model.").removeprefix("language_model.")
     return stripped if stripped == name else canonical_name(stripped)
 
 
+@cache
 def block_of(canonical: str) -> tuple[int, str] | None:
     """Return the decoder block (from 0) and the name inside it, or None for a tensor of no block."""
     match = _BLOCK.fullmatch(canonical)
     return (int(match[1]), match[2]) if match else None
 
 
+@cache
 def in_scope(canonical: str, scope: Scope) -> bool:
     """Tell whether a tensor is of a decoder block, and of the named half of it. Norms are in neither half."""
     block = block_of(canonical)
@@ -45,6 +49,7 @@ def is_bias(canonical: str) -> bool:
     return canonical.endswith("_proj.bias")
 
 
+@cache
 def expert_of(canonical: str) -> tuple[str, int] | None:
     """Return the name of all experts together, and which of them this tensor is, for experts stored one by one."""
     match = _EXPERT.fullmatch(canonical)
