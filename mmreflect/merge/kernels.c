@@ -143,21 +143,26 @@ static void add_rows(const float *base, const float *vlm, const float *reason, i
 #if defined(__AVX2__) && defined(__FMA__)
 #define HAS_BRAIN_ROWS 1
 
-static inline __m256 load_brain(const unsigned char *raw)
+/* Four of eight bfloat16 as float32. */
+#define FIRST_FOUR(values) _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), values))
+#define LAST_FOUR(values) _mm_castsi128_ps(_mm_unpackhi_epi16(_mm_setzero_si128(), values))
+
+static inline void add_four(__m128 base, __m128 vlm, __m128 reason, __m256d *total)
 {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)raw));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+    __m256d b = _mm256_cvtps_pd(base);
+    __m256d v = _mm256_cvtps_pd(_mm_sub_ps(vlm, base)), r = _mm256_cvtps_pd(_mm_sub_ps(reason, base));
+    total[0] = _mm256_fmadd_pd(v, v, total[0]);
+    total[1] = _mm256_fmadd_pd(r, r, total[1]);
+    total[2] = _mm256_fmadd_pd(v, r, total[2]);
+    total[3] = _mm256_fmadd_pd(b, b, total[3]);
 }
 
-#define LOW(value) _mm256_cvtps_pd(_mm256_castps256_ps128(value))
-#define HIGH(value) _mm256_cvtps_pd(_mm256_extractf128_ps(value, 1))
-
-/* Ask for a share of what comes two chunks later: the arithmetic on a chunk takes as long as memory needs for that. */
+/* Ask for a share of the next chunk: the arithmetic on a chunk takes as long as memory needs for that. */
 static inline void ask_ahead(const unsigned char *raw, int lane)
 {
     enum { SHARE = 2 * CHUNK / (LANES / 8), LINE = 64 };
     for (int i = 0; i < SHARE; i += LINE)
-        __builtin_prefetch(raw + 4 * CHUNK + lane / 8 * SHARE + i);
+        __builtin_prefetch(raw + 2 * CHUNK + lane / 8 * SHARE + i);
 }
 
 /* The same for rows of bfloat16 as they were read, without the way through memory. */
@@ -165,27 +170,24 @@ static void add_brain_rows(const unsigned char *base, const unsigned char *vlm, 
                            double (*sums)[LANES])
 {
     for (int lane = 0; lane < LANES; lane += 8) {
-        __m256d total[4][2];
+        __m256d first[4], last[4];
         ask_ahead(base, lane);
         ask_ahead(vlm, lane);
         ask_ahead(reason, lane);
-        for (int sum = 0; sum < 4; sum++)
-            for (int half = 0; half < 2; half++)
-                total[sum][half] = _mm256_loadu_pd(&sums[sum][lane + 4 * half]);
-        for (int i = 2 * lane; i < 2 * rows * LANES; i += 2 * LANES) {
-            __m256 from = load_brain(base + i);
-            __m256 one = _mm256_sub_ps(load_brain(vlm + i), from), two = _mm256_sub_ps(load_brain(reason + i), from);
-            __m256d b[2] = {LOW(from), HIGH(from)}, v[2] = {LOW(one), HIGH(one)}, r[2] = {LOW(two), HIGH(two)};
-            for (int half = 0; half < 2; half++) {
-                total[0][half] = _mm256_fmadd_pd(v[half], v[half], total[0][half]);
-                total[1][half] = _mm256_fmadd_pd(r[half], r[half], total[1][half]);
-                total[2][half] = _mm256_fmadd_pd(v[half], r[half], total[2][half]);
-                total[3][half] = _mm256_fmadd_pd(b[half], b[half], total[3][half]);
-            }
+        for (int sum = 0; sum < 4; sum++) {
+            first[sum] = _mm256_loadu_pd(&sums[sum][lane]);
+            last[sum] = _mm256_loadu_pd(&sums[sum][lane + 4]);
         }
-        for (int sum = 0; sum < 4; sum++)
-            for (int half = 0; half < 2; half++)
-                _mm256_storeu_pd(&sums[sum][lane + 4 * half], total[sum][half]);
+        for (int i = 2 * lane; i < 2 * rows * LANES; i += 2 * LANES) {
+            __m128i b = _mm_loadu_si128((const __m128i *)(base + i)), v = _mm_loadu_si128((const __m128i *)(vlm + i));
+            __m128i r = _mm_loadu_si128((const __m128i *)(reason + i));
+            add_four(FIRST_FOUR(b), FIRST_FOUR(v), FIRST_FOUR(r), first);
+            add_four(LAST_FOUR(b), LAST_FOUR(v), LAST_FOUR(r), last);
+        }
+        for (int sum = 0; sum < 4; sum++) {
+            _mm256_storeu_pd(&sums[sum][lane], first[sum]);
+            _mm256_storeu_pd(&sums[sum][lane + 4], last[sum]);
+        }
     }
 }
 #else
@@ -254,8 +256,12 @@ static int64_t mix_sixteens(const any16 *base, const any16 *vlm, const any16 *re
                             float lam_r, any16 *out)
 {
     const __m256 one = _mm256_set1_ps(lam_v), two = _mm256_set1_ps(lam_r);
+    enum { AHEAD = 512 }; /* by so much memory is later than the arithmetic */
     int64_t i = 0;
     for (; i + 16 <= count; i += 16) {
+        __builtin_prefetch(base + i + AHEAD);
+        __builtin_prefetch(vlm + i + AHEAD);
+        __builtin_prefetch(reason + i + AHEAD);
         __m256i b = _mm256_loadu_si256((const __m256i *)(base + i));
         __m256i v = _mm256_loadu_si256((const __m256i *)(vlm + i));
         __m256i r = _mm256_loadu_si256((const __m256i *)(reason + i));
