@@ -60,7 +60,7 @@ def chat(model: str, picture: str, question: str, overrides: Sequence[str] = ())
 
 def coloured(text: str) -> str:
     """Return the text as rich markup, a line per tagged block; markup in the text itself is shown, not obeyed."""
-    from rich.markup import escape
+    from mmreflect.console import escape
 
     def block(match: re.Match[str]) -> str:
         style = STYLES[match.group(1)]

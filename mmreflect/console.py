@@ -1,5 +1,7 @@
 """What a person sees in the terminal: plans, tables, progress."""
 
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,20 +12,60 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
 T = TypeVar("T")
+_TAG = re.compile(r"(\\*)\[([a-z#/@][^[]*?)\]")
+
+
+def escape(text: str) -> str:
+    """Return text as markup that shows it as it is."""
+    marked = _TAG.sub(r"\1\1\\[\2]", text)
+    return f"{marked}\\" if marked.endswith("\\") and not marked.endswith("\\\\") else marked
+
+
+def plain(markup: str) -> str:
+    """Return what rich shows of markup, without its colours: tags go, escaped ones stay."""
+    if "[" not in markup:
+        return markup
+    shown, position = list[str](), 0
+    for tag in _TAG.finditer(markup):
+        shown.append(markup[position : tag.start()].replace("\\[", "["))
+        shown.append("\\" * (len(tag[1]) // 2) + (f"[{tag[2]}]" if len(tag[1]) % 2 else ""))
+        position = tag.end()
+    return "".join([*shown, markup[position:].replace("\\[", "[")])
+
+
+def _is_terminal() -> bool:
+    """Tell whether rich would take standard output for a terminal; where it is none, rich is not worth importing."""
+    if (compatible := os.environ.get("TTY_COMPATIBLE")) in ("0", "1"):
+        return compatible == "1"
+    if (forced := os.environ.get("FORCE_COLOR")) is not None:
+        return bool(forced)
+    try:
+        return sys.stdout.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 def _console() -> "Console":
     from rich.console import Console
 
-    console = Console(soft_wrap=True, highlight=False)
-    if not console.is_terminal:
-        console.width = 120  # a file or a pipe has no width of its own
-    return console
+    return Console(soft_wrap=True, highlight=False, emoji=False)
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Write lines into a file or a pipe; where nobody reads any more, the command ends as it does with rich."""
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 def say(text: str) -> None:
     """Print one line of rich markup."""
-    _console().print(text)
+    if _is_terminal():
+        _console().print(text)
+    else:
+        _write([plain(text)])
 
 
 def complain(text: str) -> None:
@@ -33,23 +75,21 @@ def complain(text: str) -> None:
 
 def show_plan(plan: dict[str, str]) -> None:
     """Print a run plan as two aligned columns."""
-    console = _console()
-    if not console.is_terminal:
-        console.out("\n".join(_columns(list(plan.items()), "<")))
+    if not _is_terminal():
+        _write(_columns(list(plan.items()), "<"))
         return
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in plan.items():
         table.add_row(f"[bold]{label}[/]", text)
-    console.print(table)
+    _console().print(table)
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
-    console = _console()
-    if not console.is_terminal:
-        console.out("\n".join([title, *_columns([header, *rows], ">")]))
+    if not _is_terminal():
+        _write([title, *_columns([header, *rows], ">")])
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -59,7 +99,16 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
         table.add_column(name, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    _console().print(table)
+
+
+def _width(text: str) -> int:
+    """Return how many places a text takes; most scripts of East Asia take two for a letter."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _columns(rows: Sequence[Sequence[str]], side: str) -> Iterator[str]:
@@ -68,13 +117,10 @@ def _columns(rows: Sequence[Sequence[str]], side: str) -> Iterator[str]:
     Args:
         side: to which all columns but the first are aligned, `<` or `>`.
     """
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    plain = [[Text.from_markup(cell).plain if "[" in cell else cell for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
-    for row in plain:
-        fills = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+    shown = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        fills = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
         others = [fill + cell if side == ">" else cell + fill for cell, fill in zip(row[1:], fills[1:], strict=True)]
         yield "  ".join([row[0] + fills[0], *others]).rstrip()
 
@@ -88,8 +134,7 @@ def progress_bar(
     Args:
         status: what stands at its end, asked for again and again.
     """
-    console = _console()
-    if not console.is_terminal:
+    if not _is_terminal():
         yield ProgressBar(None, 0, done)
         return
     from rich.progress import (
@@ -116,7 +161,7 @@ def progress_bar(
         TimeRemainingColumn(),
         StatusColumn(table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=_console()) as progress:
         yield ProgressBar(progress, progress.add_task(label, total=total, completed=done), done)
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from mmreflect import components, console, recipes
 from mmreflect.config import Keys, Tree, apply_overrides, free_keys, load_yaml, parse, to_tree
+from mmreflect.console import escape
 from mmreflect.errors import UserError, nearest
 from mmreflect.runs import Run, finished_run, folder_state, open_run
 from mmreflect.suites import Suite, prepare_suite

@@ -152,7 +152,7 @@ def _check_folder(
 
 
 def _tell_moved(path: Path, moved: Sequence[str]) -> None:
-    from rich.markup import escape
+    from mmreflect.console import escape
 
     shown = "".join(f"\n    {line}" for line in moved)
     console.say(

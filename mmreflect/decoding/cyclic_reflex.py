@@ -81,7 +81,7 @@ class CyclicReflex:
                 "set decoding.words",
             )
         if self.left_out:
-            from rich.markup import escape
+            from mmreflect.console import escape
 
             words = escape(", ".join(map(repr, self.left_out)))
             console.say(f"[yellow]{console.count(len(self.left_out), 'word')} left out[/], no single token: {words}")

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from mmreflect import console
 from mmreflect.config import settings_of
+from mmreflect.console import escape
 from mmreflect.errors import UserError, unknown_name
 from mmreflect.exporting.finding import Found, find
 from mmreflect.exporting.pushing import check_name, push_model

@@ -135,7 +135,7 @@ class FrameCache:
         self.works = False
         if str(self.folder) not in _TOLD:
             _TOLD.add(str(self.folder))
-            from rich.markup import escape
+            from mmreflect.console import escape
 
             console.say(f"[yellow]frames are not kept[/] in {escape(str(self.folder))} ({escape(why)})")
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
-from rich.markup import escape
 
 from mmreflect import console
 from mmreflect.config import config, to_tree
+from mmreflect.console import escape
 from mmreflect.errors import UserError
 from mmreflect.files import append_jsonl, read_json, read_jsonl, to_json, user_cache, write_json
 

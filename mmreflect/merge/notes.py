@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from mmreflect import console
+from mmreflect.console import escape
 from mmreflect.files import named_when_full, to_json, write_jsonl
 
 IsSound = Callable[[dict[str, Any]], bool]

@@ -6,10 +6,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rich.markup import escape
-
 from mmreflect import console
 from mmreflect.config import to_tree
+from mmreflect.console import escape
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, folder_mark, read_json
 from mmreflect.merge import report

@@ -38,6 +38,9 @@ class Source:
 
     def cut(self, first: int, count: int) -> list[Segment]:
         """Return the parts of the segments that hold the values `first` to `first + count`."""
+        if len(self.segments) == 1:
+            only = self.segments[0]
+            return [Segment(only.name, only.first + first, min(count, only.count - first))]
         found, position = [], 0
         for segment in self.segments:
             start, stop = max(first, position), min(first + count, position + segment.count)

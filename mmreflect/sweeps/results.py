@@ -5,9 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from mmreflect import console
+from mmreflect.console import escape
 from mmreflect.evaluation.compare import read_result
 from mmreflect.evaluation.ranking import leading
 from mmreflect.statistics import mean, paired

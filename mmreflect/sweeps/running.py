@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.markup import escape
-
 from mmreflect import console
 from mmreflect.config import Keys, Tree, differences
+from mmreflect.console import escape
 from mmreflect.errors import Interrupted, UserError
 from mmreflect.files import model_mark, read_json, write_json
 from mmreflect.runs import Run, finished_run, open_run

@@ -86,7 +86,7 @@ class OpenAIEngine:
         spent = self.client.spent
         if len(errors) == len(answers) and not spent.answered + spent.cached:
             raise errors[0]
-        from rich.markup import escape
+        from mmreflect.console import escape
 
         counted = Counter(error.given for error in errors).most_common(3)
         reasons = "; ".join(f"{reason} ({number})" for reason, number in counted)
