@@ -1,7 +1,6 @@
 """From a verb and a configuration to a finished run: what the command line and the Python API share."""
 
 import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from mmreflect.building import BuildOptions
     from mmreflect.sweeps import Sweep
 
-_UNDER_WAY_S = 0.3
-"""How long a merge takes to begin at most, but for what it reads."""
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
@@ -94,10 +91,6 @@ class Job:
         console.show_plan(self.plan())
         run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
         start = time.monotonic()
-        if self.verb == "merge":  # what writes its page is imported while threads that need no Python merge
-            importing = threading.Timer(_UNDER_WAY_S, _import_page)
-            importing.daemon = True
-            importing.start()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         _show_merged(run)
@@ -227,10 +220,6 @@ def _missing_recipe(verb: str, spec: _Verb, where: str, tree: Tree) -> UserError
     if others:
         do = f"this looks like a configuration for: mmreflect {others[0]}"
     return UserError(f"{where}: key {spec.key!r} is missing", f"'{spec.key}', one of: {', '.join(known)}", do)
-
-
-def _import_page() -> None:
-    import mmreflect.report.page  # noqa: F401
 
 
 def _show_merged(run: Run, anew: bool = True) -> None:

@@ -183,10 +183,10 @@ def _lanes(base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray) -> np.n
 
 
 def _sums(lanes: np.ndarray, based: bool) -> Sums:
-    """Add up lanes; NaN and infinity, which an exact sum refuses, come through."""
-    if np.isfinite(lanes).all():
+    """Add up lanes; NaN and infinity, which an exact sum may refuse, come through."""
+    try:
         found = [math.fsum(row) for row in lanes.tolist()]
-    else:
+    except (OverflowError, ValueError):
         with np.errstate(all="ignore"):
             found = lanes.sum(axis=1).tolist()
     return (found[0], found[1], found[2], found[3] if based else None)

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +33,7 @@ from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
 from mmreflect.merge.work import MOST_THREADS, Measured, Unsound, Work
 
 T = TypeVar("T")
+Task = Callable[[], Any]
 HOLD_BYTES = 4_000_000_000
 """A layer whose inputs are larger is read a second time instead of being held."""
 
@@ -90,9 +93,8 @@ def execute(
             pool.shutdown(wait=True, cancel_futures=True)
             outputs.close()
             work.close()
-    keep_inputs(
-        plan.models, folder
-    )  # once more: what was written over meanwhile would be half of the one, half of the other
+    # once more: what was written over meanwhile would be half of the one, half of the other
+    keep_inputs(plan.models, folder)
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
     merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]
@@ -152,10 +154,19 @@ class _Stream:
         except Halted:
             raise self._failed[0] from None
 
-    def _submit(self, task: Callable[..., T], *words: Any) -> "Future[T]":
-        future = self._pool.submit(task, *words)
+    def _submit(self, task: Callable[[], T]) -> "Future[T]":
+        future = self._pool.submit(task)
         future.add_done_callback(self._look)
         return future
+
+    def _submit_in_turns(self, *lists: Sequence[Task]) -> list[list[Future[Any]]]:
+        """Hand in the first task of each list, then the second of each, and so on."""
+        found: list[list[Future[Any]]] = [[] for _ in lists]
+        for tasks in zip_longest(*lists):
+            for futures, task in zip(found, tasks, strict=True):
+                if task is not None:
+                    futures.append(self._submit(task))
+        return found
 
     def _look(self, future: "Future[Any]") -> None:
         error = None if future.cancelled() else future.exception()
@@ -182,7 +193,9 @@ class _Stream:
         with self._work.read_ahead([self._work.spans(layer, False) for layer in layers]) as reading:
             begun: list[tuple[int, list[Future[list[Measured]]]]] = []
             for number, layer in enumerate(layers):
-                begun.append((layer, [self._submit_measure(lot, False) for lot in self._lots(layer)]))
+                begun.append(
+                    (layer, [self._submit(partial(self._work.measure, lot, False)) for lot in self._lots(layer)])
+                )
                 if number:
                     self._note(*begun[number - 1])
                 reading.reached(number)
@@ -195,18 +208,19 @@ class _Stream:
     def _merge_all(self, copies: Sequence[Sequence[tuple[str, int, int]]], reading: ReadAhead) -> None:
         """Merge layer by layer; with each goes a share of what is copied."""
         running: list[Future[Any]] = []
-        ahead = self._begin(self._order[0])
+        (ahead,) = self._submit_in_turns(self._first(self._order[0]))
         for place, layer in enumerate(self._order):
             reading.reached(place)
-            following = self._order[place + 1] if place + 1 < len(self._order) else None
-            copying = [self._submit(self._work.copy, *part) for part in copies[place]]
+            firsts = self._first(self._order[place + 1]) if place + 1 < len(self._order) else []
             # what holds nothing in memory is asked for early; of the rest only what keeps the threads busy until this
-            # layer's weights are known, and the others behind what frees memory
-            early = None if self._streams else self._bridge
-            begun = self._begin(following, slice(early)) if following is not None else []
-            finishing = self._finish(layer, ahead)
-            if following is not None:
-                ahead = begun if early is None else [*begun, *self._begin(following, slice(early, None))]
+            # layer's weights are known, and the others in turns with what frees memory: threads that all write to one
+            # file wait for each other
+            early = len(firsts) if self._streams else self._bridge
+            copying, begun = self._submit_in_turns(
+                [partial(self._work.copy, *part) for part in copies[place]], firsts[:early]
+            )
+            finishing, others = self._submit_in_turns(self._second(layer, ahead), firsts[early:])
+            ahead = [*begun, *others]
             for future in running:
                 future.result()
             running = [*finishing, *copying]
@@ -220,26 +234,23 @@ class _Stream:
     def _lots(self, layer: int) -> list[list[Piece]]:
         return list(lots(piece for tensor in self._plan.by_layer[layer] for piece in cut(tensor)))
 
-    def _submit_measure(self, lot: Sequence[Piece], keep: bool) -> "Future[list[Measured]]":
-        return self._submit(self._work.measure, lot, keep)
-
-    def _begin(self, layer: int, part: slice = slice(None)) -> "_Ahead":
-        """Hand in what can be done before the layer's weights are known, of a part of its pieces."""
+    def _first(self, layer: int) -> list[Task]:
+        """Return what can be done before the layer's weights are known."""
         known = layer in self._stats
         if isinstance(self._rule, TensorRule):
             wholes = [whole for tensor in self._plan.by_layer[layer] for whole in cut_whole(tensor, self._plan)]
-            return [self._submit(self._work.merge_tensor, whole, not known) for whole in wholes[part]]
+            return [partial(self._work.merge_tensor, whole, not known) for whole in wholes]
         own = self._lots(layer)
         if self._rule.needs == "nothing":
             pair = self._rule.weights(layer, None)
-            return [self._submit(self._work.merge, lot, pair, not known) for lot in own[part]]
+            return [partial(self._work.merge, lot, pair, not known) for lot in own]
         if known:
             return []
         keep = sum(self._work.input_bytes(piece) for lot in own for piece in lot) <= self._hold
-        return [self._submit_measure(lot, keep) for lot in own[part]]
+        return [partial(self._work.measure, lot, keep) for lot in own]
 
-    def _finish(self, layer: int, ahead: "_Ahead") -> list[Future[Any]]:
-        """Wait for the measurements, then hand in the rest of the layer's work."""
+    def _second(self, layer: int, ahead: Sequence[Future[Any]]) -> list[Task]:
+        """Wait for what was done first, and return the rest of the layer's work."""
         known = layer in self._stats
         done = [future.result() for future in ahead]
         if self._streams:
@@ -253,12 +264,8 @@ class _Stream:
         own = self._lots(layer)
         held = [[None] * len(lot) for lot in own] if known else [[loaded for _, loaded in part] for part in done]
         return [
-            self._submit(self._work.finish, lot, loaded, (pair[0], pair[1]))
-            for lot, loaded in zip(own, held, strict=True)
+            partial(self._work.finish, lot, loaded, (pair[0], pair[1])) for lot, loaded in zip(own, held, strict=True)
         ]
-
-
-_Ahead = list[Future[Any]]
 
 
 def _order(plan: MergePlan, layout: Layout) -> list[int]:

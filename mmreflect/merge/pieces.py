@@ -214,10 +214,13 @@ class Reader:
         self.handles.close()
 
     def _mapped(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray | None:
-        segments = source.cut(first, count)
-        if len(segments) != 1 or source.matrix is not None:
+        if source.matrix is not None:
             return None
-        span = model.span(segments[0].name, segments[0].first, count)
+        segments = source.segments if len(source.segments) == 1 else source.cut(first, count)
+        if len(segments) != 1:
+            return None
+        skipped = first if segments is source.segments else 0
+        span = model.span(segments[0].name, segments[0].first + skipped, count)
         return self._windows.view(self.handles.of(span.path), span.start, span.stop - span.start)
 
     def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray:
