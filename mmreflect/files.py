@@ -48,11 +48,11 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def named_when_full(path: Path) -> Iterator[None]:
-    """Let the system's error of a full disk name the file, which it does not where a write or a flush fails."""
+    """Let the system's error of a full disk, or of a file too long, name the file: a write or a flush does not."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL and error.filename is None:
+        if error.errno in (*FULL, errno.EFBIG) and error.filename is None:
             error.filename = str(path)
         raise
 

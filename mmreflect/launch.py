@@ -84,26 +84,34 @@ class Job:
         self._check_ranks()
         inputs = self._inputs()
         known = finished_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
-        if known is not None and not self._reopened(known):
+        lost = self._lost(known)
+        if known is not None and not lost:
             console.say(f"[green]{self.config.output}[/] is finished already; nothing to do")
             _show_merged(known, anew=False)
             return known
         console.show_plan(self.plan())
         run = open_run(self.config.output, self.verb, self.name, self.tree, inputs, self.free)
+        if lost:
+            self._reopen(run, lost)
         start = time.monotonic()
         result = _run_recipe(self, run)
         run.finish({**result, "seconds": round(time.monotonic() - start, 1)})
         _show_merged(run)
         return run
 
-    def _reopened(self, run: Run) -> bool:
-        """Whether a finished run has to write some of its files again; it is unfinished from then on."""
-        lost = self.recipe.lost(self.config, run.path) if hasattr(self.recipe, "lost") else []
-        if lost:
-            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-            console.say(f"[yellow]finished, but gone or changed since[/]: {escape(lost[0])}{more}; written again")
-            (run.path / "result.json").unlink()
-        return bool(lost)
+    def _lost(self, known: Run | None) -> list[str]:
+        """What of a finished run is gone or changed since."""
+        if known is None or not hasattr(self.recipe, "lost"):
+            return []
+        lost: list[str] = self.recipe.lost(self.config, known.path)
+        return lost
+
+    def _reopen(self, run: Run, lost: Sequence[str]) -> None:
+        """Make a finished run, whose plan holds and which is ours now, unfinished again."""
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        console.say(f"[yellow]finished, but gone or changed since[/]: {escape(lost[0])}{more}; written again")
+        self.recipe.reopen(run.path)
+        (run.path / "result.json").unlink(missing_ok=True)
 
     def _inputs(self) -> dict[str, str] | None:
         return self.recipe.inputs(self.config) if hasattr(self.recipe, "inputs") else None

@@ -63,7 +63,10 @@ class Run:
         """
         file = self.path / "result.json"
         with named(file, "restore it, or delete it and start the same run again: what is whole is kept"):
-            return read_json(file) if file.is_file() else None
+            try:
+                return read_json(file) if file.is_file() else None
+            except FileNotFoundError:  # another process opens the run again
+                return None
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; from now on running the same config again returns it at once."""

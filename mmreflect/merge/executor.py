@@ -7,20 +7,20 @@ again to the same bytes; for that the statistics are stored (`layers.jsonl`) bef
 """
 
 import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
+from threading import Lock, Timer
 from typing import Any, TypeVar
 
 from mmreflect import console
 from mmreflect.files import write_atomic
 from mmreflect.merge.arithmetic import Arithmetic
 from mmreflect.merge.checkpoint import INDEX
-from mmreflect.merge.halting import Halted, watch
+from mmreflect.merge.halting import Halt, Halted
 from mmreflect.merge.inputs import keep_inputs
 from mmreflect.merge.layout import Layout
 from mmreflect.merge.notes import Notes
@@ -30,12 +30,14 @@ from mmreflect.merge.plan import MergePlan
 from mmreflect.merge.reading import ReadAhead
 from mmreflect.merge.rule import Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import LayerStats, Sums, add_up, total
-from mmreflect.merge.work import MOST_THREADS, Measured, Unsound, Work
+from mmreflect.merge.work import MOST_THREADS, Measured, Work
 
 T = TypeVar("T")
 Task = Callable[[], Any]
 HOLD_BYTES = 4_000_000_000
 """A layer whose inputs are larger is read a second time instead of being held."""
+PATIENCE_S = 10
+"""How long the tasks before one that failed may take: theirs is the error that is told, where they have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +82,14 @@ def execute(
     with console.progress_bar("merging", len(plan.tensors)) as bar:
         outputs = Outputs(layout, model, folder / SHARDS, bar.advance, arithmetic.checksum)
         stats = _Stats(folder / "layers.jsonl")
-        unsound = Unsound(folder / "not_finite.jsonl")
-        work = Work(plan, rule, outputs, arithmetic, unsound)
+        work = Work(plan, rule, outputs, arithmetic)
         threads = max(2, min(MOST_THREADS, os.cpu_count() or 2))
-        halt = threading.Event()
-        pool = ThreadPoolExecutor(threads, initializer=watch, initargs=(halt,))
+        halt, pool = Halt(), ThreadPoolExecutor(threads)
         try:
             outputs.touch()
             _Stream(plan, layout, rule, work, stats, pool, hold, threads, halt).run()
         finally:
-            halt.set()
+            halt.all()
             pool.shutdown(wait=True, cancel_futures=True)
             outputs.close()
             work.close()
@@ -98,7 +98,7 @@ def execute(
     if layout.index is not None:
         write_atomic(model / INDEX, layout.index)
     merged = [MergedLayer(stats[layer], *_weights(rule, layer, stats, plan)) for layer in plan.by_layer]
-    return merged, outputs.checksums(), [tensor.name for tensor in plan.tensors if tensor.name in unsound.names]
+    return merged, outputs.checksums(), [tensor.name for tensor in plan.tensors if tensor.name in set(outputs.unsound)]
 
 
 def _weights(rule: Rule, layer: int, stats: "_Stats", plan: MergePlan) -> tuple[float | None, float | None]:
@@ -141,23 +141,50 @@ class _Stream:
         pool: ThreadPoolExecutor,
         hold: int,
         threads: int,
-        halt: threading.Event,
+        halt: Halt,
     ) -> None:
-        self._bridge, self._halt, self._failed = threads, halt, list[BaseException]()
+        self._bridge, self._halt, self._numbers = threads, halt, count()
+        self._open, self._failed = dict[int, Future[Any]](), dict[int, BaseException]()
+        self._patience = Timer(PATIENCE_S, halt.all)
+        self._patience.daemon, self._looking = True, Lock()
         self._plan, self._rule, self._work, self._stats, self._pool, self._hold = plan, rule, work, stats, pool, hold
         self._order = _order(plan, layout)
 
     def run(self) -> None:
-        """Merge everything that is not complete yet; the first error ends all tasks."""
+        """Merge everything that is not complete yet; the first error, in the order of the tasks, ends all."""
         try:
             self._run()
-        except Halted:
-            raise self._failed[0] from None
+        except Exception:
+            self._look_at_open()
+            if not self._failed:
+                raise
+            wait([future for number, future in self._open.copy().items() if number < min(self._failed)])
+            self._look_at_open()
+            raise self._failed[min(self._failed)] from None
+        finally:
+            self._patience.cancel()
 
     def _submit(self, task: Callable[[], T]) -> "Future[T]":
-        future = self._pool.submit(task)
-        future.add_done_callback(self._look)
+        number = next(self._numbers)
+        future = self._open[number] = self._pool.submit(self._halt.run, number, task)
+        future.add_done_callback(partial(self._look, number))
         return future
+
+    def _look(self, number: int, future: "Future[Any]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, Halted):
+            with self._looking:
+                if not self._failed:
+                    self._patience.start()
+                self._failed[number] = error
+            self._halt.behind(number)
+        self._open.pop(number, None)
+
+    def _look_at_open(self) -> None:
+        """Look at the tasks that have ended, without waiting until their threads do it."""
+        for number, future in self._open.copy().items():
+            if future.done():
+                self._look(number, future)
 
     def _submit_in_turns(self, *lists: Sequence[Task]) -> list[list[Future[Any]]]:
         """Hand in the first task of each list, then the second of each, and so on."""
@@ -167,12 +194,6 @@ class _Stream:
                 if task is not None:
                     futures.append(self._submit(task))
         return found
-
-    def _look(self, future: "Future[Any]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if error is not None and not isinstance(error, Halted):
-            self._failed.append(error)
-            self._halt.set()
 
     def _run(self) -> None:
         if isinstance(self._rule, WeightRule) and self._rule.needs == "model":

@@ -23,6 +23,34 @@ def marks_of(models: Sequence[Checkpoint]) -> dict[Role, Marks]:
     return {model.role: _marks(model.role, model.folder, model.headers) for model in models}
 
 
+def stamps_of(folders: Mapping[Role, Path]) -> dict[Role, Marks]:
+    """Return size and time of all files in the models' folders, for `check_unchanged`."""
+    return {
+        role: _stats(folder, [path.relative_to(folder).as_posix() for path in folder.rglob("*")])
+        for role, folder in folders.items()
+    }
+
+
+def check_unchanged(before: Mapping[Role, Marks], now: Mapping[Role, Marks]) -> None:
+    """Check that models are what they were before they were opened: headers of one file fit no bytes of another.
+
+    Raises:
+        UserError: some of their files have changed; they are named.
+    """
+    changed = [
+        f"{role}: {name}"
+        for role, marks in now.items()
+        for name, mark in marks.items()
+        if before[role].get(name) != mark
+    ]
+    if changed:
+        raise UserError(
+            f"models changed while they were opened ({_few(changed)})",
+            "models that nobody writes to",
+            "start again when they are complete",
+        )
+
+
 def keep_inputs(models: Sequence[Checkpoint], folder: Path, marks: dict[Role, Marks] | None = None) -> None:
     """Note the models' files in a run's folder, or check that they are those noted.
 
@@ -51,9 +79,8 @@ def check_inputs(models: Mapping[Role, Path], folder: Path) -> None:
             now = _marks(role, models[role], known)
             changed += [f"{role}: {name}" for name in sorted({*known, *now}) if known.get(name) != now.get(name)]
     if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise UserError(
-            f"the models changed since the merge in '{folder}' was started ({', '.join(changed[:3])}{more})",
+            f"the models changed since the merge in '{folder}' was started ({_few(changed)})",
             "the same models, to go on or to be finished",
             f"delete '{folder}' to start again, or choose another output",
         )
@@ -85,5 +112,13 @@ def _marks(role: str, folder: Path, weights: Iterable[str]) -> Marks:
         else {SINGLE, INDEX}
         | {name for path in folder.rglob("*") if is_copied(name := path.relative_to(folder).as_posix())}
     )
+    return _stats(folder, names)
+
+
+def _stats(folder: Path, names: Iterable[str]) -> Marks:
     stats = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in sorted(stats.items())}
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

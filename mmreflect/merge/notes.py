@@ -1,20 +1,24 @@
 """What a merge remembers while it runs, in a JSONL file that survives a kill but does not wait for the disk.
 
-Waiting for it (fsync) would, on common file systems, wait for all that was written to the shards so far.
+Waiting for it (fsync) would, on common file systems, wait for all that was written to the shards so far. Instead every
+line ends with its own CRC-32: one that a machine going down has changed is not believed, whatever it says.
 """
 
 import json
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mmreflect import console
 from mmreflect.console import escape
-from mmreflect.files import named_when_full, to_json, write_jsonl
+from mmreflect.files import named_when_full, to_json, write_atomic
 
 IsSound = Callable[[dict[str, Any]], bool]
 """Tells whether a row is one of a file's; a KeyError, TypeError or ValueError says no."""
+_MARK = "line"
+"""The key of a line's own CRC-32."""
 
 
 def read_notes(path: Path, is_sound: IsSound) -> tuple[list[dict[str, Any]], int]:
@@ -32,9 +36,23 @@ def read_notes(path: Path, is_sound: IsSound) -> tuple[list[dict[str, Any]], int
 def _row(line: bytes, is_sound: IsSound) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-        return row if isinstance(row, dict) and is_sound(row) else None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        mark = row.pop(_MARK)
+        return row if mark == _mark_of(row) and is_sound(row) else None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _mark_of(row: dict[str, Any]) -> str:
+    return f"{zlib.crc32(to_json(row).encode()):08x}"
+
+
+def _line(row: dict[str, Any]) -> str:
+    return to_json({**row, _MARK: _mark_of(row)}) + "\n"
+
+
+def write_notes(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a file of notes anew, at once or not at all."""
+    write_atomic(path, "".join(map(_line, rows)))
 
 
 class Notes:
@@ -46,9 +64,19 @@ class Notes:
         if damaged:
             lines = f"{console.count(damaged, 'line')} of '{escape(str(path))}'"
             console.say(f"[yellow]damaged: {lines}[/]; what stood there is done again")
-            write_jsonl(path, self.rows)
+            write_notes(path, self.rows)
         elif path.is_file():
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+    def replace(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Write other rows in the place of all.
+
+        Raises:
+            OSError: they cannot be written; then the old ones stand.
+        """
+        rows = list(rows)
+        write_notes(self._path, rows)
+        self.rows = rows
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row.
@@ -56,7 +84,7 @@ class Notes:
         Raises:
             OSError: it cannot be written; then no half of it is left, on which a later row would follow.
         """
-        data = memoryview((to_json(row) + "\n").encode())
+        data = memoryview(_line(row).encode())
         with named_when_full(self._path), open(self._path, "ab", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             try:

@@ -1,8 +1,9 @@
 """The files of the output: written at any place in any order, each under its name only when it is complete.
 
 A shard is kept in a hidden file until all its bytes are written, then renamed and noted in `shards.jsonl` with the
-CRC-32 of every tensor. After a kill, noted shards stay and the others are written again, to the same bytes. Nothing
-waits for the disk: a shard that was noted before the machine itself went down is checked before it is believed.
+CRC-32 of every tensor and the names of copied ones that hold NaN or infinity. After a kill, noted shards stay and the
+others are written again, to the same bytes. Nothing waits for the disk: a shard that was noted before the machine
+itself went down is checked before it is believed.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,10 @@ from typing import Any
 
 from mmreflect.console import count
 from mmreflect.errors import UserError
-from mmreflect.files import FULL, write_jsonl
+from mmreflect.files import FULL
 from mmreflect.merge.checksums import checksum, joined
 from mmreflect.merge.layout import Layout, Place, Shard
-from mmreflect.merge.notes import Notes, read_notes
+from mmreflect.merge.notes import Notes, read_notes, write_notes
 from mmreflect.merge.report import is_copied
 
 SHARDS = "shards.jsonl"
@@ -32,6 +33,7 @@ _READ = 1 << 22
 _REFUSED = (*FULL, errno.EFBIG)
 BESIDE_BYTES, BESIDE_BYTES_PER_TENSOR = 4_000_000, 500
 """Room for what a run writes beside shards and copied files: model card, notes, report and page; they name tensors."""
+Row = dict[str, Any]
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -60,8 +62,12 @@ class Outputs:
         self._lock = threading.Lock()
         self._open: dict[str, _Open] = {}
         self._where = {name: shard for shard in layout.shards for name in shard.tensors}
+        self._unsound = set[str]()
         rows = {row["file"]: row for row in self._notes.rows}
         self._done = {shard.file: rows[shard.file] for shard in layout.shards if self._is_done(shard, rows)}
+        if not all(map(_is_of_now, self._done.values())):  # what was compared now need not be again
+            self._done = {file: row | {"boot": boot_id()} for file, row in self._done.items()}
+            self._notes.replace(self._done.values())
         _room(layout, model, self._done)
         for shard in layout.shards:
             if shard.file in self._done:
@@ -107,6 +113,16 @@ class Outputs:
         if complete:
             self._finish(opened)
 
+    def name_unsound(self, name: str) -> None:
+        """Note, with its shard, that a tensor holds NaN or infinity; before its last bytes are written."""
+        with self._lock:
+            self._unsound.add(name)
+
+    @property
+    def unsound(self) -> list[str]:
+        """The tensors of complete shards of which that was noted, now or before a kill."""
+        return [name for row in self._done.values() for name in row["not_finite"]]
+
     def touch(self) -> None:
         """Begin, and so finish, the shards without any bytes to write."""
         with self._lock:
@@ -136,7 +152,7 @@ class Outputs:
         path, row = self._model / shard.file, rows.get(shard.file)
         if row is None or not path.is_file() or path.stat().st_size != shard.size:
             return False
-        return row["boot"] == boot_id() or _is_as_noted(path, shard, row)
+        return _is_of_now(row) or _is_as_noted(path, shard, row)
 
     def _begin(self, shard: Shard) -> _Open:
         partial = self._model / f".{shard.file}.partial"
@@ -158,16 +174,26 @@ class Outputs:
             raise RuntimeError(f"{file} has {size} bytes, planned were {opened.shard.size}")
         os.replace(self._model / f".{file}.partial", self._model / file)
         crcs = {name: joined(opened.pieces.get(name, {})) for name in opened.shard.tensors}
-        row = {"file": file, "size": size, "boot": boot_id(), "crc32": crcs}
         with self._lock, _disk(self._model, opened.shard):
+            row = _row(file, size, crcs, sorted(self._unsound & crcs.keys()))
             self._notes.add(row)
             self._done[file] = row
 
 
+def _row(file: str, size: int, crc32: Mapping[str, int], not_finite: Sequence[str], boot: str | None = None) -> Row:
+    boot = boot_id() if boot is None else boot
+    return {"file": file, "size": size, "boot": boot, "crc32": dict(crc32), "not_finite": list(not_finite)}
+
+
 def is_row(row: Mapping[str, Any]) -> bool:
     """Tell whether a row is one of `shards.jsonl`."""
-    texts, numbers = (row["file"], row["boot"]), (row["size"], *row["crc32"].values())
+    texts, numbers = (row["file"], row["boot"], *row["not_finite"]), (row["size"], *row["crc32"].values())
     return all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
+
+
+def _is_of_now(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row was written since the machine was started; where the system does not tell, none was."""
+    return bool(row["boot"]) and row["boot"] == boot_id()
 
 
 def complete(layout: Layout, folder: Path) -> set[str]:
@@ -179,22 +205,32 @@ def complete(layout: Layout, folder: Path) -> set[str]:
     return found & {shard.file for shard in layout.shards}
 
 
-def doubtful(folder: Path) -> bool:
+def doubtful(folder: Path, tensors: set[str]) -> bool:
     """Tell whether the files of a finished merge have to be compared with its report before they are believed.
 
     A machine that goes down may lose what was written last, since nothing waits for the disk: files that were noted
     before that, or are not noted any more.
+
+    Args:
+        tensors: all that the report names.
     """
     rows, damaged = read_notes(folder / SHARDS, is_row)
-    there = {path.name for path in (folder / "model").glob("*.safetensors")}
-    return damaged > 0 or {row["file"] for row in rows} != there or any(row["boot"] != boot_id() for row in rows)
+    names = {name for row in rows for name in row["crc32"]}
+    return damaged > 0 or names != tensors or not all(map(_is_of_now, rows))
 
 
 def note_again(folder: Path, crc32: Mapping[str, Mapping[str, int]]) -> None:
     """Note the files of a finished merge, file to tensor to CRC-32, that were compared just now."""
+    unsound = [name for row in read_notes(folder / SHARDS, is_row)[0] for name in row["not_finite"]]
     sizes = {file: (folder / "model" / file).stat().st_size for file in crc32}
-    rows = [{"file": file, "size": sizes[file], "boot": boot_id(), "crc32": dict(crc32[file])} for file in crc32]
-    write_jsonl(folder / SHARDS, rows)
+    rows = [_row(file, sizes[file], crc32[file], [name for name in unsound if name in crc32[file]]) for file in crc32]
+    write_notes(folder / SHARDS, rows)
+
+
+def doubt(folder: Path) -> None:
+    """Have every file of a run compared with what was noted of it before it is believed."""
+    rows = read_notes(folder / SHARDS, is_row)[0]
+    write_notes(folder / SHARDS, [row | {"boot": ""} for row in rows])
 
 
 def noted(folder: Path) -> dict[str, int]:

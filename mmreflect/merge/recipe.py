@@ -15,11 +15,11 @@ from mmreflect.merge import report
 from mmreflect.merge.arithmetic import choose, foretold
 from mmreflect.merge.attention import PRIOR, cache_folder, measure, prior_file
 from mmreflect.merge.card import merged_text, write_card
-from mmreflect.merge.checkpoint import INDEX, Checkpoint, Role, open_checkpoint
+from mmreflect.merge.checkpoint import Checkpoint, Role, open_checkpoint
 from mmreflect.merge.costs import estimate, loading
-from mmreflect.merge.inputs import Marks, check_inputs, keep_inputs, marks_of
+from mmreflect.merge.inputs import Marks, check_inputs, check_unchanged, keep_inputs, marks_of, stamps_of
 from mmreflect.merge.layout import Layout, lay_out
-from mmreflect.merge.outputs import check_room, complete, doubtful, note_again, noted
+from mmreflect.merge.outputs import check_room, complete, doubt, doubtful, note_again, noted
 from mmreflect.merge.plan import MergePlan, plan_merge
 from mmreflect.merge.prior import HOW, PriorConfig
 from mmreflect.merge.reload import after_merge, check_answer, foretold_reload
@@ -72,20 +72,28 @@ class MergeRecipe:
         """
         found, crc32 = self._changed(settings, folder)
         if crc32 and not found:
-            note_again(folder, crc32)
+            try:
+                note_again(folder, crc32)
+            except OSError as error:
+                console.say(f"[yellow]compared, and not noted[/] ({error.strerror}): the next start compares again")
         return found
+
+    def reopen(self, folder: Path) -> None:
+        """Get the files of a finished merge ready to be written again where they are not what was noted."""
+        doubt(folder)
 
     def _changed(self, settings: MergeSettings, folder: Path) -> tuple[list[str], dict[str, dict[str, int]]]:
         check_inputs(_folders(settings), folder)
         model, report = folder / "model", folder / "merge_report.json"
         gone = [name for name, size in noted(folder).items() if _size(model / name) != size]
-        if report.is_file():
-            with named(report):
-                files = read_json(report)["files"]["copied"]
-                gone += [name for name in files if _size(model / name) is None]
-        gone += [] if len(noted(folder)) < 2 or (model / INDEX).is_file() else [INDEX]
-        if gone or not doubtful(folder):
-            return gone, {}
+        if not report.is_file():
+            return [*gone, report.name], {}
+        with named(report):
+            told = read_json(report)
+            files = [*told["files"]["copied"], *told.get("written", {}).get("files", {})]
+            gone += dict.fromkeys(name for name in files if _size(model / name) is None)
+            if gone or not doubtful(folder, set(told["crc32"])):
+                return gone, {}
         from mmreflect.merge.verify import changes
 
         return changes(folder)
@@ -94,19 +102,22 @@ class MergeRecipe:
         """Read headers, check that the models fit, and make the rule.
 
         Raises:
-            UserError: the checkpoints cannot be read or do not fit, or the prior does not fit their depth.
+            UserError: the checkpoints cannot be read or do not fit, change meanwhile, or the prior does not fit their
+                depth.
         """
         if self._opened is not None and self._opened[0] is settings:
             opened_before = self._opened[1]  # a run shows its plan first, and a sweep those of all its settings
             if marks_of(opened_before[0].models) == self._marks:
                 return opened_before
         _check_output(settings)
+        stamps = stamps_of(_folders(settings))
         opened = _open_all(settings)
         plan = plan_merge(
             opened.get("base"), opened["vlm"], opened["reason"], settings.force, settings.scope, settings.embeddings
         )
         layout = lay_out(plan.vlm, settings.dtype, settings.shard_bytes)
         self._marks = marks_of(plan.models)
+        check_unchanged(stamps, self._marks)
         self._opened = (settings, (plan, layout, self._create(settings)(plan.depth)))
         return self._opened[1]
 

@@ -22,6 +22,7 @@ from mmreflect.runs import named, run_at
 
 CARD = "README.md"
 """People write into it."""
+_TEXTS = (".json", ".jinja", ".txt")
 _FOR_READERS = ("*.md", "license*", "licence*", "notice*", "*.png", "*.jpg", "*.jpeg", "*.svg")
 """What people add to a model, in small letters; nothing loads it."""
 
@@ -48,9 +49,17 @@ def check_written(plan: MergePlan, layout: Layout, model: Path) -> Checkpoint:
         The written model.
 
     Raises:
+        UserError: it cannot be read.
         RuntimeError: they differ, which is a bug.
     """
-    written = open_checkpoint("merged", model)
+    try:
+        written = open_checkpoint("merged", model)
+    except UserError as error:
+        raise UserError(
+            f"{error.given}, and it was written whole",
+            "a disk that keeps what is written, and nobody else who writes there",
+            f"delete '{model}' and start the same again",
+        ) from None
     expected = {name: place.code for shard in layout.shards for name, place in shard.tensors.items()}
     problems = differing(plan.vlm, written)
     problems += [f"{name} is {entry.dtype}" for name, entry in written.tensors.items() if expected[name] != entry.dtype]
@@ -150,7 +159,7 @@ def verify_output(folder: str, words: Sequence[str] = ()) -> dict[str, str]:
 def changes(folder: Path) -> tuple[list[str], dict[str, dict[str, int]]]:
     """Compare the weights of a finished merge with its report, quietly.
 
-    Of other files, which people may edit, it asks only that they are there and not empty.
+    Of other files, which people may edit, it asks only that they are there, not empty, and that texts hold no zeros.
 
     Returns:
         What differs, by name; and file to tensor to CRC-32 as written.
@@ -167,6 +176,8 @@ def changes(folder: Path) -> tuple[list[str], dict[str, dict[str, int]]]:
     _checksums(known, model, problems)
     empty = [name for name, crc in (known.files or {}).items() if int(crc, 16) and not _size(model.folder / name)]
     problems += [f"{name} is empty or gone" for name in empty]
+    texts = [name for name in known.files or {} if name.endswith(_TEXTS) and name not in empty]
+    problems += [f"{name} holds zeros" for name in texts if b"\0" in (model.folder / name).read_bytes()]
     crc32: dict[str, dict[str, int]] = {file: {} for file in model.headers}
     for name, entry in model.tensors.items():
         crc32[entry.file][name] = int(known.crc32.get(name, "0"), 16)

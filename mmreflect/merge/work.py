@@ -4,8 +4,6 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +16,6 @@ from mmreflect.merge.gate import FINITE
 from mmreflect.merge.halting import check
 from mmreflect.merge.kernels import ROOM, NotFinite, Unreadable
 from mmreflect.merge.names import canonical_name, is_fused_experts
-from mmreflect.merge.notes import Notes, read_notes
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
@@ -58,37 +55,11 @@ class _Room:
                 self._changed.notify_all()
 
 
-def _is_name(row: dict[str, Any]) -> bool:
-    return isinstance(row["tensor"], str)
-
-
-class Unsound:
-    """Names of copied tensors with NaN or infinity, remembered on disk: finished shards are not copied again."""
-
-    def __init__(self, path: Path) -> None:
-        if read_notes(path, _is_name)[1]:
-            raise UserError(
-                f"'{path}' is damaged, which names copied tensors with NaN or infinity",
-                "the file as it was written",
-                f"delete '{path.parent}' to start again, or choose another output",
-            )
-        self._notes, self._lock = Notes(path, _is_name), threading.Lock()
-        self.names = {row["tensor"] for row in self._notes.rows}
-
-    def add(self, name: str) -> None:
-        """Remember a tensor."""
-        with self._lock:
-            if name not in self.names:
-                self._notes.add({"tensor": name})
-                self.names.add(name)
-
-
 class Work:
     """The tasks that the threads do."""
 
-    def __init__(self, plan: MergePlan, rule: Rule, outputs: Outputs, arithmetic: Arithmetic, unsound: Unsound) -> None:
+    def __init__(self, plan: MergePlan, rule: Rule, outputs: Outputs, arithmetic: Arithmetic) -> None:
         self._plan, self._rule, self._outputs, self._arithmetic = plan, rule, outputs, arithmetic
-        self._unsound = unsound
         self._buffers = Buffers()
         self._reader = Reader(plan, self._buffers)
         self._room = _Room(TENSOR_VALUES)
@@ -140,7 +111,7 @@ class Work:
         if unsound and FINITE not in self._plan.force:
             raise _unsound(self._plan, name)
         if unsound:
-            self._unsound.add(name)
+            self._outputs.name_unsound(name)
         if place.code == entry.dtype:
             self._outputs.write(name, first * item, data.data)
         else:

@@ -120,14 +120,6 @@ def test_a_damaged_report_of_a_finished_merge_is_named(content: bytes, root: Pat
 LINES = [b"{}", b"[]", b"3", b"null", b"garbage", b"\xff\xfe", bytes(40), b'{"layer": 0, "norm2_v": NaN}', b"[" * 3000]
 
 
-def test_damaged_names_of_tensors_that_are_not_finite_are_told(root: Path, run_cli: Cli, merged: bytes) -> None:
-    """What they say would be missing in the report: finished files are not copied again."""
-    (root / "out/result.json").unlink()
-    (root / "out/not_finite.jsonl").write_bytes(bytes(30) + b"\n")
-    code, text = run_cli("merge", recipe(root))
-    assert code == 2 and f"'{root / 'out/not_finite.jsonl'}' is damaged" in text and f"delete '{root / 'out'}'" in text
-
-
 @pytest.mark.parametrize("file", ["layers.jsonl", "shards.jsonl"])
 def test_damaged_lines_of_notes_are_told_and_what_they_noted_is_done_again(
     file: str, root: Path, run_cli: Cli, merged: bytes

@@ -17,22 +17,45 @@ def test_who_watches_nothing_goes_on():
 
 
 def test_steps_of_wudi_end_when_nobody_waits_for_them():
-    halt, found = threading.Event(), []
+    halt, ended = halting.Halt(), False
     changes = [np.random.default_rng(seed).standard_normal((4, 6)) for seed in range(2)]
 
     def task():
-        halting.watch(halt)
         wudi.merged_change(changes, 3, 1e-6, "x")
-        halt.set()
-        with pytest.raises(halting.Halted):
-            wudi.merged_change(changes, 3, 1e-6, "x")
-        found.append("ended")
+        halt.behind(6)
+        wudi.merged_change(changes, 3, 1e-6, "x")
 
-    thread = threading.Thread(target=task)
-    thread.start()
-    thread.join()
-    assert found == ["ended"]
+    for number in (5, 6):  # what stands before the one that failed goes on
+        halt.run(number, task)
+    with pytest.raises(halting.Halted):
+        halt.run(7, lambda: ended)
+    halt = halting.Halt()
+    with pytest.raises(halting.Halted):
+        halt.run(7, task)
+    halt.all()
+    with pytest.raises(halting.Halted):
+        halt.run(0, task)
     wudi.merged_change(changes, 3, 1e-6, "x")
+
+
+def test_of_two_errors_the_one_that_stands_first_is_told(tmp_path, monkeypatch):
+    """The second task fails at once, the first one later."""
+    begun, second = [], threading.Event()
+
+    def merge(self, pieces, measure):
+        begun.append(pieces)
+        if len(begun) > 1:
+            second.set()
+            raise ValueError("the second")
+        second.wait(30)
+        time.sleep(0.2)
+        raise ZeroDivisionError("the first")
+
+    monkeypatch.setattr(executor.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(work.Work, "_merge_tensor", merge)
+    with pytest.raises(ZeroDivisionError):
+        prepare("merge", recipe(models(tmp_path), method="ties", device="cpu")).run()
+    assert len(begun) == 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
@@ -61,7 +84,8 @@ def test_tasks_that_wait_for_room_are_given_up(tmp_path, monkeypatch, error):
 def test_an_error_in_what_is_copied_ends_the_tensors_that_are_in_work_and_is_the_one_that_is_told(
     tmp_path, monkeypatch
 ):
-    """Two tensors wait for each other's layer when the copy fails; none is begun after that."""
+    """Two tensors are in work when the copy behind them fails: they have a little time, and none is begun after that."""
+    monkeypatch.setattr(executor, "PATIENCE_S", 0.1)
     begun, failed = [], threading.Event()
 
     def merge(self, pieces, measure):
