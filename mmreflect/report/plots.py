@@ -114,7 +114,7 @@ def _extent(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Return about four round places that hold all values; zero is one of them where it is near."""
+    """Return about four round places that hold all values and read differently; zero is one where it is near."""
     low, high = _extent(values)
     if math.isclose(low, high):  # the last bits of equal numbers are no span
         low = high
@@ -122,11 +122,18 @@ def _ticks(values: Sequence[float]) -> list[float]:
         low = 0.0
     if low == high:
         high = low + 1.0 if low == 0 else low + abs(low)
-    rough = (high - low) / 4
+    rough = max((high - low) / 4, _finest(max(abs(low), abs(high))))
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [place * step for place in range(first, last + 1)]
+
+
+def _finest(size: float) -> float:
+    """Return by how much numbers of a size must differ to read differently; see `quantity`."""
+    if size >= 1000:
+        return 1.0
+    return float(10 ** (math.floor(math.log10(size)) - (3 if size >= 1 else 2)))
 
 
 def _written(value: float, unit: Unit) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmreflect.cli import main
 from mmreflect.reflection.ledger import entry, ledger
+from mmreflect.report.plots import Series, line_plot
 
 NASTY = "<script>alert(1)</script></style>\"'&<img src=x onerror=alert(2)>"
 
@@ -362,3 +363,20 @@ def test_broken_file_is_named(evaluation: Path, capsys: pytest.CaptureFixture[st
 def test_report_imports_without_torch() -> None:
     code = "import sys, mmreflect.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([8.4182, 8.4188], ["8.418", "8.419"]),
+        ([0.09998, 0.10002], ["0.099", "0.1", "0.101"]),
+        ([12345.1, 12345.3], ["12,345", "12,346"]),
+        ([0.0, 1.0], ["0", "0.25", "0.5", "0.75", "1"]),
+        ([7.0, 7.0], ["0", "2", "4", "6", "8"]),
+    ],
+)
+def test_places_of_a_plot_read_differently_however_little_its_values_do(values: list[float], labels: list[str]) -> None:
+    plot = line_plot("x", [Series("a", list(enumerate(values)))])
+    assert plot is not None
+    found = re.findall(r'text-anchor="end">([^<]*)</text>', str(plot.svg))
+    assert [text.replace("\u202f", "") for text in found[: len(labels)]] == labels
