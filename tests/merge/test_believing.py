@@ -4,6 +4,8 @@ import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,3 +223,12 @@ def test_two_starts_that_find_the_same_file_gone_do_not_meet(
     monkeypatch.setattr(launch, "open_run", late)
     assert second.run().result is not None
     assert (root / "out/model/merges.txt").read_text() == "a b"
+
+
+def test_a_page_longer_than_files_may_be_is_named(root: Path) -> None:
+    (root / "merge.json").write_text(json.dumps(recipe(root)))
+    words = f"ulimit -f 24; exec {sys.executable} -m mmreflect merge {root / 'merge.json'}"
+    ended = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert f"a file is longer than files may be ({root / 'out/index.html'})" in ended.stderr
+    assert "ulimit -f unlimited" in ended.stderr and (root / "out/result.json").is_file()
