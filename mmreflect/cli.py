@@ -223,7 +223,6 @@ def _without_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         if was_on:
             gc.enable()
 
