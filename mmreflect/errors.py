@@ -6,6 +6,7 @@ Everything else is a bug and keeps its traceback.
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -44,6 +45,21 @@ class BuildInterrupted(Interrupted):
     def __init__(self) -> None:
         kept = "finished shards and all answers are kept"
         Exception.__init__(self, f"asked to end; {kept}, start the same command again to go on")
+
+
+def told(error: BaseException) -> str:
+    """Say what an error in somebody's own code was, and where: `ValueError: no segment (mine.py, line 12)`.
+
+    That is the innermost line that belongs to no installed package; Python's own and theirs only where there is none.
+    """
+    import sysconfig
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    installed = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))
+    own = [frame for frame in frames if not frame.filename.startswith((*installed, "<"))]
+    where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in (own or frames)[-1:])
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

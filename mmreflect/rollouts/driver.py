@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from mmreflect.decoding import follow
-from mmreflect.errors import UserError
+from mmreflect.errors import UserError, told
 from mmreflect.records import Author, Group, Media, Reply, Restart, Rollout, Sample, Stop, Turn
 from mmreflect.rollouts.actions import (
     Action,
@@ -63,7 +63,7 @@ class Episode:
         except UserError as error:
             self.error, self.refused = error.given, error
         except Exception as error:
-            self.error = f"the environment raised {type(error).__name__}: {error}"
+            self.error = f"the environment raised {told(error)}"
         return None
 
 

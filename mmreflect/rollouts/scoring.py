@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from mmreflect.config import Component
-from mmreflect.errors import UserError
+from mmreflect.errors import UserError, told
 from mmreflect.records import Group, Part, Rollout, Score, Stop
 
 Reward = Callable[[Group], list[Score]]
@@ -43,7 +43,7 @@ class Scorer:
         except UserError:
             raise
         except Exception as error:
-            reason = f"{name} raised {type(error).__name__}: {error}"
+            reason = f"{name} raised {told(error)}"
             self.failures[reason] += len(group.rollouts)
             return [Score(None, reason=reason)] * len(group.rollouts)
         if len(scores) != len(group.rollouts):
