@@ -14,6 +14,8 @@ _NO_MEMORY = (
     "unable to mmap",
 )
 """What a library says in an error of its own: of loading shared objects, of torch's allocator, of mapped weights."""
+_FORBIDDEN = "operation not permitted"
+"""Where no file of a disk may be mapped to be run, whatever memory there is."""
 _NO_THREAD = "can't start new thread"
 _MANY_FILES = "too many open files"
 
@@ -49,7 +51,7 @@ def _told(error: BaseException) -> UserError | None:
         return _of_number(error)
     text = str(error)
     lines = [line for line in text.splitlines() if any(words in line.lower() for words in _NO_MEMORY)]
-    if lines:
+    if lines and _FORBIDDEN not in lines[0].lower():
         return _memory(" ".join(lines[0].split())[:300])
     if _NO_THREAD in text:
         return UserError(

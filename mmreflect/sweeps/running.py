@@ -207,7 +207,7 @@ class Sweep:
         references = self._all(refused)
         self._mend_all()
         best = leaders(self.found)
-        show(references, self.found, best, list(self.failed))
+        show(references, self.found, best, [label for label in self.failed if label not in self.found])
         if not self.failed:
             found = {label: self._told(label, item) for label, item in self.found.items()}
             seconds = round(time.monotonic() - start, 1)
