@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmreflect.files import content_mark, model_mark, read_json, to_json, write_json
 from mmreflect.merge.verify import changes
+from mmreflect.runs import named
 
 if TYPE_CHECKING:
     from mmreflect.launch import Job
@@ -65,9 +66,10 @@ def contents_mark(merge: Path) -> str:
         if problems:
             return model_mark(str(model))
         write_json(merge.parent / CONTENTS, stamps)
-    known = read_json(report)
-    beside = {path.name: content_mark(str(path)) for path in sorted(model.glob("*.json"))}
-    parts = [known["crc32"], known.get("written", {}).get("tensors"), beside]
+    with named(report):
+        known = read_json(report)
+        weights = [known["crc32"], known.get("written", {}).get("tensors")]
+    parts = [*weights, {path.name: content_mark(str(path)) for path in sorted(model.glob("*.json"))}]
     return hashlib.sha256(to_json(parts).encode()).hexdigest()
 
 
