@@ -5,15 +5,13 @@ Errors of the user exit with 2 and no traceback; bugs keep theirs. torch is impo
 
 import argparse
 import contextlib
-import errno
 import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from mmreflect import __version__, console
+from mmreflect import __version__, console, limits
 from mmreflect.errors import Interrupted, UserError, nearest
-from mmreflect.files import FULL
 
 # With OpenMP's default spinning, another busy process slows a training step on a CPU many times over.
 _CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TRL_EXPERIMENTAL_SILENCE": "1"}
@@ -331,31 +329,8 @@ def entry() -> None:
     sys.exit(code)
 
 
-_LESS_MEMORY = "free some, lift the limit (ulimit -v unlimited), or choose smaller settings; then start the same again"
-
-
-def _limit(error: OSError) -> UserError | None:
-    """Say which limit of the system was met, if it was one."""
-    where = f" of {error.filename}" if error.filename else ""
-    if error.errno in FULL:
-        return UserError(f"the disk{where} is full", "room for what is written", "make room and start the same again")
-    if error.errno == errno.EFBIG:
-        return UserError(
-            f"a file is longer than files may be{where and f' ({error.filename})'}",
-            "room for every file, whatever the disk has free",
-            "raise the limit (ulimit -f unlimited) and start the same again",
-        )
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return UserError(
-            f"too many files are open{where and f' to open {error.filename}'}",
-            "two for each file of the models, and some dozen more",
-            "raise the limit (ulimit -n 4096) and start the same again",
-        )
-    return None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 a mistake in what was given."""
+    """Run one command and return its exit code: 0 done, 2 a mistake in what was given or a limit of the system."""
     for name, value in (_CALM_THREADS | _NO_PLUGINS).items():
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if argv is None else argv)
@@ -376,21 +351,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         console.complain(str(error))
         return 2
-    except OSError as error:
-        told = _limit(error)
-        if told is None:
-            raise
-        console.complain(str(told))
-        return 2
-    except MemoryError as error:
-        reason = f": {error}" if str(error) else ""
-        told = UserError(f"there is not enough memory{reason}", "memory for what the plan says", _LESS_MEMORY)
-        console.complain(str(told))
-        return 2
     except Interrupted as interrupted:
         console.complain(str(interrupted))
         return 143
     except KeyboardInterrupt:
         console.complain("interrupted; start the same command again to go on")
         return 130
+    except Exception as error:
+        told = limits.met(error)
+        if told is None:
+            raise
+        console.complain(str(told))
+        return 2
     return 0

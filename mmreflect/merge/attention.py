@@ -27,14 +27,15 @@ from mmreflect import console
 from mmreflect.config import config, to_tree
 from mmreflect.console import escape
 from mmreflect.errors import UserError
-from mmreflect.files import append_jsonl, read_json, read_jsonl, to_json, user_cache, write_json
+from mmreflect.files import read_json, to_json, user_cache, write_json
+from mmreflect.merge.shares import Shares, checked_shares, tell_not_kept
 
 if TYPE_CHECKING:  # a merge without pictures shall not wait for what reads datasets
     from mmreflect.records import Media
 
 SMALLEST_ATTENTION = 1e-4
 PRIOR = "prior.json"
-VERSION = 1
+VERSION = 2
 """Of the measurement; another one is not read from what an earlier one kept."""
 Dtype = Literal["float32", "bfloat16", "float16"]
 _OF_MODEL = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -140,9 +141,13 @@ def fit_decay(attention_L: Sequence[float]) -> tuple[float, float, float]:
     return -slope, math.exp(intercept), 1 - rest / total if total > 1e-24 else 1.0
 
 
-def cache_folder() -> Path:
-    """Return where merges keep what each picture gave, whatever they are called."""
-    return user_cache("attention")
+def cache_folder() -> Path | None:
+    """Return where merges keep what each picture gave, whatever they are called; None, and said: there is no home."""
+    try:
+        return user_cache("attention")
+    except UserError as error:
+        tell_not_kept(error.given)
+        return None
 
 
 def count_pictures(options: Pictures) -> int:
@@ -154,14 +159,15 @@ def count_pictures(options: Pictures) -> int:
     return len(_chosen(options))
 
 
-def measure(options: Pictures, vlm: str, cache: str | Path, output: str | Path | None = None) -> Attention:
+def measure(options: Pictures, vlm: str, cache: str | Path | None, output: str | Path | None = None) -> Attention:
     """Measure the prior of a VLM, or read what was measured before; write `prior.json`.
 
     Args:
         vlm: the model's folder.
         cache: made where it is missing; holds what each picture gave (`attention-MARK.jsonl`), so that a killed
-            measurement goes on with the next picture, and other pictures cost only themselves.
-        output: folder of `prior.json`; None: the cache.
+            measurement goes on with the next picture, and other pictures cost only themselves. What is damaged there
+            is measured again; where it cannot be made, or is None, nothing is kept.
+        output: folder of `prior.json`; None: the cache, and without one no file is written.
 
     Raises:
         UserError: the model has no attention maps in some layer or is no VLM, there are no pictures, or none is sound.
@@ -172,8 +178,9 @@ def measure(options: Pictures, vlm: str, cache: str | Path, output: str | Path |
     settings = {**to_tree(options), "dtype": _dtype(options)}
     settings.pop("pictures")
     how = {key: settings[key] for key in ("max_tokens", "prompt", "dtype")}
-    lines = Path(cache) / f"attention-{_mark(VERSION, weights_mark(vlm), how)[:16]}.jsonl"
-    known = {row["key"]: row["a"] for row in read_jsonl(lines)} if lines.is_file() else {}
+    mark = _mark(VERSION, weights_mark(vlm), how)[:16]
+    kept = Shares(None if cache is None else Path(cache) / f"attention-{mark}.jsonl")
+    known = kept.known
     marks, left_out = _marked(chosen)
     todo = [(key, item) for key, item in marks if key not in known]
     if todo:
@@ -182,8 +189,7 @@ def measure(options: Pictures, vlm: str, cache: str | Path, output: str | Path |
             for key, item in todo:
                 if key not in known:
                     try:
-                        known[key] = probe(item)
-                        append_jsonl(lines, [{"key": key, "a": known[key]}])
+                        kept.add(key, checked_shares(probe(item), item.path))
                     except UserError as error:
                         left_out[item.path] = error.given
                 bar.advance()
@@ -196,7 +202,8 @@ def measure(options: Pictures, vlm: str, cache: str | Path, output: str | Path |
         )
     pictures = {"folder": options.pictures, "measured": len(rows), "left_out": left_out, "mark": _mark(*dict(marks))}
     found = _summed(vlm, pictures, settings, rows)
-    write_json(Path(output or cache) / PRIOR, found.tree())
+    if (folder := output or cache) is not None:
+        write_json(Path(folder) / PRIOR, found.tree())
     show(found)
     return found
 
@@ -220,6 +227,7 @@ def read_prior(file: str | Path) -> Attention:
         UserError: the file is missing, no such file, or its numbers are no shares.
     """
     path = prior_file(file)
+    again = "a merge that wrote it for itself measures it anew where it is deleted"
     try:
         tree = read_json(path)
         found = Attention(
@@ -230,10 +238,12 @@ def read_prior(file: str | Path) -> Attention:
         raise UserError(
             f"{path} is no measured prior: {type(error).__name__}: {error}",
             "a prior.json that a measurement wrote",
-            "measure it: prior: {name: attention, pictures: FOLDER}",
+            f"measure it: prior: {{name: attention, pictures: FOLDER}}; {again}",
         ) from None
     if not found.a or not all(0 <= share <= 1 for share in found.a):
-        raise UserError(f"{path}: a holds {found.a}", "one share from 0 to 1 per decoder block", "measure it again")
+        raise UserError(
+            f"{path}: a holds {found.a}", "one share from 0 to 1 per decoder block", f"measure it again; {again}"
+        )
     return found
 
 

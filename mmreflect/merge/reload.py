@@ -7,6 +7,7 @@ from typing import Any
 
 from mmreflect import console
 from mmreflect.errors import UserError
+from mmreflect.limits import met
 from mmreflect.merge.checkpoint import Checkpoint
 from mmreflect.merge.memory import available
 
@@ -68,8 +69,8 @@ def check_answer(reloaded: Reloaded, model: Path) -> None:
 def reload(model: Checkpoint) -> Reloaded:
     """Load a model with transformers and run one forward on three tokens of text.
 
-    It is left out, and said, where the memory does not suffice and where transformers has no code for the model; code
-    that a checkpoint brings along is never run.
+    It is left out, and said, where the memory does not suffice, the system sets another limit, transformers or torch
+    cannot be imported, or transformers has no code for the model; code that a checkpoint brings along is never run.
     """
     if not fits(model.size):
         free = (available() or 0) / 1e9
@@ -79,17 +80,25 @@ def reload(model: Checkpoint) -> Reloaded:
     kind = model.config.get("model_type")
     if kind is None:
         return Reloaded("left out: config.json names no model_type", done=False)
-    import transformers
-
-    if kind not in transformers.CONFIG_MAPPING:
-        return Reloaded(f"left out: transformers {transformers.__version__} knows no model_type {kind!r}", done=False)
     try:
+        import transformers
+
+        if kind not in transformers.CONFIG_MAPPING:
+            told = f"left out: transformers {transformers.__version__} knows no model_type {kind!r}"
+            return Reloaded(told, done=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _answered(model, transformers)
     except Exception as error:  # whatever transformers raises is the finding
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return Reloaded(f"failed: {type(error).__name__}", (f"transformers cannot run it: {told}",))
+        return _found(error)
+
+
+def _found(error: Exception) -> Reloaded:
+    """Say what an error tells of the model; one of the system, or of what is installed here, tells nothing of it."""
+    told, limit = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", met(error)
+    if limit is not None or isinstance(error, ImportError):
+        return Reloaded(f"left out, it could not be checked: {limit.given if limit else told}", done=False)
+    return Reloaded(f"failed: {type(error).__name__}", (f"transformers cannot run it: {told}",))
 
 
 def _answered(model: Checkpoint, transformers: Any) -> Reloaded:

@@ -14,12 +14,15 @@ from mmreflect.config import Keys, Tree, differences
 from mmreflect.console import escape
 from mmreflect.errors import Interrupted, UserError
 from mmreflect.files import model_mark, read_json, write_json
+from mmreflect.limits import met
 from mmreflect.runs import Run, finished_run, open_run
+from mmreflect.sweeps.merged import note_contents
 
 if TYPE_CHECKING:
     from mmreflect.launch import Job
 
 NAME, SETTING, ERROR = "sweep", "setting.json", "error.json"
+_AGAIN = "the setting is gone through again, and what is whole of it is not repeated"
 Keep = Literal["best", "all", "none"]
 _KEPT = {
     "best": "the weights of every other setting are deleted once it is evaluated (of equals the first is kept); at "
@@ -42,16 +45,25 @@ class Setting:
         """Where its runs lie."""
         return Path(self.merge.config.output).parent
 
+    @property
+    def merged(self) -> Path:
+        """Where the merge lies."""
+        return Path(self.merge.config.output)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether what was found when it was finished cannot be read: then it is gone through again."""
+        return (self.folder / SETTING).is_file() and self._noted() is None
+
     def finished(self) -> dict[str, Any] | None:
-        """Return what was found when it was finished.
+        """Return what was found when it was finished; None where it is not, or that is damaged.
 
         Raises:
             UserError: the folder holds another setting of this label.
         """
-        file = self.folder / SETTING
-        if not file.is_file():
+        known = self._noted()
+        if known is None:
             return None
-        known: dict[str, Any] = read_json(file)
         changed = differences(known["config"], self.merge.tree)
         if changed:
             shown = "".join(f"\n    {line}" for line in changed[:12])
@@ -61,6 +73,26 @@ class Setting:
                 "give the setting another label, or delete the folder",
             )
         return known
+
+    def _noted(self) -> dict[str, Any] | None:
+        try:
+            known: dict[str, Any] = read_json(self.folder / SETTING)
+            numbers = [item["main"]["value"] for item in known["evaluations"].values()]
+            return known if numbers and isinstance(known["config"], dict) else None
+        except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+    def mend(self) -> bool:
+        """Have a finished merge write again what is gone or changed since, and tell whether anything was.
+
+        Raises:
+            UserError: its models have changed since, or it cannot be written.
+        """
+        if (self.merged / "result.json").is_file() and not self.merge.recipe.lost(self.merge.config, self.merged):
+            return False
+        self.merge.run()
+        (self.folder / ERROR).unlink(missing_ok=True)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +145,8 @@ class Sweep:
         whole = {"merge": f"a sweep of {number}; alone for comparison: {', '.join(self.references)}"}
         refused = self.refusals()
         for label, setting in self.settings.items():
+            if setting.damaged:
+                whole[f"{label}: damaged"] = f"{SETTING}; {_AGAIN}"
             if setting.finished() is not None:
                 whole[label] = "finished already"
             elif label in refused:
@@ -126,8 +160,13 @@ class Sweep:
         return {**whole, "keep": f"{self.keep}{by}: {_KEPT[self.keep]}", "output": self.output}
 
     def preview(self) -> dict[str, str]:
-        """The plan, which says what is finished already."""
-        return self.plan()
+        """The plan, which says what is finished already, and of which merges something is gone or changed since."""
+        told: dict[str, str] = {}
+        for label, setting in self.settings.items():
+            if setting.finished() is not None and (setting.merged / "result.json").is_file():
+                lost = setting.merge.recipe.standing(setting.merge.config)
+                told |= {label: f"finished already; its merge {lost}"} if lost else {}
+        return self.plan() | told
 
     def refusals(self) -> dict[str, UserError]:
         """Return the settings that cannot be merged, with the reason.
@@ -159,17 +198,16 @@ class Sweep:
         known = finished_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
         done = [label for label, setting in self.settings.items() if setting.finished() is not None]
         if known is not None and list((known.result or {}).get("settings", {})) == done == list(self.settings):
-            self._delete(known.result or {})
-            console.say(f"[green]{self.output}[/] is finished already; nothing to do")
-            return known
+            return self._looked_at(known)
         console.show_plan(self.plan())
         refused = self.refusals()
         run = open_run(self.output, self.verb, NAME, self.tree, inputs, self.free)
         (run.path / "result.json").unlink(missing_ok=True)  # of fewer settings
         start = time.monotonic()
         references = self._all(refused)
+        self._mend_all()
         best = leaders(self.found)
-        show(references, self.found, best, list(self.failed))
+        show(references, self.found, best, [label for label in self.failed if label not in self.found])
         if not self.failed:
             found = {label: self._told(label, item) for label, item in self.found.items()}
             seconds = round(time.monotonic() - start, 1)
@@ -179,6 +217,29 @@ class Sweep:
         if self.failed:
             raise _unfinished(self.failed, len(self.settings) + len(self.references))
         return run
+
+    def _looked_at(self, run: Run) -> Run:
+        """Return a finished sweep; what its kept merges have lost since is written again."""
+        result = run.result or {}
+        self._delete(result)
+        kept = [label for label in self._kept(result["settings"]) if result["settings"][label].get("kept")]
+        mended = [label for label in kept if self.settings[label].mend()]
+        told = {label: self._told(label, item) for label, item in result["settings"].items()}
+        if told != result["settings"]:  # `keep` is another one now
+            write_json(run.path / "result.json", {**result, "settings": told})
+        done = f"written again: {escape(', '.join(mended))}" if mended else "nothing to do"
+        console.say(f"[green]{self.output}[/] is finished already; {done}")
+        return run
+
+    def _mend_all(self) -> None:
+        """Have the kept merges of settings that were finished before write again what they have lost since."""
+        for label in self._kept(self.found):
+            setting = self.settings[label]
+            try:
+                if (setting.merged / "model").exists():  # else its weights were deleted, since others were kept then
+                    setting.mend()
+            except Exception as error:
+                self._fail(label, error, setting.folder)
 
     def _all(self, refused: Mapping[str, UserError]) -> dict[str, Any]:
         """Evaluate the models alone, then merge and evaluate every setting; return what was found of the former."""
@@ -195,7 +256,7 @@ class Sweep:
         return {label: item for label, item in references.items() if item is not None}
 
     def _told(self, label: str, item: dict[str, Any]) -> dict[str, Any]:
-        kept = (self.settings[label].folder / "merge" / "result.json").is_file()
+        kept = (self.settings[label].merged / "result.json").is_file()
         return {**{key: value for key, value in item.items() if key != "config"}, "kept": kept}
 
     def _reference(self, label: str, jobs: dict[str, "Job"]) -> dict[str, Any] | None:
@@ -221,8 +282,11 @@ class Sweep:
             if known is not None:
                 console.say(f"[green]{setting.folder}[/] is finished already")
                 return known
+            if setting.damaged:
+                console.say(f"[yellow]damaged: '{setting.folder / SETTING}'[/]; {_AGAIN}")
             forget()  # the model that was asked last needs the memory that a merge may want
             merge = setting.merge.run()
+            note_contents(merge.path)
             evaluations = self._evaluate(setting.evals, False)
             write_page(str(merge.path))  # before its weights, and with them its result, may be deleted
             found = {"merge": merge.result, "evaluations": evaluations}
@@ -247,9 +311,16 @@ class Sweep:
         return found
 
     def _fail(self, label: str, error: Exception, folder: Path) -> None:
-        """Note what kept a setting from being finished; a bug keeps its traceback, in a file."""
+        """Note what kept a setting from being finished; a bug keeps its traceback, in a file.
+
+        Raises:
+            Exception: the error is none of the setting: the next one would meet the same limit of the system.
+        """
         if isinstance(error, Interrupted):
             raise error
+        limit = met(error)
+        if limit is not None:
+            raise limit if isinstance(error, UserError) else error
         known = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
         told = {"given": known.given, "expected": known.expected, "do": known.do}
         if known is not error:
@@ -258,18 +329,22 @@ class Sweep:
         console.say(f"[yellow]{escape(label)} could not be finished[/]: {escape(known.given)}")
         self.failed[label] = known
 
-    def _delete(self, known: dict[str, Any]) -> None:
-        """Delete the weights that are not to be kept; merging the setting again makes them again."""
+    def _kept(self, finished: Mapping[str, Any]) -> list[str]:
+        """Return the finished settings whose weights are to stay."""
         from mmreflect.sweeps.results import leaders
 
-        finished = known.get("settings", {})
         best = leaders(finished)
-        if self.keep == "all" or (self.keep == "best" and not best):  # without numbers there is none to prefer
-            return
-        kept = set(best[:1]) if self.keep == "best" else set()
+        everything = self.keep == "all" or (self.keep == "best" and not best)  # without numbers there is none to prefer
+        kept = list(finished) if everything else best[:1] if self.keep == "best" else []
+        return [label for label in kept if label in self.settings]
+
+    def _delete(self, known: dict[str, Any]) -> None:
+        """Delete the weights that are not to be kept; merging the setting again makes them again."""
+        finished = known.get("settings", {})
+        kept = self._kept(finished)
         for label in finished:
             if label in self.settings and label not in kept:
-                drop_weights(self.settings[label].folder / "merge")
+                drop_weights(self.settings[label].merged)
 
 
 def drop_weights(merge: Path) -> None:
@@ -289,7 +364,10 @@ def sees(folder: str) -> bool:
 
 
 def _unfinished(failed: Mapping[str, UserError], total: int) -> UserError:
-    shown = "".join(f"\n    {label}: {error.given}" for label, error in failed.items())
+    shown = "".join(
+        f"\n    {label}: {error.given}" + (f"\n      to do: {error.do}" if error.do else "")
+        for label, error in failed.items()
+    )
     return UserError(
         f"{len(failed)} of {total} models could not be merged or evaluated:{shown}",
         "; ".join(dict.fromkeys(error.expected for error in failed.values() if error.expected)),

@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -75,6 +76,7 @@ def prepare_sweep(tree: Tree, where: str, prepare: Prepare) -> "Sweep":
     Raises:
         UserError: the block, a setting or an evaluation is wrong, two have one label, or there is no output.
     """
+    from mmreflect.sweeps.merged import of_merged
     from mmreflect.sweeps.running import Setting, Sweep
 
     shared = dict(tree)
@@ -91,7 +93,8 @@ def prepare_sweep(tree: Tree, where: str, prepare: Prepare) -> "Sweep":
             )
         folder = f"{output}/settings/{label}"
         merge: Any = prepare("merge", {**_with(shared, own), "output": f"{folder}/merge"})
-        settings[label] = Setting(label, merge, prepared(asked, f"{folder}/merge/model", folder, prepare))
+        evals = of_merged(prepared(asked, f"{folder}/merge/model", folder, prepare), Path(folder) / "merge")
+        settings[label] = Setting(label, merge, evals)
     resolved = {**to_tree(options), "eval": asked, "overrides": []}
     return Sweep(
         output, {**shared, "sweep": resolved}, options.keep, settings, _references(settings, asked, output, prepare)

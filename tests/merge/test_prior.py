@@ -93,7 +93,7 @@ def test_what_is_no_measurement_is_refused_with_the_way_to_one(tmp_path):
     (tmp_path / "prior.json").write_text(json.dumps({"attention": EXACT}))
     with pytest.raises(UserError, match="is no measured prior: KeyError: 'model'") as error:
         resolve_prior(PriorConfig(name="attention", measured=str(tmp_path)), 4)
-    assert error.value.do == "measure it: prior: {name: attention, pictures: FOLDER}"
+    assert error.value.do.startswith("measure it: prior: {name: attention, pictures: FOLDER}; a merge that wrote it")
 
 
 def test_attention_given_by_hand_is_fitted_too():
