@@ -10,6 +10,7 @@ from typing import Any
 
 from mmreflect.data.store import Row, read_rows
 from mmreflect.errors import UserError
+from mmreflect.limits import met
 
 Open = Callable[[int], Iterator[Row]]
 """From a place to the rows from there on."""
@@ -91,6 +92,8 @@ def hub_rows(name: str, config: str | None, split: str, revision: str | None) ->
             found = datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
             rows = iter((found if found.features is None else found.decode(False)).skip(place))
         except Exception as error:  # datasets raises whatever its parts raise; the reason is what counts
+            if met(error) is not None:
+                raise
             raise _unreachable(name, error) from None
         while True:
             try:
@@ -98,6 +101,8 @@ def hub_rows(name: str, config: str | None, split: str, revision: str | None) ->
             except StopIteration:
                 return
             except Exception as error:
+                if met(error) is not None:
+                    raise
                 raise _unreachable(name, error) from None
             yield dict(row)
 

@@ -153,16 +153,16 @@ class _Stream:
     def run(self) -> None:
         """Merge everything that is not complete yet; the first error, in the order of the tasks, ends all."""
         try:
-            self._run()
+            return self._run()
         except Exception:
             self._look_at_open()
             if not self._failed:
                 raise
             wait([future for number, future in self._open.copy().items() if number < min(self._failed)])
             self._look_at_open()
-            raise self._failed[min(self._failed)] from None
         finally:
             self._patience.cancel()
+        raise self._failed[min(self._failed)]  # in there it would lose what it was raised for
 
     def _submit(self, task: Callable[[], T]) -> "Future[T]":
         number = next(self._numbers)

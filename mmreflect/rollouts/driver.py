@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from mmreflect.decoding import follow
 from mmreflect.errors import UserError, told
+from mmreflect.limits import met
 from mmreflect.records import Author, Group, Media, Reply, Restart, Rollout, Sample, Stop, Turn
 from mmreflect.rollouts.actions import (
     Action,
@@ -63,6 +64,8 @@ class Episode:
         except UserError as error:
             self.error, self.refused = error.given, error
         except Exception as error:
+            if met(error) is not None:
+                raise
             self.error = f"the environment raised {told(error)}"
         return None
 

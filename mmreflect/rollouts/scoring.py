@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mmreflect.config import Component
 from mmreflect.errors import UserError, told
+from mmreflect.limits import met
 from mmreflect.records import Group, Part, Rollout, Score, Stop
 
 Reward = Callable[[Group], list[Score]]
@@ -43,6 +44,8 @@ class Scorer:
         except UserError:
             raise
         except Exception as error:
+            if met(error) is not None:
+                raise
             reason = f"{name} raised {told(error)}"
             self.failures[reason] += len(group.rollouts)
             return [Score(None, reason=reason)] * len(group.rollouts)

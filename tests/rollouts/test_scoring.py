@@ -94,6 +94,15 @@ def test_what_cannot_be_graded_is_counted_and_never_zero(
     assert reason in rows[0]["reason"] and "could not be graded" in text
 
 
+def test_a_limit_of_the_system_is_no_answer_that_cannot_be_graded(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hungry.py").write_text("def large(group):\n    raise MemoryError('9 GiB')\n")
+    (tmp_path / "plain.py").write_text("def broken(group):\n\n    raise ValueError('no')\n")
+    code, text, _ = score(run_cli, tmp_path, [f"{tmp_path / 'hungry.py'}:large"])
+    assert code == 2 and "there is not enough memory: 9 GiB" in text and "ulimit -v" in text
+    code, text, rows = score(run_cli, tmp_path, [f"{tmp_path / 'plain.py'}:broken"])
+    assert code == 0 and "raised ValueError: no (plain.py, line 3)" in rows[0]["reason"]
+
+
 def test_missing_arguments(run_cli: Cli, tmp_path: Path) -> None:
     config = {"method": "grpo", "output": "x", "model": "tiny", "data": {"path": "d"}, "rewards": ["accuracy"]}
     code, text = run_cli("score", config, "rollouts=a.jsonl")

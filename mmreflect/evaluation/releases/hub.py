@@ -8,6 +8,7 @@ from typing import Any
 from mmreflect.errors import UserError
 from mmreflect.evaluation.benchmark import Source
 from mmreflect.files import content_mark
+from mmreflect.limits import met
 
 _COMMIT = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])")
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -27,6 +28,8 @@ class HubTable:
         try:
             table = datasets.load_dataset(hub, config or None, split=split, revision=revision)
         except Exception as error:  # datasets raises whatever its parts raise; the reason is what counts
+            if met(error) is not None:
+                raise
             raise unreachable(hub, error) from None
         held = {name: _undecoded(feature) for name, feature in table.features.items()}
         self._table = table.cast(datasets.Features(held)) if held != dict(table.features) else table
@@ -63,6 +66,8 @@ def download_files(hub: str, revision: str | None, patterns: Sequence[str]) -> P
     try:
         folder = snapshot_download(hub, repo_type="dataset", revision=revision, allow_patterns=list(patterns))
     except Exception as error:
+        if met(error) is not None:
+            raise
         raise unreachable(hub, error) from None
     return Path(folder)
 
