@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmreflect.data.conversations import check_taken, our_turns, with_media, with_our_names, with_system
+from mmreflect.data.columns import check_taken, with_system
+from mmreflect.data.conversations import our_turns, with_media, with_our_names
 from mmreflect.data.store import open_dataset
 from mmreflect.errors import UserError
 from mmreflect.files import read_jsonl
