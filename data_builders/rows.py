@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from mmreflect.data.conversations import in_parts, our_turns, said_turns, text_i
 from mmreflect.data.fingerprint import digest_of_video
 from mmreflect.data.store import Row, shown, try_rows
 from mmreflect.errors import UserError
-from mmreflect.files import content_mark, problem_of_name, to_json
+from mmreflect.files import content_mark, problem_of_name
 
 
 @config_class
@@ -191,7 +191,7 @@ def _groups(rows: Sequence[Place], folder: Path) -> tuple[dict[int, str], dict[i
     asked, told = {}, {}
     for place, row in rows:
         shown = [] if isinstance(row, UserError) else _media_of(row, folder, digests)
-        asked[place], told[place] = (_key(row, place, role, shown) for role in (("user",), ("system", "user")))
+        asked[place], told[place] = _keys(row, place, shown)
         for medium in shown:
             one, other = sorted((root(asked[place]), root(f"~{medium.hex()}")))  # a row's key comes before a medium's
             joined[other] = one
@@ -208,19 +208,25 @@ def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
         seen.add(name)
 
 
-def _key(row: Row | UserError, place: int, roles: Collection[str], shown: Iterable[bytes]) -> str:
-    """Return a hash of what turns of these roles say, in whatever layout and white space, and of the media's content.
+def _keys(row: Row | UserError, place: int, shown: Sequence[bytes]) -> tuple[str, str]:
+    """Return hashes of what a row asks, in whatever layout and white space, and its media's content; and with systems.
 
     A row that is broken, or refused later, is a question of its own.
     """
-    if isinstance(row, UserError):
-        return row.given
     try:
+        if isinstance(row, UserError):
+            raise row
         turns = [turn for turn in _turns(row, place) if isinstance(turn, dict)]
     except UserError as error:
         turns = [{"role": "user", "content": f"{place}: {error.given}"}]
-    texts = [(turn.get("role"), plain_text(text_in(turn))) for turn in turns if turn.get("role") in roles]
-    digest = hashlib.sha256(to_json([each for each in texts if each[1]]).encode())
+    texts = [(turn.get("role"), plain_text(text_in(turn))) for turn in turns]
+    asked = [each for each in texts if each[0] == "user" and each[1]]
+    told = [each for each in texts if each[0] in ("system", "user") and each[1]]
+    return _digest(asked, shown), _digest(told, shown)
+
+
+def _digest(texts: Sequence[object], shown: Iterable[bytes]) -> str:
+    digest = hashlib.sha256(repr(texts).encode(errors="surrogatepass"))
     for medium in shown:
         digest.update(medium)
     return digest.hexdigest()
