@@ -3,10 +3,10 @@
     mmreflect build configs/build/rows.yaml source=questions.jsonl
 
 A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the short form
-`{"question", "images", "answer", "response"}`. Rows as LLaVA, Qwen2-VL's fine-tuning, LLaMA-Factory and ms-swift
-write them are read too: `conversations` of `from` and `value`, one `image`, and `<image>` in plain text where a picture
-stands. Bad rows are quarantined with their reason. ShareGPT's roles, human and gpt, are read as user and assistant;
-other ones are refused.
+`{"question", "images", "answer", "response", "system", "history"}`. Rows as LLaVA, Qwen2-VL's fine-tuning,
+LLaMA-Factory and ms-swift write them are read too: `conversations` of `from` and `value`, one `image`, and `<image>` in
+plain text where a picture stands. Bad rows are quarantined with their reason, and so are those that say what is not
+read (`mmreflect.data.columns`). ShareGPT's roles, human and gpt, are read as user and assistant; other ones are refused.
 """
 
 import functools
@@ -38,7 +38,8 @@ class Config:
     Attributes:
         source: a JSONL file; media paths are relative to its folder.
         validation: share of the questions that becomes the validation split, at least one row when above 0. Rows that
-            ask the same, or show one picture or video, stay in one split; the plan says what that leaves.
+            ask the same or begin with the same question, whatever their system turns, or show one picture or video,
+            stay in one split; the plan says what that leaves.
     """
 
     output: str
@@ -105,6 +106,7 @@ def describe(config: Config) -> dict[str, str]:
 
 Place = tuple[int, Row | UserError]
 _MEDIA = "which show what train shows: all rows share pictures or videos"
+_OPENING = "which may begin as train's do: their first questions join all rows"
 _QUESTION = "which ask what train asks: all rows do, and their system turns alone tell them apart"
 
 
@@ -122,14 +124,12 @@ def _wanted(rows: int, validation: float) -> int:
 
 @functools.lru_cache(maxsize=4)
 def _split_rows(source: str, seed: int, validation: float) -> _Split:
-    """Split the rows; rows that ask the same with the same media, or show one medium, stay together."""
+    """Split the rows; rows that ask or begin with the same, with the same media, or show one medium, stay together."""
     rows = list(enumerate(_unique(_read(source))))
     if not rows:
         raise UserError(f"{source} holds no rows", "at least one JSON object per line", "check the file")
     wanted = _wanted(len(rows), validation)
-    sound = [place for place, row in rows if isinstance(row, dict)]
-    groups, asked, told = _groups(rows, Path(source).parent)
-    ways = [(groups, ""), (asked, _MEDIA), (told, _QUESTION)]
+    sound, ways = _ways(rows, Path(source).parent)
     keys, leak = next((way for way in ways if len({way[0][place] for place in sound}) > 1), ways[0])
     sizes = Counter(keys.values())
     candidates = sorted(
@@ -172,14 +172,30 @@ def _no_row(item: Any) -> UserError:
     return UserError(f"an item is no row ({shown(item)})", "a mapping", "fix the item")
 
 
-def _groups(rows: Sequence[Place], folder: Path) -> tuple[dict[int, str], dict[int, str], dict[int, str]]:
-    """Return by rows' places hashes of three kinds.
+def _ways(rows: Iterable[Place], folder: Path) -> tuple[list[int], list[tuple[dict[int, str], str]]]:
+    """Return the places of the rows that can be read, and ways to keep rows together, each with what it lets leak.
 
-    Returns:
-        Of the group, of which all rows ask or show the same; of what the row asks and shows; and of that with what its
-        system turns say.
+    A way is a group's name for every place. The first keeps together what asks or begins with the same, or shows one
+    picture or video; each further one less, for rows that are all one group otherwise.
     """
     digests = dict[tuple[str, str], bytes]()
+    sound, asked, told, links = [], dict[int, str](), dict[int, str](), dict[int, list[str]]()
+    openings = dict[int, list[str]]()
+    for place, row in rows:
+        shown = [] if isinstance(row, UserError) else _media_of(row, folder, digests)
+        texts = _texts(row, place)
+        sound += [] if texts is None else [place]
+        known = [("user", f"{place}")] if texts is None else texts  # a row that is refused is a question of its own
+        questions = [each for each in known if each[0] == "user"]
+        asked[place], told[place] = _digest(questions, shown), _digest(known, shown)
+        links[place] = [f"~{medium.hex()}" for medium in shown]
+        openings[place] = [*links[place], _digest(questions[:1], shown)]
+    whole, media = _joined(asked, openings), _joined(asked, links)
+    return sound, [(whole, ""), (media, _OPENING), (asked, _MEDIA), (told, _QUESTION)]
+
+
+def _joined(own: dict[int, str], links: dict[int, list[str]]) -> dict[int, str]:
+    """Return the names of groups, of which all rows have a key or a link in common."""
     joined = dict[str, str]()
 
     def root(key: str) -> str:
@@ -188,14 +204,11 @@ def _groups(rows: Sequence[Place], folder: Path) -> tuple[dict[int, str], dict[i
             key = joined[key]
         return key
 
-    asked, told = {}, {}
-    for place, row in rows:
-        shown = [] if isinstance(row, UserError) else _media_of(row, folder, digests)
-        asked[place], told[place] = _keys(row, place, shown)
-        for medium in shown:
-            one, other = sorted((root(asked[place]), root(f"~{medium.hex()}")))  # a row's key comes before a medium's
+    for place, key in own.items():
+        for link in links[place]:
+            one, other = sorted((root(key), root(link)))  # a row's key comes before a medium's
             joined[other] = one
-    return {place: root(key) for place, key in asked.items()}, asked, told
+    return {place: root(key) for place, key in own.items()}
 
 
 def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
@@ -208,21 +221,16 @@ def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
         seen.add(name)
 
 
-def _keys(row: Row | UserError, place: int, shown: Sequence[bytes]) -> tuple[str, str]:
-    """Return hashes of what a row asks, in whatever layout and white space, and its media's content; and with systems.
-
-    A row that is broken, or refused later, is a question of its own.
-    """
+def _texts(row: Row | UserError, place: int) -> list[tuple[str, str]] | None:
+    """Return what the user's and system turns of a row say, in whatever layout and white space; None: it is refused."""
+    if isinstance(row, UserError):
+        return None
     try:
-        if isinstance(row, UserError):
-            raise row
         turns = [turn for turn in _turns(row, place) if isinstance(turn, dict)]
-    except UserError as error:
-        turns = [{"role": "user", "content": f"{place}: {error.given}"}]
-    texts = [(turn.get("role"), plain_text(text_in(turn))) for turn in turns]
-    asked = [each for each in texts if each[0] == "user" and each[1]]
-    told = [each for each in texts if each[0] in ("system", "user") and each[1]]
-    return _digest(asked, shown), _digest(told, shown)
+    except UserError:
+        return None
+    texts = [(str(turn.get("role")), plain_text(text_in(turn))) for turn in turns]
+    return [each for each in texts if each[0] in ("user", "system") and each[1]]
 
 
 def _digest(texts: Sequence[object], shown: Iterable[bytes]) -> str:
