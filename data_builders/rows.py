@@ -6,7 +6,7 @@ A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the sho
 `{"question", "images", "answer", "response", "system", "history"}`. Rows as LLaVA, Qwen2-VL's fine-tuning,
 LLaMA-Factory and ms-swift write them are read too: `conversations` of `from` and `value`, one `image`, and `<image>` in
 plain text where a picture stands. Bad rows are quarantined with their reason, and so are those that say what is not
-read (`mmreflect.data.columns`). ShareGPT's roles, human and gpt, are read as user and assistant; other ones are refused.
+read (`mmreflect.data.columns`). ShareGPT's roles, human and gpt, are user and assistant; other ones are refused.
 """
 
 import functools
@@ -23,10 +23,10 @@ from pydantic import Field
 from mmreflect.answers.lists import reference_text
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.columns import check_taken, plain_text, whole, whole_question
+from mmreflect.data.columns import check_opinions, check_taken, plain_text, whole, whole_question
 from mmreflect.data.conversations import in_parts, our_turns, said_turns, text_in, with_media, with_our_names
 from mmreflect.data.fingerprint import digest_of_video
-from mmreflect.data.store import Row, shown, try_rows
+from mmreflect.data.store import Row, shown, split_response, try_rows
 from mmreflect.errors import UserError
 from mmreflect.files import content_mark, problem_of_name
 
@@ -284,13 +284,15 @@ def _turns(row: Row, place: int) -> list[Any]:
     if turns and not isinstance(turns, list):
         raise UserError(f"row {place}: messages is no list of turns ({shown(turns)})", "turns", "fix the row")
     if turns:
-        turns = whole(turns, row)
         check_taken(row, turns)
+        split_response(said_turns(turns), str(row.get("id", place)))  # what is no turn is named before what it says
+        check_opinions(row, turns := whole(turns, row))
         return said_turns(turns)
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise UserError(f"row {place} has neither 'messages' nor a 'question'", "one of both", "add it")
     turns = whole_question(row, row)
     check_taken(row, turns)
+    check_opinions(row, turns)
     return turns
 
 

@@ -52,8 +52,8 @@ def check_taken(
         pair: the sides of a pair are among the turns, so that `chosen` and `rejected` are read.
 
     Raises:
-        UserError: there are tools, sounds, boxes, a second answer, an answer that is said to be bad, a key of a turn
-            that is not read, a turn that is not to be learned, or pictures named in text.
+        UserError: there are tools, sounds, boxes, a second answer, a key of a turn that is not read, a turn that is not
+            to be learned, or pictures named in text.
     """
     texts = [text_in(turn) for turn in turns if isinstance(turn, Mapping)]
     columns = [name for name in _REFUSED if says(row.get(name)) and not (pair and name in ("chosen", "rejected"))]
@@ -71,8 +71,6 @@ def check_taken(
     for turn in turns:
         if isinstance(turn, Mapping):
             _check_keys(turn, decided)
-    if turns and not pair and isinstance(turns[-1], Mapping) and turns[-1].get("role") == "assistant":
-        _check_opinions(row)
 
 
 def _check_keys(turn: Mapping[str, Any], decided: Collection[str]) -> None:
@@ -94,8 +92,17 @@ def _check_keys(turn: Mapping[str, Any], decided: Collection[str]) -> None:
             )
 
 
-def _check_opinions(row: Mapping[str, Any]) -> None:
-    """Refuse an answer that its row calls bad; a `label` that is no yes or no is something else."""
+def check_opinions(row: Mapping[str, Any], turns: Sequence[Any]) -> None:
+    """Refuse turns that end on an answer which their row calls bad; a `label` that is no yes or no is something else.
+
+    Args:
+        row: its columns that nobody has decided about; `turns`: all that would be learned.
+
+    Raises:
+        UserError: it does.
+    """
+    if not turns or not isinstance(turns[-1], Mapping) or turns[-1].get("role") != "assistant":
+        return
     for name in _OPINIONS:
         value = row.get(name)
         if value is False or (name == "kto_tag" and says(value) and value not in (True, "true", "True")):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.answers.lists import reference_text
-from mmreflect.data.columns import OF_A_TURN, check_taken, says, whole, whole_question
+from mmreflect.data.columns import OF_A_TURN, check_opinions, check_taken, says, whole, whole_question
 from mmreflect.data.conversations import KINDS, in_parts, said_turns, with_media
 from mmreflect.data.pairs import read_pair, turns_in
 from mmreflect.data.store import Row, shown
@@ -98,8 +98,8 @@ def read_foreign(
     if known["rejected"] is not None:
         messages, rejected = read_pair(known, left, decided, counts)
     elif says(known["messages"]):
-        turns = whole(turns_in(known["messages"]), known)
-        check_taken(left, turns, decided)
+        check_taken(left, turns := turns_in(known["messages"]), decided)
+        check_opinions(left, turns := whole(turns, known))
         messages = with_media(said_turns(turns), counts)
     else:
         messages = _asked(known, counts, row, left)
@@ -159,6 +159,7 @@ def _asked(known: Row, counts: Mapping[str, int], row: Row, left: Row) -> list[M
         raise UserError("the question is empty, or no text", "text", "fix the row")
     turns = whole_question(known, left)
     check_taken(left, turns)
+    check_opinions(left, turns)
     return [in_parts(turn) for turn in with_media(turns, counts)]
 
 

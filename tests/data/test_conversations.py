@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmreflect.data.columns import check_taken, with_system
+from mmreflect.data.columns import check_opinions, check_taken, with_system
 from mmreflect.data.conversations import our_turns, with_media, with_our_names
 from mmreflect.data.store import open_dataset
 from mmreflect.errors import UserError
@@ -84,8 +84,6 @@ REFUSED: list[tuple[Row, list[Row], str]] = [
     ({}, [user("x"), said("y", loss_scale=0.5)], "the column 'messages.loss_scale' says"),
     ({}, [user("x"), said("y", reasoning_content="because")], "the column 'messages.reasoning_content' is not read"),
     ({}, [user("x"), said(None, tool_calls=[{"x": 1}])], "the column 'messages.tool_calls' is not read"),
-    ({"label": False}, [user("x"), said("y")], "the column 'label' says that the answer is a bad one"),
-    ({"kto_tag": 0}, [user("x"), said("y")], "the column 'kto_tag' says that the answer is a bad one"),
 ]
 
 
@@ -101,9 +99,16 @@ def test_what_says_nothing_of_the_conversation_is_no_matter() -> None:
     check_taken({}, [{**user("x"), "weight": 0, "loss": False}, said("y")])
     for nothing in ("[]", " {} ", "", "null", {}):
         check_taken({"tools": nothing}, [user("x")])
-    check_taken({"label": 0, "kto_tag": True, "rejected": {"from": None, "value": None}}, [user("x"), said("y")])
-    check_taken({"label": False, "kto_tag": False}, [user("Is it a cat?")])
+    check_taken({"rejected": {"from": None, "value": None}}, [user("x"), said("y")])
     check_taken({}, [said("y", think="z", loss=False)], ["messages.think", "messages.loss"])
+
+
+def test_an_answer_that_is_said_to_be_bad_is_none_to_learn() -> None:
+    for bad in ({"label": False}, {"kto_tag": False}, {"kto_tag": 0}, {"kto_tag": "false"}):
+        with pytest.raises(UserError, match=f"the column '{next(iter(bad))}' says that the answer is a bad one"):
+            check_opinions(bad, [user("x"), said("y")])
+    check_opinions({"label": 0, "kto_tag": True}, [user("Which class?"), said("0")])
+    check_opinions({"label": False, "kto_tag": False}, [user("Is it a cat?")])
 
 
 def test_media_stand_where_they_are_marked() -> None:
