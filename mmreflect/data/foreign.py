@@ -91,6 +91,8 @@ def read_foreign(
     known["conversations"] = left.get("conversations")
     if not says(known["messages"]):
         known |= {"messages": known["conversations"], "conversations": None}
+    if "rejected" not in columns:
+        _split_reply(known, left)
     media = {kind: _media(known[f"{kind}s"], known[kind], kind, folder) for kind in KINDS}
     counts = {kind: len(items) for kind, items in media.items() if items or not _no_media(kind, columns)}
     decided = [name for name in columns if name.startswith(OF_A_TURN)]
@@ -144,6 +146,18 @@ def _join_input(known: Row, left: Row, columns: Mapping[str, str | None]) -> Non
         if columns.get(name) == "instruction" and isinstance(known[name], str) and isinstance(more, str):
             known[name] = f"{known[name]}\n{more}" if more.strip() else known[name]
             del left["input"]
+
+
+def _split_reply(known: Row, left: Row) -> None:
+    """Make a pair of a conversation whose reply has a `rejected_response` beside it, as ms-swift writes one."""
+    lost, turns = left.get("rejected_response"), known["messages"]
+    if (
+        isinstance(lost, str)
+        and lost
+        and isinstance(turns, list)
+        and not (says(known["chosen"]) or says(known["rejected"]))
+    ):
+        known |= {"chosen": turns[-1:], "rejected": left.pop("rejected_response")}
 
 
 def _no_media(kind: str, columns: Mapping[str, str | None]) -> bool:

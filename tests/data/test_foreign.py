@@ -163,6 +163,8 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({**PAIR, "response": "c"}, {}, "the column 'response' stands beside"),
     ({**PAIR, "prompt": [user("q")], "history": [["a", "b"]]}, {}, "the column 'history' stands beside"),
     ({**PAIR, "rejected": []}, {}, "a pair lacks"),
+    ({"messages": [user("q")], "rejected_response": "b"}, {}, "a side of the pair does not end on the assistant's turn"),
+    ({"messages": [user("q"), reply("a")], "rejected_response": ["b"]}, {}, "the column 'rejected_response' belongs"),
     ({**PAIR, "chosen": [reply("x"), user("q")]}, {}, "a side of the pair does not end on the assistant's turn"),
     ({"messages": [user("q")], "chosen": "c", "rejected": "r"}, {"columns": {"rejected": None}}, "the column 'chosen' belongs"),
     ({"messages": "hello"}, {}, "a list is wanted, and there is str"),
