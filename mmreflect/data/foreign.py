@@ -151,12 +151,8 @@ def _join_input(known: Row, left: Row, columns: Mapping[str, str | None]) -> Non
 def _split_reply(known: Row, left: Row) -> None:
     """Make a pair of a conversation whose reply has a `rejected_response` beside it, as ms-swift writes one."""
     lost, turns = left.get("rejected_response"), known["messages"]
-    if (
-        isinstance(lost, str)
-        and lost
-        and isinstance(turns, list)
-        and not (says(known["chosen"]) or says(known["rejected"]))
-    ):
+    whole_pair = says(known["chosen"]) or says(known["rejected"])
+    if isinstance(lost, str) and lost and isinstance(turns, list) and not whole_pair:
         known |= {"chosen": turns[-1:], "rejected": left.pop("rejected_response")}
 
 

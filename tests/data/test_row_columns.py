@@ -1,6 +1,7 @@
 """What rows say beside their turns: taken, or refused by name; and in which split a question stands."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,68 @@ def test_an_evaluation_set_asks_in_every_layout(tmp_path: Path, run_cli: Cli) ->
         "the column 'conversations' asks something else than what is compared": 1,
     }
     assert "rows_by_question_alone" not in overlap
+
+
+def test_pairs_of_a_mixture_are_whole_or_refused(tmp_path: Path, run_cli: Cli) -> None:
+    spoken = {"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "good"}}
+    pair = {**spoken, "rejected": {"from": "gpt", "value": "bad"}, "system": "Be terse."}
+    rows: list[Row] = [
+        {"id": "good", **pair},
+        {"id": "swift", "messages": [user("r"), said("good")], "rejected_response": "bad"},
+        {"id": "tools", **pair, "tools": "[{}]"},
+        {
+            "id": "answered",
+            **pair,
+            "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "other"}],
+        },
+        {"id": "context", **pair, "chosen": [user("other"), said("mid"), user("more"), said("good")]},
+    ]
+    out, rejects = build("mix", rows, tmp_path, run_cli)
+    assert {name: line["reason"] for name, line in rejects.items()} == {
+        "tools": "mine: the column 'tools' belongs to the conversation and is not read",
+        "answered": "mine: the prompt of the pair ends on an answer, which is not the chosen one",
+        "context": "mine: the column 'chosen' holds turns before its reply that are not those of the prompt",
+    }
+    good, swift = open_dataset(str(out)).rows("train")
+    assert told({"messages": good["prompt"]}) == [("system", "Be terse."), ("user", "q")]
+    assert text_in(good["rejected"][0]) == text_in(swift["rejected"][0]) == "bad"
+    assert told({"messages": [*swift["prompt"], *swift["chosen"]]}) == [("user", "r"), ("assistant", "good")]
+
+
+def test_the_chosen_side_alone_is_learned_where_columns_say_so(tmp_path: Path, run_cli: Cli) -> None:
+    row = {"id": "a", "prompt": "q", "chosen": [user("q"), said("good")], "rejected": [user("q"), said("bad")]}
+    out, _ = build("mix", [row], tmp_path, run_cli, columns={"messages": "chosen", "rejected": None})
+    (built,) = open_dataset(str(out)).rows("train")
+    assert told(built) == [("user", "q"), ("assistant", "good")] and "rejected" not in built
+
+
+ODD: list[Any] = [
+    None, "", [], {}, "x", 5, True, False, float("nan"), ["a"], [["a", "b"]], [["a", None]], {"a": 1}, "\ud800", [7],
+    {"from": "gpt", "value": "a"}, said("a"), [user("x")], [user("x"), said("a")], [{"role": ["user"], "content": "x"}],
+    [user([{"type": "text", "text": 5}, 3])], [{"role": "user"}], [{"from": "human", "value": "<image>x"}],
+    [{"role": "system", "content": "s"}, {**user("x"), "loss": [1]}], [said("a", weight={"a": 1})],
+]  # fmt: skip
+NAMES = (
+    "messages",
+    "conversations",
+    "question",
+    "prompt",
+    "chosen",
+    "rejected",
+    "response",
+    "system",
+    "history",
+    "input",
+)
+NAMES += ("tools", "label", "kto_tag", "rejected_response", "objects", "images", "image")
+
+
+@pytest.mark.parametrize("builder", ["rows", "mix"])
+def test_odd_columns_end_in_a_reason(builder: str, tmp_path: Path, run_cli: Cli) -> None:
+    """Six hundred rows of odd values in up to six columns, and one good row that stays."""
+    draw = random.Random(builder)
+    rows = [{name: draw.choice(ODD) for name in draw.sample(NAMES, draw.randint(1, 6))} for _ in range(600)]
+    rows = [{"id": f"r{number}", **row} for number, row in enumerate(rows)]
+    out, rejects = build(builder, [{"id": "good", "question": "How?"}, *rows], tmp_path, run_cli)
+    kept = {row["id"].removeprefix("mine/") for row in open_dataset(str(out)).rows("train")}
+    assert "good" in kept and not kept & set(rejects) and len(kept) + len(rejects) == 601
