@@ -73,8 +73,12 @@ def make(config: Config, split: str, index: int) -> Example:
     try:
         return _example(row, place, Path(config.source).parent)
     except UserError as error:
-        why = Rejected.of(error, _id(row, place))
-        raise Rejected(why.given, **({"do": error.do} if error.do else {}), **why.facts) from None
+        raise _rejected(error, row, place) from None
+
+
+def _rejected(error: UserError, row: Row, place: int) -> Rejected:
+    why = Rejected.of(error, _id(row, place))
+    return Rejected(why.given, **({"do": error.do} if error.do else {}), **why.facts)
 
 
 def _example(row: Row, place: int, folder: Path) -> Example:
@@ -151,11 +155,14 @@ def _split_rows(source: str, seed: int, validation: float) -> _Split:
 
 def _read(source: str) -> Iterator[Row | UserError]:
     """Read the rows, with their names made ours; of a file that is one JSON array, as LLaVA's, its items."""
-    for row in _array(Path(source)) or try_rows(Path(source)):
+    for place, row in enumerate(_array(Path(source)) or try_rows(Path(source))):
+        if isinstance(row, UserError):
+            yield row
+            continue
         try:
-            yield with_our_names(row) if isinstance(row, dict) else row
+            yield with_our_names(row)
         except UserError as error:
-            yield error
+            yield _rejected(error, row, place)
 
 
 def _array(path: Path) -> list[Row | UserError] | None:
