@@ -29,6 +29,7 @@ from pydantic import Field
 from mmreflect.building import ARRIVING, Example, Made, Maker, Rejected
 from mmreflect.config import config as config_class
 from mmreflect.config import to_tree
+from mmreflect.data.columns import DECIDABLE, OF_A_TURN
 from mmreflect.data.foreign import COLUMNS, ColumnError, ForeignRow, Stored, laid, read_foreign
 from mmreflect.data.index import RowIndex, index_of
 from mmreflect.data.mixing import Mixture, Stopping, mixed
@@ -59,7 +60,8 @@ class Source:
         weight: its share, over the sum of all.
         limit: only its first so many rows; needed for the Hub, where the number of rows is not known before.
         shuffle: take the rows in an order drawn by the seed, which matters where not all of them are taken.
-        columns: for files and the Hub, our names to those of the set; a dot goes into a mapping; null takes none.
+        columns: for files and the Hub, our names to those of the set; a dot goes into a mapping; null takes none, also
+            of what is refused else: a column such as `tools`, a key of turns such as `messages.reasoning_content`.
         facts: for files and the Hub, further columns that become facts.
     """
 
@@ -92,8 +94,11 @@ class Source:
             raise ValueError("a dataset of ours has our columns; remove columns and facts")
         if self.kind in ("jsonl", "parquet") and self.split != "train":
             raise ValueError(f"{self.named} is one file and has no splits; remove split")
-        for name in self.columns:
-            if name not in COLUMNS:
+        for name, column in self.columns.items():
+            left_out = name in DECIDABLE or name.startswith(OF_A_TURN)
+            if left_out and column is not None:
+                raise ValueError(f"columns maps {name!r}, which can only be left out; set it to null")
+            if name not in COLUMNS and not left_out:
                 close = nearest(name, COLUMNS) or ", ".join(COLUMNS)
                 raise ValueError(f"columns names {name!r}, which is none of ours; did you mean: {close}?")
 
@@ -304,7 +309,8 @@ class _Taken:
             name = self._id_of(row)
             own = None if name is None else f"{self.name}/{name}"
             why = Rejected.of(error, own, prefix=f"{self.name}: ", own=[self._source.named])
-            return Rejected(why.given, source=self.name, row=place, **why.facts)
+            told = {"do": error.do} | why.facts if error.do else why.facts
+            return Rejected(why.given, source=self.name, row=place, **told)
 
     def _id_of(self, row: Row) -> Any:
         """Return the id of a row that cannot be read, where it has one."""

@@ -3,18 +3,17 @@
     mmreflect build configs/build/rows.yaml source=questions.jsonl
 
 A row is `{"id", "messages", "images", "videos", "answer", "facts"}`, or the short form
-`{"question", "images", "answer", "response"}`. Rows as LLaVA, Qwen2-VL's fine-tuning, LLaMA-Factory and ms-swift
-write them are read too: `conversations` of `from` and `value`, one `image`, and `<image>` in plain text where a picture
-stands. Bad rows are quarantined with their reason. ShareGPT's roles, human and gpt, are read as user and assistant;
-other ones are refused.
+`{"question", "images", "answer", "response", "system", "history"}`. Rows as LLaVA, Qwen2-VL's fine-tuning,
+LLaMA-Factory and ms-swift write them are read too: `conversations` of `from` and `value`, one `image`, and `<image>` in
+plain text where a picture stands. Bad rows are quarantined with their reason, and so are those that say what is not
+read (`mmreflect.data.columns`). ShareGPT's roles, human and gpt, are user and assistant; other ones are refused.
 """
 
 import functools
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,10 +23,12 @@ from pydantic import Field
 from mmreflect.answers.lists import reference_text
 from mmreflect.building import Example, Rejected
 from mmreflect.config import config as config_class
-from mmreflect.data.conversations import check_taken, our_turns, with_media, with_our_names, with_system
-from mmreflect.data.store import Row, shown, try_rows
+from mmreflect.data.columns import check_opinions, check_taken, plain_text, whole, whole_question
+from mmreflect.data.conversations import in_parts, our_turns, said_turns, text_in, with_media, with_our_names
+from mmreflect.data.fingerprint import digest_of_video
+from mmreflect.data.store import Row, shown, split_response, try_rows
 from mmreflect.errors import UserError
-from mmreflect.files import content_mark, problem_of_name, to_json
+from mmreflect.files import content_mark, problem_of_name
 
 
 @config_class
@@ -37,7 +38,8 @@ class Config:
     Attributes:
         source: a JSONL file; media paths are relative to its folder.
         validation: share of the questions that becomes the validation split, at least one row when above 0. Rows that
-            ask the same, or show one picture or video, stay in one split; the plan says what that leaves.
+            ask the same or begin with the same question, whatever their system turns, or show one picture or video,
+            stay in one split; the plan says what that leaves.
     """
 
     output: str
@@ -71,18 +73,18 @@ def make(config: Config, split: str, index: int) -> Example:
     try:
         return _example(row, place, Path(config.source).parent)
     except UserError as error:
-        raise Rejected.of(error, _id(row, place)) from None
+        raise _rejected(error, row, place) from None
+
+
+def _rejected(error: UserError, row: Row, place: int) -> Rejected:
+    why = Rejected.of(error, _id(row, place))
+    return Rejected(why.given, **({"do": error.do} if error.do else {}), **why.facts)
 
 
 def _example(row: Row, place: int, folder: Path) -> Example:
     images, videos = _paths(row, "images", folder), _paths(row, "videos", folder)
-    media = {"image": len(images), "video": len(videos)}
-    turns = our_turns(row.get("messages"))
-    if turns and isinstance(turns, list):
-        check_taken(row, turns)
-        messages = with_media(with_system(turns, row.get("system")), media)
-    else:
-        messages = turns or _messages(row, place, len(images), len(videos))
+    turns = with_media(_turns(row, place), {"image": len(images), "video": len(videos)})
+    messages = turns if row.get("messages") else [in_parts(turn) for turn in turns]
     facts = row.get("facts") or {}
     if not isinstance(facts, dict):
         raise UserError(f"row {place}: facts is no mapping ({shown(facts)})", "a mapping", "fix the row")
@@ -99,23 +101,25 @@ def describe(config: Config) -> dict[str, str]:
     split = _split_rows(config.source, config.seed, config.validation)
     held, total = len(split.parts.get("validation", ())), sum(map(len, split.parts.values()))
     wanted = _wanted(total, config.validation)
-    if split.leaky and held:
-        return {"validation": f"{held:,} rows, which show what train shows: all rows share pictures or videos"}
+    if split.leak and held:
+        return {"validation": f"{held:,} rows, {split.leak}"}
     if held == wanted:
         return {}
     return {"validation": f"{held:,} for {wanted:,} rows: those that ask or show the same stay in one split"}
 
 
 Place = tuple[int, Row | UserError]
-_MARK = re.compile(r"<(?:image|video)>")
+_MEDIA = "which show what train shows: all rows share pictures or videos"
+_OPENING = "which may begin as train's do: their first questions join all rows"
+_QUESTION = "which ask what train asks: all rows do, and their system turns alone tell them apart"
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """The rows of each split; `leaky`: pictures join all of them, so that only rows that ask the same stay together."""
+    """The rows of each split; `leak`: what rows of different splits have in common, as all rows have it; else empty."""
 
     parts: dict[str, list[Place]]
-    leaky: bool
+    leak: str
 
 
 def _wanted(rows: int, validation: float) -> int:
@@ -124,18 +128,17 @@ def _wanted(rows: int, validation: float) -> int:
 
 @functools.lru_cache(maxsize=4)
 def _split_rows(source: str, seed: int, validation: float) -> _Split:
-    """Split the rows; rows that ask the same with the same media, or show one medium, stay together."""
+    """Split the rows; rows that ask or begin with the same, with the same media, or show one medium, stay together."""
     rows = list(enumerate(_unique(_read(source))))
     if not rows:
         raise UserError(f"{source} holds no rows", "at least one JSON object per line", "check the file")
     wanted = _wanted(len(rows), validation)
-    asked, keys = _groups(rows, Path(source).parent)
-    sound = {keys[place] for place, row in rows if isinstance(row, dict)}
-    leaky = len(sound) == 1 and len(set(asked.values())) > 1
-    if leaky:
-        keys, sound = asked, {asked[place] for place, row in rows if isinstance(row, dict)}
+    sound, ways = _ways(rows, Path(source).parent)
+    keys, leak = next((way for way in ways if len({way[0][place] for place in sound}) > 1), ways[0])
     sizes = Counter(keys.values())
-    candidates = sorted(sound, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
+    candidates = sorted(
+        {keys[place] for place in sound}, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest()
+    )
     held_out, held = set[str](), 0
     for key in candidates[:-1]:  # the last one stays in train, which must not be empty
         if sizes[key] < 2 * (wanted - held):  # nearer to what is wanted than without it
@@ -147,16 +150,19 @@ def _split_rows(source: str, seed: int, validation: float) -> _Split:
         "train": [row for row in rows if keys[row[0]] not in held_out],
         "validation": [row for row in rows if keys[row[0]] in held_out],
     }
-    return _Split({split: part for split, part in parts.items() if part}, leaky)
+    return _Split({split: part for split, part in parts.items() if part}, leak)
 
 
 def _read(source: str) -> Iterator[Row | UserError]:
     """Read the rows, with their names made ours; of a file that is one JSON array, as LLaVA's, its items."""
-    for row in _array(Path(source)) or try_rows(Path(source)):
+    for place, row in enumerate(_array(Path(source)) or try_rows(Path(source))):
+        if isinstance(row, UserError):
+            yield row
+            continue
         try:
-            yield with_our_names(row) if isinstance(row, dict) else row
+            yield with_our_names(row)
         except UserError as error:
-            yield error
+            yield _rejected(error, row, place)
 
 
 def _array(path: Path) -> list[Row | UserError] | None:
@@ -173,9 +179,30 @@ def _no_row(item: Any) -> UserError:
     return UserError(f"an item is no row ({shown(item)})", "a mapping", "fix the item")
 
 
-def _groups(rows: Iterable[Place], folder: Path) -> tuple[dict[int, str], dict[int, str]]:
-    """Return hashes of what rows ask, by their places, and of their groups, of which all rows ask or show the same."""
-    digests = dict[str, bytes]()
+def _ways(rows: Iterable[Place], folder: Path) -> tuple[list[int], list[tuple[dict[int, str], str]]]:
+    """Return the places of the rows that can be read, and ways to keep rows together, each with what it lets leak.
+
+    A way is a group's name for every place. The first keeps together what asks or begins with the same, or shows one
+    picture or video; each further one less, for rows that are all one group otherwise.
+    """
+    digests = dict[tuple[str, str], bytes]()
+    sound, asked, told, links = [], dict[int, str](), dict[int, str](), dict[int, list[str]]()
+    openings = dict[int, list[str]]()
+    for place, row in rows:
+        shown = [] if isinstance(row, UserError) else _media_of(row, folder, digests)
+        texts = _texts(row, place)
+        sound += [] if texts is None else [place]
+        known = [("user", f"{place}")] if texts is None else texts  # a row that is refused is a question of its own
+        questions = [each for each in known if each[0] == "user"]
+        asked[place], told[place] = _digest(questions, shown), _digest(known, shown)
+        links[place] = [f"~{medium.hex()}" for medium in shown]
+        openings[place] = [*links[place], _digest(questions[:1], shown)]
+    whole, media = _joined(asked, openings), _joined(asked, links)
+    return sound, [(whole, ""), (media, _OPENING), (asked, _MEDIA), (told, _QUESTION)]
+
+
+def _joined(own: dict[int, str], links: dict[int, list[str]]) -> dict[int, str]:
+    """Return the names of groups, of which all rows have a key or a link in common."""
     joined = dict[str, str]()
 
     def root(key: str) -> str:
@@ -184,14 +211,11 @@ def _groups(rows: Iterable[Place], folder: Path) -> tuple[dict[int, str], dict[i
             key = joined[key]
         return key
 
-    own = {}
-    for place, row in rows:
-        shown = [] if isinstance(row, UserError) else _media_of(row, folder, digests)
-        own[place] = _key(row, shown)
-        for medium in shown:
-            one, other = sorted((root(own[place]), root(f"~{medium.hex()}")))  # a row's key comes before a medium's
+    for place, key in own.items():
+        for link in links[place]:
+            one, other = sorted((root(key), root(link)))  # a row's key comes before a medium's
             joined[other] = one
-    return own, {place: root(key) for place, key in own.items()}
+    return {place: root(key) for place, key in own.items()}
 
 
 def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
@@ -204,40 +228,37 @@ def _unique(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
         seen.add(name)
 
 
-def _key(row: Row | UserError, shown: Iterable[bytes]) -> str:
-    """Return a hash of what a row asks and of its media's content; a broken row is a question of its own."""
+def _texts(row: Row | UserError, place: int) -> list[tuple[str, str]] | None:
+    """Return what the user's and system turns of a row say, in whatever layout and white space; None: it is refused."""
     if isinstance(row, UserError):
-        return row.given
-    asked = row.get("question") or _asked(our_turns(_listed(row.get("messages"))))
+        return None
     try:
-        digest = hashlib.sha256(to_json(asked).encode())
-    except ValueError:  # it holds NaN, which is no question: the row is refused when its turn comes
-        digest = hashlib.sha256(repr(asked).encode())
+        turns = [turn for turn in _turns(row, place) if isinstance(turn, dict)]
+    except UserError:
+        return None
+    texts = [(str(turn.get("role")), plain_text(text_in(turn))) for turn in turns]
+    return [each for each in texts if each[0] in ("user", "system") and each[1]]
+
+
+def _digest(texts: Sequence[object], shown: Iterable[bytes]) -> str:
+    digest = hashlib.sha256(repr(texts).encode(errors="surrogatepass"))
     for medium in shown:
         digest.update(medium)
     return digest.hexdigest()
 
 
-def _asked(turns: list[Any]) -> str | list[str]:
-    """Return what turns ask, however they are written: without marks and answers, one question as its text."""
-    told = [turn for turn in turns if isinstance(turn, dict) and turn.get("role") != "assistant"]
-    texts = [_MARK.sub("", _text(turn.get("content"))).strip() for turn in told]
-    return texts[0] if len(texts) == 1 else texts
-
-
-def _text(content: Any) -> str:
-    parts = content if isinstance(content, list) else [{"text": content}]
-    return "".join(str(part["text"]) for part in parts if isinstance(part, dict) and part.get("text") is not None)
-
-
-def _media_of(row: Row, folder: Path, digests: dict[str, bytes]) -> list[bytes]:
+def _media_of(row: Row, folder: Path, digests: dict[tuple[str, str], bytes]) -> list[bytes]:
     """Return what stands for each medium of a row: a hash of its content, or of a missing one its name."""
-    items = [str(item) for item in [*_listed(row.get("images")), *_listed(row.get("videos"))]]
-    for item in items:
-        if item not in digests:
-            known = _is_name(item) and (folder / item).is_file()
-            content = (folder / item).read_bytes() if known else b""
-            digests[item] = hashlib.sha256(content).digest() if known else item.encode(errors="backslashreplace")
+    items = [(kind, str(item)) for kind in ("images", "videos") for item in _listed(row.get(kind))]
+    for kind, item in items:
+        if (kind, item) not in digests:
+            file = folder / item if _is_name(item) else folder
+            if not file.is_file():
+                digests[kind, item] = item.encode(errors="backslashreplace")
+            elif kind == "videos":
+                digests[kind, item] = digest_of_video(file)
+            else:
+                digests[kind, item] = hashlib.sha256(file.read_bytes()).digest()
     return [digests[item] for item in items]
 
 
@@ -260,15 +281,25 @@ def _is_name(path: str) -> bool:
     return problem_of_name(path) is None
 
 
-def _messages(row: Row, place: int, images: int, videos: int) -> list[dict[str, Any]]:
+def _turns(row: Row, place: int) -> list[Any]:
+    """Return all turns of a row, without places for its media.
+
+    Raises:
+        UserError: it has none, or a column says what is not read, or something else than the others.
+    """
+    turns = our_turns(row.get("messages"))
+    if turns and not isinstance(turns, list):
+        raise UserError(f"row {place}: messages is no list of turns ({shown(turns)})", "turns", "fix the row")
+    if turns:
+        check_taken(row, turns)
+        split_response(said_turns(turns), str(row.get("id", place)))  # what is no turn is named before what it says
+        check_opinions(row, turns := whole(turns, row))
+        return said_turns(turns)
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise UserError(f"row {place} has neither 'messages' nor a 'question'", "one of both", "add it")
-    media = [{"type": "image"}] * images + [{"type": "video"}] * videos
-    turns = [{"role": "user", "content": [*media, {"type": "text", "text": row["question"]}]}]
-    if row.get("response") is not None:
-        if row["response"] == "":
-            raise UserError("the response is empty", "text, or no 'response' for a row without one", "remove the key")
-        turns.append({"role": "assistant", "content": [{"type": "text", "text": row["response"]}]})
+    turns = whole_question(row, row)
+    check_taken(row, turns)
+    check_opinions(row, turns)
     return turns
 
 

@@ -33,7 +33,7 @@ def general_words(reason: str, *own: object) -> str:
 
 def told_by(reason: str, expected: str) -> str:
     """Return a reason of which only "X is …" is left as "X is not ...", in words of what was expected."""
-    return _NOTHING_SAID.sub(f" is not {expected}", reason) if expected else reason
+    return _NOTHING_SAID.sub(lambda _: f" is not {expected}", reason) if expected else reason
 
 
 def _kept(quoted: re.Match[str]) -> str:

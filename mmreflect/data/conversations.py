@@ -13,19 +13,18 @@ from mmreflect.errors import UserError
 from mmreflect.records import Message
 
 KINDS = ("image", "video")
-_NOT_READ = ("tools", "audio", "audios", "chosen", "rejected", "rejected_response")
-_NAMED = re.compile(r"<img>[^<]+</img>")
-_BOXES = re.compile(r"<(?:bbox|ref-object)>")
 
 
 def with_our_names(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row with its conversation as `messages` and its media as lists; what has our names already stays.
 
+    Beside `messages` that hold something, `conversations` stay for whoever looks whether both say the same.
+
     Raises:
         UserError: it has a medium under both names.
     """
     found = dict(row)
-    if found.get("messages") is None and found.get("question") is None and found.get("conversations") is not None:
+    if found.get("messages") in (None, []) and found.get("conversations") is not None:
         found["messages"] = found.pop("conversations")
     for kind in KINDS:
         one, many = found.pop(kind, None), found.get(f"{kind}s")
@@ -35,36 +34,6 @@ def with_our_names(row: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"the row has both {kind!r} and '{kind}s'", "one of them", "put all into one list")
         found[f"{kind}s"] = one if isinstance(one, list) else [one]
     return found
-
-
-def with_system(turns: list[Any], system: Any) -> list[Any]:
-    """Return turns behind what a row says to the model under `system`, unless they begin with a system turn."""
-    first = turns[0].get("role") if turns and isinstance(turns[0], Mapping) else None
-    given = isinstance(system, str) and system.strip() and first != "system"
-    return [{"role": "system", "content": system}, *turns] if given else turns
-
-
-def check_taken(row: Mapping[str, Any], turns: Sequence[Any]) -> None:
-    """Refuse what other tools read of a conversation and we do not: without it the row would mean something else.
-
-    Raises:
-        UserError: there are tools, sounds, boxes, a second answer, a turn not to be learned, or pictures named in text.
-    """
-    said = [str(turn.get("content")) for turn in turns if isinstance(turn, Mapping)]
-    columns = [name for name in _NOT_READ if row.get(name)]
-    columns += ["objects"] if row.get("objects") and any(_BOXES.search(text) for text in said) else []
-    if columns:
-        raise UserError(
-            f"the column {columns[0]!r} belongs to the conversation and is not read",
-            "a conversation that is whole without it",
-            "remove the column where it does not matter",
-        )
-    if any(_NAMED.search(text) for text in said):
-        raise UserError("a turn names a picture in its text (<img>)", "pictures in 'images'", "write <image> instead")
-    if any(isinstance(turn, Mapping) and turn.get("loss") in (False, 0) and "loss" in turn for turn in turns):
-        raise UserError(
-            "a turn is not to be learned ('loss'), which is not read", "turns without 'loss'", "remove the key"
-        )
 
 
 def our_turns(turns: Any) -> Any:
@@ -82,35 +51,76 @@ def _renamed(turn: Any) -> Any:
     return {"role": turn["from"], "content": turn["value"], **rest}
 
 
+def said_turns(turns: Sequence[Any]) -> list[Any]:
+    """Return turns with role and content alone, and parts without the empty keys that tables with fixed columns add.
+
+    What is no turn stays as it is: it is refused where turns are checked.
+    """
+    return [
+        {"role": turn["role"], "content": _said_parts(turn["content"])}
+        if isinstance(turn, Mapping) and {"role", "content"} <= turn.keys()
+        else turn
+        for turn in turns
+    ]
+
+
+def _said_parts(content: Any) -> Any:
+    if not isinstance(content, list):
+        return content
+    return [
+        {key: item for key, item in part.items() if item is not None} if isinstance(part, Mapping) else part
+        for part in content
+    ]
+
+
+def text_in(turn: Mapping[str, Any]) -> str:
+    """Return the text of a turn, whatever else its content is."""
+    content = turn.get("content")
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    return "".join(str(part["text"]) for part in content if isinstance(part, Mapping) and part.get("text") is not None)
+
+
 def with_media(turns: Sequence[Any], media: Mapping[str, int]) -> list[Any]:
-    """Return turns of plain text with places for their media, which turns that consist of parts have already.
+    """Return turns of plain text with places for their media, which questions that consist of parts have already.
 
     A medium stands where a question says `<image>` or `<video>`; where none does, all stand before the first question.
+    What system turns and answers say is text. So is a mark in a text that is a part: that is how one asks about it.
 
     Args:
-        media: kind to how many there are; of a kind without any, the mark is text like other text, as in any answer.
+        media: kind to how many there are; of a kind that is not in it the mark is text like other text.
 
     Raises:
-        UserError: there are other numbers of marks than of media.
+        UserError: there are other numbers of marks than of media, also where there are no media at all.
     """
-    kinds = [kind for kind, count in media.items() if count]
-    texts = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
-    if not kinds or len(texts) < len(turns) or not all(isinstance(text, str) for text in texts):
+    asked = [turn for turn in turns if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    if not media or not all(isinstance(turn, Mapping) for turn in turns):
         return list(turns)
-    place = re.compile(f"<({'|'.join(kinds)})>")
-    asked = [turn for turn in turns if turn.get("role") != "assistant"]
+    if not all(isinstance(turn.get("content"), str) for turn in asked):
+        return list(turns)
+    place = re.compile(f"<({'|'.join(media)})>")
     marks = [match[1] for turn in asked for match in place.finditer(turn["content"])]
     if not marks:
         first = next((number for number, turn in enumerate(turns) if turn.get("role") == "user"), None)
-        ahead = [{"type": kind} for kind in kinds for _ in range(media[kind])]
+        ahead = [{"type": kind} for kind, count in media.items() for _ in range(count)]
         return [
-            {**turn, "content": [*ahead, {"type": "text", "text": turn["content"]}]} if number == first else turn
+            {**turn, "content": [*ahead, {"type": "text", "text": turn["content"]}]}
+            if ahead and number == first
+            else turn
             for number, turn in enumerate(turns)
         ]
-    if any(marks.count(kind) != media[kind] for kind in kinds):
-        counts = ", ".join(f"{marks.count(kind)} <{kind}> for {media[kind]}" for kind in kinds)
-        raise UserError("the question marks other numbers of media than there are", counts)
-    return [{**turn, "content": _parts(turn["content"], place)} if turn in asked else turn for turn in turns]
+    if any(marks.count(kind) != count for kind, count in media.items()):
+        counts = [
+            f"{marks.count(kind)} <{kind}> for {count}" for kind, count in media.items() if count or kind in marks
+        ]
+        raise UserError(
+            "the question marks other numbers of media than there are",
+            ", ".join(counts),
+            "name all media of the row; where the mark is text, write the turn as parts of type text",
+        )
+    return [
+        {**turn, "content": _parts(turn["content"], place)} if turn.get("role") == "user" else turn for turn in turns
+    ]
 
 
 def _parts(text: str, place: re.Pattern[str]) -> str | list[dict[str, Any]]:

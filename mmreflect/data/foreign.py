@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mmreflect.answers.lists import reference_text
-from mmreflect.data.conversations import KINDS, check_taken, in_parts, our_turns, with_media, with_system
+from mmreflect.data.columns import OF_A_TURN, check_opinions, check_taken, says, whole, whole_question
+from mmreflect.data.conversations import KINDS, in_parts, said_turns, with_media
+from mmreflect.data.pairs import read_pair, turns_in
 from mmreflect.data.store import Row, shown
 from mmreflect.errors import UserError, nearest
 from mmreflect.records import Message
@@ -15,15 +17,13 @@ READING = ("answer_type", "options", "precision", "unit")
 """Columns that say how an answer is read; they become facts."""
 COLUMNS = (
     *("id", "messages", "prompt", "chosen", "rejected", "question", "response", "answer"),
-    *("image", "images", "video", "videos", "facts"),
+    *("system", "history", "image", "images", "video", "videos", "facts"),
     *READING,
 )
 """Our names, which those of a set can be mapped to."""
 
 LIKE_QUESTION = ("problem", "prompt", "query", "instruction", "conversations")
 """What others call it."""
-SPEAKERS = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
-"""Whose turn a side of a pair is that is text alone."""
 
 
 class ColumnError(UserError):
@@ -72,33 +72,39 @@ def read_foreign(
     or <video>, that is where media stand, else before the first question; turns of `from` and `value`, also under
     `conversations`; and roles that are surely ours under another name, as ShareGPT's human and gpt.
 
+    All columns that say something of a conversation are taken, or refused by name (`mmreflect.data.columns`).
+
     Args:
         place: in its set; names a row without an id.
         folder: what paths of media are relative to; None: there are no files.
-        columns: our name to the set's; a dot goes into a mapping, as in `reward_model.ground_truth`; null: not taken.
+        columns: our name to the set's; a dot goes into a mapping, as in `reward_model.ground_truth`; null: not taken,
+            which of what is read by no name of ours says that it does not matter.
         facts: further columns that become facts.
 
     Raises:
-        UserError: it holds no question, a column is missing, or media are no paths or bytes.
+        UserError: it holds no question, a column is missing or not read, or media are no paths or bytes.
     """
     free = {name: None if name in columns.values() else name for name in COLUMNS}  # taken under another name
     known = {name: _at(row, columns.get(name, free[name]), name in columns) for name in COLUMNS}
-    if known["messages"] is None and known["question"] is None and "conversations" not in columns.values():
-        known["messages"] = row.get("conversations")
+    left = _undecided(row, columns)
+    _join_input(known, left, columns)
+    known["conversations"] = left.get("conversations")
+    if not says(known["messages"]):
+        known |= {"messages": known["conversations"], "conversations": None}
+    if "rejected" not in columns:
+        _split_reply(known, left)
     media = {kind: _media(known[f"{kind}s"], known[kind], kind, folder) for kind in KINDS}
-    counts = {kind: len(items) for kind, items in media.items()}
+    counts = {kind: len(items) for kind, items in media.items() if items or not _no_media(kind, columns)}
+    decided = [name for name in columns if name.startswith(OF_A_TURN)]
     rejected = None
     if known["rejected"] is not None:
-        known["prompt"] = known["messages"] if known["prompt"] is None else known["prompt"]
-        prompt, chosen, lost = (_turns(known[key], SPEAKERS[key]) for key in ("prompt", "chosen", "rejected"))
-        if not chosen[-1]["role"] == lost[-1]["role"] == "assistant":
-            raise UserError("a side of the pair does not end on the assistant's turn", "a reply on each side")
-        messages, rejected = [*_placed(known["prompt"], prompt, counts), *chosen[-1:]], _text(lost[-1])
-    elif known["messages"] is not None:
-        check_taken(row, turns := _conversation(known["messages"]))
-        messages = with_media(with_system(turns, row.get("system")), counts)
+        messages, rejected = read_pair(known, left, decided, counts)
+    elif says(known["messages"]):
+        check_taken(left, turns := turns_in(known["messages"]), decided)
+        check_opinions(left, turns := whole(turns, known))
+        messages = with_media(said_turns(turns), counts)
     else:
-        messages = _asked(known, counts, row)
+        messages = _asked(known, counts, row, left)
     told = known["facts"] or {}
     if not isinstance(told, Mapping):
         raise UserError(f"facts is no mapping ({shown(told)})", "a mapping", "map it to null in `columns`")
@@ -127,61 +133,44 @@ def _at(row: Row, path: str | None, needed: bool) -> Any:
     return None if path is None else found
 
 
-def _asked(known: Row, counts: Mapping[str, int], row: Row) -> list[Message]:
-    question, response = known["question"], known["response"]
+def _undecided(row: Row, columns: Mapping[str, str | None]) -> Row:
+    """Return the columns of a row that are neither mapped to a name of ours nor set to null."""
+    taken = {part for path in columns.values() if path is not None for part in (path, path.split(".")[0])}
+    return {name: value for name, value in row.items() if name not in columns and name not in taken}
+
+
+def _join_input(known: Row, left: Row, columns: Mapping[str, str | None]) -> None:
+    """Put what stands under `input` behind an `instruction`, as LLaMA-Factory and ms-swift do with alpaca's rows."""
+    for name in ("question", "prompt"):
+        more = left.get("input")
+        if columns.get(name) == "instruction" and isinstance(known[name], str) and isinstance(more, str):
+            known[name] = f"{known[name]}\n{more}" if more.strip() else known[name]
+            del left["input"]
+
+
+def _split_reply(known: Row, left: Row) -> None:
+    """Make a pair of a conversation whose reply has a `rejected_response` beside it, as ms-swift writes one."""
+    lost, turns = left.get("rejected_response"), known["messages"]
+    whole_pair = says(known["chosen"]) or says(known["rejected"])
+    if isinstance(lost, str) and lost and isinstance(turns, list) and not whole_pair:
+        known |= {"chosen": turns[-1:], "rejected": left.pop("rejected_response")}
+
+
+def _no_media(kind: str, columns: Mapping[str, str | None]) -> bool:
+    """Tell whether media of a kind are not to be taken, so that its marks are text."""
+    return any(name in columns and columns[name] is None for name in (kind, f"{kind}s"))
+
+
+def _asked(known: Row, counts: Mapping[str, int], row: Row, left: Row) -> list[Message]:
+    question = known["question"]
     if question is None:
         raise ColumnError("there is neither 'messages' nor a 'question'", row, "question", *LIKE_QUESTION)
     if not isinstance(question, str) or not question.strip():
         raise UserError("the question is empty, or no text", "text", "fix the row")
-    if response == "":
-        raise UserError("the response is empty", "text, or null for a row without one", "map it to null in `columns`")
-    reply = [] if response is None else [{"role": "assistant", "content": [{"type": "text", "text": response}]}]
-    (turn,) = with_media([{"role": "user", "content": question}], counts)
-    return [in_parts(turn), *reply]
-
-
-def _turns(value: Any, role: str) -> list[Message]:
-    """Return one side of a pair, which may be text alone."""
-    if isinstance(value, str):
-        return [{"role": role, "content": [{"type": "text", "text": value}]}]
-    turns = _conversation([value] if isinstance(value, Mapping) else value)
-    if not turns:
-        raise UserError("a pair lacks its prompt, its chosen or its rejected side", "all three")
-    return turns
-
-
-def _placed(value: Any, turns: list[Message], counts: Mapping[str, int]) -> list[Message]:
-    """Return the turns of a pair's prompt with places for its media."""
-    given = [{"role": SPEAKERS["prompt"], "content": value}] if isinstance(value, str) else turns
-    return [in_parts(turn) if isinstance(value, str) else turn for turn in with_media(given, counts)]
-
-
-def _conversation(value: Any) -> list[Message]:
-    return [_turn(turn) for turn in our_turns(_listed(value))]
-
-
-def _turn(turn: Any) -> Message:
-    """Return a turn without the empty keys that tables with fixed columns add to its parts."""
-    if not isinstance(turn, Mapping) or "role" not in turn or "content" not in turn:
-        raise UserError("a turn has no role and content", "both", "map other columns to ours in `columns`")
-    content = turn["content"]
-    if isinstance(content, list):
-        content = [
-            {key: item for key, item in part.items() if item is not None} if isinstance(part, Mapping) else part
-            for part in content
-        ]
-    return {"role": turn["role"], "content": content}
-
-
-def _text(turn: Message) -> str:
-    content = turn["content"]
-    return content if isinstance(content, str) else "".join(str(part.get("text", "")) for part in content)
-
-
-def _listed(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    raise UserError(f"a list is wanted, and there is {type(value).__name__}", "a list of turns")
+    turns = whole_question(known, left)
+    check_taken(left, turns)
+    check_opinions(left, turns)
+    return [in_parts(turn) for turn in with_media(turns, counts)]
 
 
 def _media(many: Any, one: Any, kind: str, folder: Path | None) -> list[Path | Stored]:

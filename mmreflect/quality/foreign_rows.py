@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmreflect.data.conversations import our_turns
+from mmreflect.data.columns import past_turns, plain_text, says
+from mmreflect.data.conversations import our_turns, text_in
 from mmreflect.data.fingerprint import digest_of_video, digest_of_video_bytes
 from mmreflect.data.store import Row, media_entries, split_response
 from mmreflect.errors import UserError
@@ -22,6 +23,8 @@ from mmreflect.quality.texts import words_of
 
 ASKING = ("question", "messages", "prompt", "conversations")
 """Columns that ask, of which the first that holds something counts."""
+_BESIDE = ("history", "input")
+"""Columns that say something of a question; what comes before it is compared, and what may be a part of it is told."""
 SHOWING = ("image", "images", "video", "videos")
 """Columns that show something; `image_1`, `picture` and `decoded_image` do as well, and any that holds bytes."""
 _PICTURES = re.compile(r"(?:decoded_?)?(?:image|img|picture)s?(?:_?\d+)?", re.IGNORECASE)
@@ -75,7 +78,7 @@ def compares(row: Row) -> str | None:
 
 def is_column(name: str) -> bool:
     """Tell whether a column is read; one that holds bytes is, too."""
-    return name in ("id", *ASKING) or any(one.fullmatch(name) for one in (_PICTURES, _VIDEOS, _PERHAPS))
+    return name in ("id", *ASKING, *_BESIDE) or any(one.fullmatch(name) for one in (_PICTURES, _VIDEOS, _PERHAPS))
 
 
 def read_row(row: Row, folder: Path, place: int, name: str) -> ForeignRow:
@@ -87,8 +90,10 @@ def read_row(row: Row, folder: Path, place: int, name: str) -> ForeignRow:
     """
     read, asked = _Read(), ""
     turns: list[Row] = []
+    left_out: list[str] = []
     try:
         turns, asked = _asked(row)
+        left_out = _left_out(row, turns)
     except UserError as error:
         read.unread.append(_reason(error))
     for kind, value in _shown(row, turns):
@@ -100,7 +105,7 @@ def read_row(row: Row, folder: Path, place: int, name: str) -> ForeignRow:
     if not shows:
         read.unread += _perhaps(row)
     if not asks and not shows:
-        return ForeignRow(None, read.unread or ["a row neither asks nor shows anything"])
+        return ForeignRow(None, [*left_out, *read.unread] or ["a row neither asks nor shows anything"])
     mark = Mark(
         id=str(row["id"]) if row.get("id") is not None else name,
         place=place,
@@ -113,7 +118,7 @@ def read_row(row: Row, folder: Path, place: int, name: str) -> ForeignRow:
         looks=tuple(read.looks),
         question=sketch_of(asked, "question") if asks else None,
     )
-    return ForeignRow(mark, read.unread, blind=asks and not shows and bool(read.unread))
+    return ForeignRow(mark, [*left_out, *read.unread], blind=asks and not shows and bool(read.unread))
 
 
 def _reason(error: UserError) -> str:
@@ -132,7 +137,7 @@ def _asked(row: Row) -> tuple[list[Row], str]:
         if value in (None, "", []):
             continue
         if column != "messages" and isinstance(value, str):
-            turns = [{"role": "user", "content": value}]
+            turns = [*_past(row), {"role": "user", "content": value}]
         elif column == "question" or not isinstance(value, list):
             raise UserError(f"row: {column!r} is neither text nor a list of turns", "one of both")
         else:
@@ -140,6 +145,31 @@ def _asked(row: Row) -> tuple[list[Row], str]:
         prompt, _ = split_response(turns, "")
         return prompt, _MARKED.sub(" ", asked_text(prompt))
     return [], ""
+
+
+def _past(row: Row) -> list[Row]:
+    try:
+        return past_turns(row.get("history"))
+    except UserError as error:
+        raise UserError(f"row: {error.given}", error.expected, error.do) from None
+
+
+def _left_out(row: Row, turns: list[Row]) -> list[str]:
+    """Name columns that ask as well, and ask something else."""
+    told, asked = [], _questions(turns)
+    for column in ASKING:
+        value = row.get(column)
+        others = our_turns(value) if isinstance(value, list) else [{"role": "user", "content": value}]
+        if says(value) and _questions(others) not in (asked, asked[-1:]):
+            told.append(f"the column {column!r} asks something else than what is compared")
+    if "input" in row and says(row["input"]):
+        told.append("the column 'input', which may be a part of the question, is not compared")
+    return told
+
+
+def _questions(turns: list[Any]) -> list[str]:
+    asked = [turn for turn in turns if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    return [plain_text(text_in(turn)) for turn in asked]
 
 
 def _plain(turn: Any) -> Any:

@@ -341,6 +341,7 @@ BAD = [
     ({"a": {"path": "x", "columns": {"id": "qid"}}}, {}, "a dataset of ours has our columns"),
     ({"a": {"path": "x.jsonl", "split": "rl"}}, {}, "is one file and has no splits"),
     ({"a": {"path": "x.jsonl", "columns": {"questoin": "q"}}}, {}, "columns names 'questoin', which is none of ours; did you mean: question"),
+    ({"a": {"path": "x.jsonl", "columns": {"tools": "functions"}}}, {}, "columns maps 'tools', which can only be left out; set it to null"),
     ({"a": {"path": "x", "revision": "1"}}, {}, "config and revision belong to hub"),
     ({"a": {"path": "x", "weight": 1.0}, "b": {"path": "y"}}, {}, "some sources have a weight and others none (b)"),
     ({"a": {"path": "x", "weight": 1.0}}, {"temperature": 2.0}, "temperature takes the place of weights"),

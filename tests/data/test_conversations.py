@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmreflect.data.conversations import check_taken, our_turns, with_media, with_our_names, with_system
+from mmreflect.data.columns import check_opinions, check_taken, with_system
+from mmreflect.data.conversations import our_turns, with_media, with_our_names
 from mmreflect.data.store import open_dataset
 from mmreflect.errors import UserError
 from mmreflect.files import read_jsonl
@@ -43,8 +44,9 @@ def test_names_become_ours_and_ours_stay() -> None:
     assert with_our_names(nulls) == {"messages": [1], "question": None, "images": ["a"], "videos": []}
     assert with_our_names({"image": {"path": "a"}, "images": []}) == {"images": [{"path": "a"}]}
     assert with_our_names({"image": "", "video": None, "question": "q"}) == {"question": "q"}
-    row = {"question": "q", "conversations": [1], "images": ["a"]}
-    assert with_our_names(row) == row
+    row = {"messages": [2], "conversations": [1], "images": ["a"]}
+    assert with_our_names(row) == row, "whether both say the same is asked later"
+    assert with_our_names({"question": "q", "messages": [], "conversations": [1]}) == {"question": "q", "messages": [1]}
     with pytest.raises(UserError, match="the row has both 'image' and 'images'"):
         with_our_names({"image": "a", "images": ["b"]})
 
@@ -52,9 +54,17 @@ def test_names_become_ours_and_ours_stay() -> None:
 def test_a_system_turn_stands_first_and_only_once() -> None:
     system = {"role": "system", "content": "Be short."}
     assert with_system([user("x")], "Be short.") == [system, user("x")]
-    assert with_system([system, user("x")], "Other.") == [system, user("x")]
-    for nothing in (None, "", " ", 3):
+    assert with_system([system, user("x")], "Be  short.\n") == [system, user("x")]
+    for nothing in (None, "", " ", [], {}):
         assert with_system([user("x")], nothing) == [user("x")]
+    with pytest.raises(UserError, match="the column 'system' says something else than the system turn"):
+        with_system([system, user("x")], "Other.")
+    with pytest.raises(UserError, match=r"the column 'system' is no text \(\['a', 'b'\]\)"):
+        with_system([user("x")], ["a", "b"])
+
+
+def said(content: Any, **more: Any) -> Row:
+    return {"role": "assistant", "content": content, **more}
 
 
 REFUSED: list[tuple[Row, list[Row], str]] = [
@@ -64,7 +74,16 @@ REFUSED: list[tuple[Row, list[Row], str]] = [
     ({"rejected_response": "no"}, [user("x")], "the column 'rejected_response' belongs"),
     ({"objects": {"ref": []}}, [user("Where is <bbox>?")], "the column 'objects' belongs"),
     ({}, [user("Picture 1: <img>a.png</img> What?")], "a turn names a picture in its text"),
-    ({}, [user("x"), {"role": "assistant", "content": "y", "loss": False}], "a turn is not to be learned"),
+    ({"tools": '[{"name": "f"}]'}, [user("x")], "the column 'tools' belongs to the conversation"),
+    (
+        {},
+        [user("x"), said("y", loss=False)],
+        "the column 'messages.loss' says that a turn is to be learned less, or not",
+    ),
+    ({}, [user("x"), said("y", weight=0), said("z", weight=1)], "the column 'messages.weight' says"),
+    ({}, [user("x"), said("y", loss_scale=0.5)], "the column 'messages.loss_scale' says"),
+    ({}, [user("x"), said("y", reasoning_content="because")], "the column 'messages.reasoning_content' is not read"),
+    ({}, [user("x"), said(None, tool_calls=[{"x": 1}])], "the column 'messages.tool_calls' is not read"),
 ]
 
 
@@ -76,7 +95,20 @@ def test_what_would_change_a_conversation_is_refused(row: Row, turns: list[Row],
 
 def test_what_says_nothing_of_the_conversation_is_no_matter() -> None:
     check_taken({"tools": [], "audios": None, "objects": {"a": 1}, "level": 3}, [user("What is the tag <img> for?")])
-    check_taken({}, [{"role": "assistant", "content": "y", "loss": True}, 7])
+    check_taken({}, [said("y", loss=True, weight=1.0, loss_scale=None, tool_calls=[], think={"a": None}), 7])
+    check_taken({}, [{**user("x"), "weight": 0, "loss": False}, said("y")])
+    for nothing in ("[]", " {} ", "", "null", {}):
+        check_taken({"tools": nothing}, [user("x")])
+    check_taken({"rejected": {"from": None, "value": None}}, [user("x"), said("y")])
+    check_taken({}, [said("y", think="z", loss=False)], ["messages.think", "messages.loss"])
+
+
+def test_an_answer_that_is_said_to_be_bad_is_none_to_learn() -> None:
+    for bad in ({"label": False}, {"kto_tag": False}, {"kto_tag": 0}, {"kto_tag": "false"}):
+        with pytest.raises(UserError, match=f"the column '{next(iter(bad))}' says that the answer is a bad one"):
+            check_opinions(bad, [user("x"), said("y")])
+    check_opinions({"label": 0, "kto_tag": True}, [user("Which class?"), said("0")])
+    check_opinions({"label": False, "kto_tag": False}, [user("Is it a cat?")])
 
 
 def test_media_stand_where_they_are_marked() -> None:
@@ -108,20 +140,29 @@ def test_turns_of_parts_and_rows_without_media_stay() -> None:
     for turns, media in (
         ([user([{"type": "image"}, {"type": "text", "text": "<image>?"}])], ONE),
         ([user([{"type": "text", "text": "x"}]), {"role": "assistant", "content": "<image>"}], ONE),
-        ([user("What is the tag <image> for?")], {"image": 0, "video": 0}),
+        ([user("What is the tag <image> for?")], {"video": 0}),
+        ([user([{"type": "text", "text": "What is the tag <image> for?"}])], {"image": 0, "video": 0}),
+        ([{"role": "system", "content": "Use <image>."}, user("x")], {"image": 0, "video": 0}),
         ([user([{"type": "text", "text": "x"}])], ONE),
         ([user("x"), 7], ONE),
     ):
         assert with_media(turns, media) == turns
 
 
-def test_marks_in_answers_and_of_kinds_that_are_not_there_are_text() -> None:
+def test_marks_in_answers_in_system_turns_and_of_kinds_that_do_not_count_are_text() -> None:
     reply = {"role": "assistant", "content": "It is <image> in SVG, <video> in HTML."}
-    assert with_media([user("<image>What is <video>?"), reply], ONE) == [
+    assert with_media([user("<image>What is <video>?"), reply], {"image": 1}) == [
         user([{"type": "image"}, {"type": "text", "text": "What is <video>?"}]),
         reply,
     ]
-    assert with_media([user("What?"), reply], ONE)[1] == reply
+    system = {"role": "system", "content": "Pictures are marked <image>."}
+    found = with_media([system, user("What?"), reply], ONE)
+    assert found == [system, user([{"type": "image"}, {"type": "text", "text": "What?"}]), reply]
+    parts = {"role": "assistant", "content": [{"type": "text", "text": "red"}]}
+    assert with_media([user("<image>x"), parts], ONE) == [
+        user([{"type": "image"}, {"type": "text", "text": "x"}]),
+        parts,
+    ]
 
 
 def test_other_numbers_of_marks_are_refused() -> None:
@@ -129,6 +170,10 @@ def test_other_numbers_of_marks_are_refused() -> None:
         with_media([user("<image><video>")], {"image": 2, "video": 1})
     assert told.value.given == "the question marks other numbers of media than there are"
     assert told.value.expected == "1 <image> for 2, 1 <video> for 1"
+    with pytest.raises(UserError) as told:
+        with_media([user("<image>\nWhat is shown?")], {"image": 0, "video": 0})
+    assert told.value.expected == "1 <image> for 0"
+    assert told.value.do.endswith("where the mark is text, write the turn as parts of type text")
 
 
 def layouts(number: int) -> dict[str, Row]:
@@ -154,6 +199,7 @@ def test_a_set_of_each_tool_is_read(builder: str, layout: str, tmp_path: Path, r
         {
             **rows[0],
             "id": "two",
+            "conversations": None,
             "messages": [user("<image> or <image>?"), user("x")],
             "image": None,
             "images": ["0.png"],
