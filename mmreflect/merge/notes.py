@@ -46,8 +46,13 @@ def _mark_of(row: dict[str, Any]) -> str:
     return f"{zlib.crc32(to_json(row).encode()):08x}"
 
 
+def marked(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it stands in a file of notes, with its own CRC-32 at the end."""
+    return {**row, _MARK: _mark_of(row)}
+
+
 def _line(row: dict[str, Any]) -> str:
-    return to_json({**row, _MARK: _mark_of(row)}) + "\n"
+    return to_json(marked(row)) + "\n"
 
 
 def write_notes(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 from mmreflect import console
 from mmreflect.console import escape
 from mmreflect.errors import UserError
-from mmreflect.files import append_jsonl, to_json, write_jsonl
-from mmreflect.merge.checksums import checksum
-from mmreflect.merge.notes import read_notes
+from mmreflect.files import append_jsonl
+from mmreflect.merge.notes import marked, read_notes, write_notes
 
 ROUNDING = 1e-9
 """A share may be so much above 1: its two masses are summed in another order."""
@@ -42,8 +41,7 @@ class Shares:
     def add(self, key: str, attention_L: list[float]) -> None:
         """Keep what a picture gave."""
         self.known[key] = attention_L
-        row = {"key": key, "a": attention_L, "crc32": _crc32(key, attention_L)}
-        self._try(lambda file: append_jsonl(file, [row]))
+        self._try(lambda file: append_jsonl(file, [marked({"key": key, "a": attention_L})]))
 
     def _read(self, file: Path) -> None:
         rows, damaged = read_notes(file, _is_sound)
@@ -51,7 +49,7 @@ class Shares:
         if damaged:
             lines = f"{console.count(damaged, 'line')} of '{escape(str(file))}'"
             console.say(f"[yellow]damaged: {lines}[/]; their pictures are measured again")
-            write_jsonl(file, rows)
+            write_notes(file, rows)
 
     def _try(self, work: Callable[[Path], None]) -> None:
         """Work on the file; one that cannot be had is said once, and let be."""
@@ -72,8 +70,4 @@ def tell_not_kept(reason: str) -> None:
 def _is_sound(row: dict[str, Any]) -> bool:
     key, attention = row["key"], row["a"]
     shares = bool(attention) and all(type(share) is float and 0 <= share <= 1 for share in attention)
-    return shares and type(key) is str and row["crc32"] == _crc32(key, attention)
-
-
-def _crc32(key: str, attention_L: Sequence[float]) -> int:
-    return checksum(to_json([key, attention_L]).encode())
+    return shares and type(key) is str
