@@ -39,8 +39,9 @@ def _is_terminal() -> bool:
         return compatible == "1"
     if (forced := os.environ.get("FORCE_COLOR")) is not None:
         return bool(forced)
+    asked = getattr(sys.stdout, "isatty", None)  # what stands in for it may not tell
     try:
-        return sys.stdout.isatty()
+        return bool(asked is not None and asked())
     except ValueError:  # it is closed
         return False
 

@@ -62,3 +62,22 @@ def test_who_reads_no_more_ends_the_command_without_a_traceback():
     ended = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert ended.returncode == 1 and ended.stderr == ""
+
+
+def test_what_stands_in_for_standard_output_may_only_write(monkeypatch):
+    class Tee:
+        def __init__(self):
+            self.text = ""
+
+        def write(self, text):
+            self.text += text
+
+        def flush(self):
+            pass
+
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", tee := Tee())
+    console.say("[red]x[/]")
+    assert tee.text == "x\n"
+    monkeypatch.setattr(sys, "stdout", None)
+    console.say("nobody hears it")

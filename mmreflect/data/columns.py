@@ -21,6 +21,8 @@ DECIDABLE = (*_REFUSED, *_OPINIONS, "objects", "conversations", "input")
 OF_A_TURN = "messages."
 """What comes before a key of turns that a mixture leaves out."""
 _WEIGHTS = ("loss", "weight", "loss_scale")
+_OF_RECORDS = ("id", "index", "uuid", "turn", "turn_id", "message_id", "parent_id", "timestamp", "date", "created_at")
+"""Keys of turns that tell one from another, and say nothing to a model."""
 _EMPTY_JSON = ("", "[]", "{}", "null")
 _NAMED = re.compile(r"<img>[^<]+</img>")
 _BOXES = re.compile(r"<(?:bbox|ref-object)>")
@@ -76,7 +78,9 @@ def check_taken(
 def _check_keys(turn: Mapping[str, Any], decided: Collection[str]) -> None:
     for key, value in turn.items():
         name = f"{OF_A_TURN}{key}"
-        if key in ("role", "content") or name in decided or not says(value):
+        if key in ("role", "content", *_OF_RECORDS) or name in decided or not says(value):
+            continue
+        if key not in _WEIGHTS and value is False:
             continue
         if key not in _WEIGHTS:
             raise UserError(

@@ -97,6 +97,7 @@ def test_what_says_nothing_of_the_conversation_is_no_matter() -> None:
     check_taken({"tools": [], "audios": None, "objects": {"a": 1}, "level": 3}, [user("What is the tag <img> for?")])
     check_taken({}, [said("y", loss=True, weight=1.0, loss_scale=None, tool_calls=[], think={"a": None}), 7])
     check_taken({}, [{**user("x"), "weight": 0, "loss": False}, said("y")])
+    check_taken({}, [said("y", id="m1", index=0, timestamp="2026-01-01", prefix=False)])
     for nothing in ("[]", " {} ", "", "null", {}):
         check_taken({"tools": nothing}, [user("x")])
     check_taken({"rejected": {"from": None, "value": None}}, [user("x"), said("y")])
