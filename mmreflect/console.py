@@ -90,7 +90,7 @@ def show_plan(plan: dict[str, str]) -> None:
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
     if not _is_terminal():
-        _write([title, *_columns([header, *rows], ">")])
+        _write([plain(title), *_columns([header, *rows], ">")])
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -16,6 +16,8 @@ _NO_MEMORY = (
 """What a library says in an error of its own: of loading shared objects, of torch's allocator, of mapped weights."""
 _FORBIDDEN = "operation not permitted"
 """Where no file of a disk may be mapped to be run, whatever memory there is."""
+_MAKERS = ("safetensors", "safetensors_rust", "datasets", "huggingface_hub", "torch")
+"""Whose own types of errors tell of limits in words."""
 _NO_THREAD = "can't start new thread"
 _MANY_FILES = "too many open files"
 
@@ -49,6 +51,8 @@ def _told(error: BaseException) -> UserError | None:
         return _memory(str(error))
     if isinstance(error, OSError) and error.errno is not None:
         return _of_number(error)
+    if not isinstance(error, (RuntimeError, ImportError, OSError)) and _maker(error) not in _MAKERS:
+        return None  # its text may be anybody's
     text = str(error)
     lines = [line for line in text.splitlines() if any(words in line.lower() for words in _NO_MEMORY)]
     if lines and _FORBIDDEN not in lines[0].lower():
@@ -60,6 +64,10 @@ def _told(error: BaseException) -> UserError | None:
             "raise the limits on processes and memory (ulimit -u, ulimit -v) and start the same again",
         )
     return _files("") if _MANY_FILES in text.lower() else None
+
+
+def _maker(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
 
 
 def _of_number(error: OSError) -> UserError | None:

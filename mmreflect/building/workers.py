@@ -21,6 +21,7 @@ from typing import Any
 
 from mmreflect.config import Tree, parse, to_tree
 from mmreflect.errors import UserError
+from mmreflect.limits import met
 
 Shard = tuple[str, int, int]
 """A split, a shard's number in it, and how many rows the whole split has."""
@@ -144,8 +145,9 @@ def serve() -> None:
 
 def failure_of(error: Exception) -> dict[str, Any]:
     """Return what went wrong in plain values: `refuse_failure` raises it in another process."""
-    if isinstance(error, UserError):
-        return {"user_error": [error.given, error.expected, error.do]}
+    told = error if isinstance(error, UserError) else met(error)
+    if told is not None:
+        return {"user_error": [told.given, told.expected, told.do]}
     return {"bug": "".join(traceback.format_exception(error))}
 
 

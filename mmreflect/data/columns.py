@@ -58,7 +58,8 @@ def check_taken(
             to be learned, or pictures named in text.
     """
     texts = [text_in(turn) for turn in turns if isinstance(turn, Mapping)]
-    columns = [name for name in _REFUSED if says(row.get(name)) and not (pair and name in ("chosen", "rejected"))]
+    columns = [name for name in _REFUSED if says(row.get(name)) and row[name] is not False]
+    columns = [name for name in columns if not (pair and name in ("chosen", "rejected"))]
     if str(row.get("tools")).strip() in _EMPTY_JSON:
         columns = [name for name in columns if name != "tools"]
     columns += ["objects"] if row.get("objects") and any(_BOXES.search(text) for text in texts) else []
@@ -196,6 +197,8 @@ def whole(turns: Sequence[Any], row: Mapping[str, Any]) -> list[Any]:
     if last.get("role") == "assistant":
         check_reply(row, last)
     elif says(row.get("response")):
+        if not isinstance(row["response"], str):
+            raise UserError(f"the response is {row['response']!r}", "text", LEAVE_OUT)
         turns = [*turns, {"role": "assistant", "content": row["response"]}]
     return with_system(turns, row.get("system"))
 

@@ -219,9 +219,12 @@ def doubtful(folder: Path, tensors: set[str]) -> bool:
     return damaged > 0 or names != tensors or not all(map(_is_of_now, rows))
 
 
-def note_again(folder: Path, crc32: Mapping[str, Mapping[str, int]]) -> None:
-    """Note the files of a finished merge, file to tensor to CRC-32, that were compared just now."""
-    unsound = [name for row in read_notes(folder / SHARDS, is_row)[0] for name in row["not_finite"]]
+def note_again(folder: Path, crc32: Mapping[str, Mapping[str, int]], unsound: Sequence[str]) -> None:
+    """Note the files of a finished merge that were compared just now.
+
+    Args:
+        crc32: file to tensor to CRC-32; `unsound`: tensors that hold NaN or infinity, as the report says.
+    """
     sizes = {file: (folder / "model" / file).stat().st_size for file in crc32}
     rows = [_row(file, sizes[file], crc32[file], [name for name in unsound if name in crc32[file]]) for file in crc32]
     write_notes(folder / SHARDS, rows)

@@ -55,12 +55,12 @@ class MergeRecipe:
         Raises:
             UserError: the models have changed since it was started.
         """
-        folder, (_, layout, _) = Path(settings.output), self.open(settings)
+        folder = Path(settings.output)
+        if (folder / "result.json").is_file():  # which stands though its models are gone
+            return "is finished, but files are gone or changed since" if self._changed(settings, folder)[0] else ""
+        _, layout, _ = self.open(settings)
         check_inputs(_folders(settings), folder)
-        written = f"{len(complete(layout, folder)):,} of {console.count(len(layout.shards), 'file')} written already"
-        if not (folder / "result.json").is_file():
-            return written
-        return "is finished, but files are gone or changed since" if self._changed(settings, folder)[0] else ""
+        return f"{len(complete(layout, folder)):,} of {console.count(len(layout.shards), 'file')} written already"
 
     def lost(self, settings: MergeSettings, folder: Path) -> list[str]:
         """Return what of a finished merge is gone or changed since: files by their sizes, contents after a crash.
@@ -73,7 +73,7 @@ class MergeRecipe:
         found, crc32 = self._changed(settings, folder)
         if crc32 and not found:
             try:
-                note_again(folder, crc32)
+                note_again(folder, crc32, read_json(folder / "merge_report.json").get("not_finite", []))
             except OSError as error:
                 console.say(f"[yellow]compared, and not noted[/] ({error.strerror}): the next start compares again")
         return found
@@ -191,7 +191,7 @@ class MergeRecipe:
         warnings += ancestor_warnings([item.stats for item in blocks]) if plan.base else []
         warnings += [*report.weight_warnings(rows), *(f"reload: {text}" for text in reloaded.problems)]
         write_card(plan, model, {"method": self.name, **to_tree(settings)}, rule, rows, warnings)
-        told = {"reload": reloaded.text, "written": as_written(written)}
+        told = {"reload": reloaded.text, "written": as_written(written), "not_finite": unsound}
         report.write_report(run.path, plan, layers, rows, rule, files, warnings, checksums, arithmetic.text, told)
         report.show_layers(rows)
         console.say(f"reload: {escape(reloaded.text)}")

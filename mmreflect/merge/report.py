@@ -168,7 +168,8 @@ def write_report(
     `embeddings` are the same numbers for embeddings (layer -1) and head, where rows of them were merged. `total` adds
     up the decoder blocks. `attention` is what the prior rests on, where it was measured: a_l, its fit (alpha, C, r2),
     and on what. `arithmetic` says what computed. `crc32` is of each tensor as it was written.
-    `told` is what was found when the written model was read again: `reload`, and `written`, which `verify` compares.
+    `told` is what was found when the written model was read again: `reload`, `written`, which `verify` compares, and
+    `not_finite`, the copied tensors with NaN or infinity.
     """
     prior = rule.prior if isinstance(rule, WeightRule) else None
     others = [item for item in layers if not 0 <= item.stats.layer < plan.depth]

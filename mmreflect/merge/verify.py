@@ -177,7 +177,8 @@ def changes(folder: Path) -> tuple[list[str], dict[str, dict[str, int]]]:
     empty = [name for name, crc in (known.files or {}).items() if int(crc, 16) and not _size(model.folder / name)]
     problems += [f"{name} is empty or gone" for name in empty]
     texts = [name for name in known.files or {} if name.endswith(_TEXTS) and name not in empty]
-    problems += [f"{name} holds zeros" for name in texts if b"\0" in (model.folder / name).read_bytes()]
+    zeros = [name for name in texts if b"\0" in (model.folder / name).read_bytes()]
+    problems += [f"{name} holds zeros" for name in zeros if _crc32(model.folder / name) != (known.files or {})[name]]
     crc32: dict[str, dict[str, int]] = {file: {} for file in model.headers}
     for name, entry in model.tensors.items():
         crc32[entry.file][name] = int(known.crc32.get(name, "0"), 16)

@@ -64,7 +64,7 @@ class Episode:
         except UserError as error:
             self.error, self.refused = error.given, error
         except Exception as error:
-            if met(error) is not None:
+            if isinstance(error, OSError) and met(error) is not None:
                 raise
             self.error = f"the environment raised {told(error)}"
         return None

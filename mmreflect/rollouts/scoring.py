@@ -44,7 +44,7 @@ class Scorer:
         except UserError:
             raise
         except Exception as error:
-            if met(error) is not None:
+            if isinstance(error, OSError) and met(error) is not None:
                 raise
             reason = f"{name} raised {told(error)}"
             self.failures[reason] += len(group.rollouts)

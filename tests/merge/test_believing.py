@@ -232,3 +232,28 @@ def test_a_page_longer_than_files_may_be_is_named(root: Path) -> None:
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert f"a file is longer than files may be ({root / 'out/index.html'})" in ended.stderr
     assert "ulimit -f unlimited" in ended.stderr and (root / "out/result.json").is_file()
+
+
+def test_names_of_tensors_that_are_not_finite_outlast_damaged_notes_of_a_finished_merge(
+    root: Path, run_cli: Cli
+) -> None:
+    edit(root / "vlm", "visual.patch.weight", torch.full((4, 4), float("nan")))
+    tree, path = recipe(root, force=["finite"]), root / "out/shards.jsonl"
+    assert run_cli("merge", tree)[0] == 0
+    told = json.loads((root / "out/merge_report.json").read_text())["warnings"]
+    path.write_bytes(bytes(len(path.read_bytes()) - 1) + b"\n")
+    code, text = run_cli("merge", tree)
+    assert code == 0 and "is finished already" in text
+    (root / "out/model/merges.txt").unlink()
+    assert run_cli("merge", tree)[0] == 0
+    assert json.loads((root / "out/merge_report.json").read_text())["warnings"] == told
+
+
+def test_a_text_that_has_always_held_zeros_is_as_it_was_written(
+    root: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "vlm/NOTICE.txt").write_text("whose it is", encoding="utf-16")
+    assert run_cli("merge", recipe(root))[0] == 0
+    another_start(monkeypatch)
+    code, text = run_cli("merge", recipe(root))
+    assert code == 0 and "is finished already" in text

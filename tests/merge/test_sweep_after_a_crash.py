@@ -243,3 +243,18 @@ def test_a_merge_that_cannot_be_written_again_is_named_and_its_numbers_stay(
     assert not (out / "result.json").exists() and (out / "settings/one/setting.json").is_file()
     code, text = sweep()
     assert code == 0 and (out / "settings/one" / WEIGHTS).is_file() and not list(out.rglob("error.json"))
+
+
+def test_a_finished_sweep_is_planned_though_a_model_is_gone(
+    out: Path, triple: Path, sweep: Callable[..., tuple[int, str]]
+) -> None:
+    """Its settings need no models any more; only the one that is not finished does."""
+    (triple / "base").rename(triple / "away")
+    try:
+        code, text = sweep("--plan")
+        assert code == 0 and text.count("finished already") == 2, text
+        (out / "settings/two/setting.json").unlink()
+        code, text = sweep("--plan")
+        assert code == 0 and "one finished already" in text and f"no such folder: '{triple / 'base'}'" in text
+    finally:
+        (triple / "away").rename(triple / "base")
