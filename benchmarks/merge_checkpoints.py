@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmreflect.merge.arithmetic import encode
+from mmreflect.merge.arithmetic_numpy import encode
 
 ROLES = ("base", "vlm", "reason")
 TILE = 1 << 22

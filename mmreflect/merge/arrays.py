@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-Array = Any
+from mmreflect.merge.rule import Array
 
 
 def as_float(mask: Array, values: Array) -> Array:

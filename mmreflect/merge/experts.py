@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from mmreflect.merge.arrays import Array
 from mmreflect.merge.checkpoint import Checkpoint
 from mmreflect.merge.names import experts_one_by_one
+from mmreflect.merge.rule import Array
 from mmreflect.merge.sources import is_transposed
 
 

@@ -16,10 +16,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from mmreflect.errors import UserError
 from mmreflect.files import user_cache
+from mmreflect.merge.raw import Raw
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "crc32.c", "guard.c", "finish.c", "kernels.h"))
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
@@ -70,28 +69,26 @@ class Kernels:
         self._crc32.argtypes, self._crc32.restype = (pointer, count, ctypes.c_uint32), ctypes.c_uint32
         self._convert.restype = None
 
-    def measure(
-        self, base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray, codes: tuple[str, str, str]
-    ) -> np.ndarray:
-        """Return the lanes of ||tau_V||^2, ||tau_R||^2, <tau_V, tau_R> and ||base||^2: float64 (4, LANES).
+    def measure(self, base: Raw | None, vlm: Raw, reason: Raw, codes: tuple[str, str, str]) -> list[list[float]]:
+        """Return the lanes of ||tau_V||^2, ||tau_R||^2, <tau_V, tau_R> and ||base||^2: four rows of LANES.
 
         Raises:
             Unreadable: a mapped value could not be had.
         """
-        lanes = np.zeros((4, LANES))
-        if self._measure(*_sides(base, vlm, reason, codes), lanes.ctypes.data):
+        lanes = (ctypes.c_double * (4 * LANES))()
+        if self._measure(*_sides(base, vlm, reason, codes), lanes):
             raise Unreadable
-        return lanes
+        return [lanes[first : first + LANES] for first in range(0, 4 * LANES, LANES)]
 
     def combine(
         self,
         form: int,
-        base: np.ndarray | None,
-        vlm: np.ndarray,
-        reason: np.ndarray,
+        base: Raw | None,
+        vlm: Raw,
+        reason: Raw,
         codes: tuple[str, str, str],
         pair: tuple[float, float],
-        out: np.ndarray,
+        out: Raw,
         code: str,
     ) -> None:
         """Write `rule.mix` (MIX) or `rule.blend` (BLEND) of the models, rounded to the dtype `code`, to `out`.
@@ -101,21 +98,21 @@ class Kernels:
         Raises:
             Unreadable: a mapped value could not be had.
         """
-        if self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.ctypes.data, _CODES[code]):
+        if self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.address, _CODES[code]):
             raise Unreadable
 
     def finish(
         self,
         form: int,
-        base: np.ndarray | None,
-        vlm: np.ndarray,
-        reason: np.ndarray,
+        base: Raw | None,
+        vlm: Raw,
+        reason: Raw,
         codes: tuple[str, str, str],
         pair: tuple[float, float],
         code: str,
         handle: int,
         place: int,
-        room: np.ndarray,
+        room: Raw,
     ) -> int:
         """Write what `combine` makes of the models to `place` of an open file, and return its CRC-32.
 
@@ -129,31 +126,31 @@ class Kernels:
         """
         crc = ctypes.c_uint32()
         sides = _sides(base, vlm, reason, codes)
-        told = self._finish(form, *sides, *pair, _CODES[code], handle, place, room.ctypes.data, ctypes.addressof(crc))
+        told = self._finish(form, *sides, *pair, _CODES[code], handle, place, room.address, ctypes.addressof(crc))
         if told > 0:
             raise OSError(told, os.strerror(told))
         if told:
             raise Unreadable if told == _UNREADABLE else NotFinite
         return crc.value
 
-    def is_finite(self, raw: np.ndarray, code: str) -> bool:
+    def is_finite(self, raw: Raw, code: str) -> bool:
         """Tell whether no value is infinite or NaN; of a dtype that can be merged."""
-        return bool(self._is_finite(raw.ctypes.data, _CODES[code], raw.nbytes // _item(code)))
+        return bool(self._is_finite(raw.address, _CODES[code], raw.nbytes // _item(code)))
 
-    def convert(self, raw: np.ndarray, code: str, out: np.ndarray, out_code: str) -> None:
+    def convert(self, raw: Raw, code: str, out: Raw, out_code: str) -> None:
         """Round values to another dtype."""
         count = raw.nbytes // _item(code)
-        self._convert(raw.ctypes.data, _CODES[code], count, out.ctypes.data, _CODES[out_code])
+        self._convert(raw.address, _CODES[code], count, out.address, _CODES[out_code])
 
     def checksum(self, data: memoryview) -> int:
         """Return the CRC-32 of data."""
-        return int(self._crc32(np.frombuffer(data, np.uint8).ctypes.data, data.nbytes, 0))
+        return int(self._crc32(Raw.of(data).address, data.nbytes, 0))
 
 
 def _sides(
-    base: np.ndarray | None, vlm: np.ndarray, reason: np.ndarray, codes: tuple[str, str, str]
+    base: Raw | None, vlm: Raw, reason: Raw, codes: tuple[str, str, str]
 ) -> tuple[int | None, int, int, int, int, int, int]:
-    places = (None if base is None else base.ctypes.data, vlm.ctypes.data, reason.ctypes.data)
+    places = (None if base is None else base.address, vlm.address, reason.address)
     kinds = (0 if base is None else _CODES[codes[0]], _CODES[codes[1]], _CODES[codes[2]])
     return (places[0], kinds[0], places[1], kinds[1], places[2], kinds[2], vlm.nbytes // _item(codes[1]))
 

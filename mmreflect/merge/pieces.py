@@ -2,15 +2,15 @@
 
 import contextlib
 import ctypes
+import mmap
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
+from mmreflect.merge.raw import Raw
 from mmreflect.merge.reading import Handles, Span
 from mmreflect.merge.rule import Pair
 from mmreflect.merge.sources import Source, whole
@@ -44,9 +44,9 @@ class Loaded:
     `mapped` bytes are those of the files themselves: only compiled arithmetic may touch them.
     """
 
-    base: np.ndarray | None
-    vlm: np.ndarray
-    reason: np.ndarray
+    base: Raw | None
+    vlm: Raw
+    reason: Raw
     base_code: str
     vlm_code: str
     reason_code: str
@@ -62,7 +62,7 @@ class Loaded:
         """Number of values."""
         return self.vlm.nbytes // ITEM_BYTES[self.vlm_code]
 
-    def alone(self, pair: Pair) -> tuple[np.ndarray, str] | None:
+    def alone(self, pair: Pair) -> tuple[Raw, str] | None:
         """Return bytes and dtype of the model that alone counts, with a weight of 1; None where both do."""
         return {(1.0, 0.0): (self.vlm, self.vlm_code), (0.0, 1.0): (self.reason, self.reason_code)}.get(pair)
 
@@ -121,25 +121,34 @@ class Buffers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._free: dict[int, list[np.ndarray]] = {}
+        self._free: dict[int, list[Raw]] = {}
 
-    def take(self, size: int) -> np.ndarray:
-        """Return an array of `size` bytes; what it holds is left over."""
+    def take(self, size: int) -> Raw:
+        """Return `size` bytes; what they hold is left over."""
         with self._lock:
             free = self._free.setdefault(size, [])
             if not free and size >= _CUT_FROM:
-                slab = np.empty(max(1, _SLAB // size) * size, np.uint8)  # large enough for pages of 2 MB
-                free.extend(slab[first : first + size] for first in range(0, slab.size, size))
+                slab = _slab(max(1, _SLAB // size) * size)
+                free.extend(slab.part(first, size) for first in range(0, slab.nbytes, size))
             if free:
                 return free.pop()
-        return np.empty(size, np.uint8)
+        return Raw.of(bytearray(size))
 
-    def give_back(self, *arrays: np.ndarray | None) -> None:
-        """Take arrays back."""
+    def give_back(self, *memory: Raw | None) -> None:
+        """Take memory back."""
         with self._lock:
-            for array in arrays:
-                if array is not None:
-                    self._free.setdefault(array.size, []).append(array)
+            for raw in memory:
+                if raw is not None:
+                    self._free.setdefault(raw.nbytes, []).append(raw)
+
+
+def _slab(size: int) -> Raw:
+    """Return fresh memory, in large pages where the system has them."""
+    slab = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            slab.madvise(mmap.MADV_HUGEPAGE)
+    return Raw.of(slab)
 
 
 def keep_small_memory() -> None:
@@ -213,7 +222,7 @@ class Reader:
         self._windows.clear()
         self.handles.close()
 
-    def _mapped(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray | None:
+    def _mapped(self, model: Checkpoint, source: Source, first: int, count: int) -> Raw | None:
         if source.matrix is not None:
             return None
         segments = source.segments if len(source.segments) == 1 else source.cut(first, count)
@@ -223,18 +232,18 @@ class Reader:
         span = model.span(segments[0].name, segments[0].first + skipped, count)
         return self._windows.view(self.handles.of(span.path), span.start, span.stop - span.start)
 
-    def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> np.ndarray:
+    def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> Raw:
         item = ITEM_BYTES[source.code]
-        array = self._buffers.take(count * item)
-        view, position = array.data, 0
+        raw = self._buffers.take(count * item)
+        view, position = raw.view, 0
         for segment in source.cut(first, count):
             size = segment.count * item
             model.fill(segment.name, segment.first, view[position : position + size], self.handles)
             position += size
         if source.matrix is None:
-            return array
+            return raw
         turned = self._buffers.take(count * item)
-        matrices = array.view(f"u{item}").reshape(-1, *source.matrix)
-        turned.view(f"u{item}").reshape(-1, source.matrix[1], source.matrix[0])[...] = matrices.transpose(0, 2, 1)
-        self._buffers.give_back(array)
+        matrices = raw.array.view(f"u{item}").reshape(-1, *source.matrix)
+        turned.array.view(f"u{item}").reshape(-1, source.matrix[1], source.matrix[0])[...] = matrices.transpose(0, 2, 1)
+        self._buffers.give_back(raw)
         return turned

@@ -47,6 +47,15 @@ Sums = tuple[float, float, float, float | None]
 """What one piece of a tensor adds to its layer: ||tau_V||^2, ||tau_R||^2, <tau_V, tau_R>, ||base||^2."""
 
 
+def sums_of(lanes: Sequence[Sequence[float]], based: bool) -> Sums:
+    """Add up the four rows of lanes of a piece; NaN and infinity, which an exact sum may refuse, come through."""
+    try:
+        found = [math.fsum(row) for row in lanes]
+    except (OverflowError, ValueError):
+        found = [float(sum(row)) for row in lanes]
+    return (found[0], found[1], found[2], found[3] if based else None)
+
+
 def add_up(layer: int, parts: Iterable[Sums]) -> LayerStats:
     """Add the pieces of a layer, exactly rounded, so that their order does not matter."""
     norms_v, norms_r, dots, bases = zip(*parts, strict=True)

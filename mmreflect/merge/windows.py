@@ -5,7 +5,7 @@ import os
 import threading
 from weakref import WeakValueDictionary
 
-import numpy as np
+from mmreflect.merge.raw import Raw
 
 STEP = 1 << 25
 """Bytes from one window to the next; far more than a large page, which the system maps at once where it has one."""
@@ -14,14 +14,14 @@ OVERLAP = 1 << 23
 
 
 class Windows:
-    """Windows on open files, kept while an array looks at them; safe for many threads."""
+    """Windows on open files, kept while something looks at them; safe for many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: WeakValueDictionary[tuple[int, int], mmap.mmap] = WeakValueDictionary()
-        self._latest: dict[int, tuple[int, mmap.mmap]] = {}
+        self._latest: dict[int, tuple[int, Raw]] = {}
 
-    def view(self, handle: int, place: int, size: int) -> np.ndarray | None:
+    def view(self, handle: int, place: int, size: int) -> Raw | None:
         """Return `size` bytes from `place` on of an open file; None where they cannot be mapped.
 
         Where the file becomes shorter, touching a page behind its last one raises SIGBUS; what lacks within the last
@@ -31,17 +31,18 @@ class Windows:
         with self._lock:
             latest, window = self._latest.get(handle, (-1, None))
             if latest != number:
-                window = self._open.get((handle, number)) or _window(handle, number)
-                if window is not None:
-                    self._open[handle, number] = window
+                mapped = self._open.get((handle, number)) or _window(handle, number)
+                window = None if mapped is None else Raw.of(mapped)
+                if mapped is not None and window is not None:
+                    self._open[handle, number] = mapped
                     self._latest[handle] = number, window  # pieces follow each other: it is not to go with this one
         if window is None:
             return None
         first = place - number * STEP
-        return np.frombuffer(window, np.uint8, size, first) if first + size <= len(window) else None
+        return window.part(first, size) if first + size <= window.nbytes else None
 
     def clear(self) -> None:
-        """Let go of the windows that no array looks at."""
+        """Let go of the windows that nothing looks at."""
         with self._lock:
             self._latest.clear()
 

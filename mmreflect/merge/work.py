@@ -1,16 +1,16 @@
-"""The tasks of a merge: what one thread does with one piece. None of them knows of the others."""
+"""The tasks of a merge: what one thread does with one piece. None of them knows of the others.
+
+What works with numpy is imported where it is needed: compiled arithmetic does without.
+"""
 
 import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-
 from mmreflect.errors import UserError
-from mmreflect.merge.arithmetic import Arithmetic, Fused, decode, encode, lost
-from mmreflect.merge.arrays import joined
-from mmreflect.merge.checkpoint import FLOATS, ITEM_BYTES
+from mmreflect.merge.arithmetic import Arithmetic, Fused
+from mmreflect.merge.checkpoint import ITEM_BYTES
 from mmreflect.merge.experts import expert_matrices
 from mmreflect.merge.gate import FINITE
 from mmreflect.merge.halting import check
@@ -19,6 +19,7 @@ from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.outputs import Outputs
 from mmreflect.merge.pieces import PIECE, Buffers, Loaded, Piece, Reader, gaps
 from mmreflect.merge.plan import MergePlan
+from mmreflect.merge.raw import Raw
 from mmreflect.merge.reading import ReadAhead, Span
 from mmreflect.merge.rule import Array, Pair, Rule, TensorRule, WeightRule
 from mmreflect.merge.statistics import Sums
@@ -106,16 +107,20 @@ class Work:
         assert place is not None
         item = ITEM_BYTES.get(entry.dtype, 1)
         data = self._buffers.take(count * item)
-        self._plan.vlm.fill(name, first, data.data, self._reader.handles)
-        unsound = self._arithmetic.lost(data, entry.dtype)
-        if unsound and FINITE not in self._plan.force:
-            raise _unsound(self._plan, name)
-        if unsound:
+        self._plan.vlm.fill(name, first, data.view, self._reader.handles)
+        lost = self._arithmetic.lost(data, entry.dtype)
+        if lost and FINITE not in self._plan.force:
+            from mmreflect.merge.soundness import unsound
+
+            raise unsound(self._plan, name)
+        if lost:
             self._outputs.name_unsound(name)
         if place.code == entry.dtype:
-            self._outputs.write(name, first * item, data.data)
+            self._outputs.write(name, first * item, data.view)
         else:
-            self._write(name, first, self._converted(name, data, entry.dtype, place.code))
+            from mmreflect.merge.soundness import converted
+
+            self._write(name, first, converted(name, data, entry.dtype, place.code).data)
         self._buffers.give_back(data)
 
     def measure(self, lot: Sequence[Piece], keep: bool) -> list[Measured]:
@@ -156,6 +161,9 @@ class Work:
             return self._merge_tensor(pieces, measure)
 
     def _merge_tensor(self, pieces: Sequence[Piece], measure: bool) -> list[Sums]:
+        from mmreflect.merge.arrays import joined
+        from mmreflect.merge.soundness import encoded
+
         name = pieces[0].tensor.name
         place = self._outputs.place(name)
         found: list[Sums] = []
@@ -172,19 +180,25 @@ class Work:
         if place is None:
             return found
         base, vlm, reason = (joined(parts) if (parts := sides.pop(0)) else None for _ in range(3))
-        with np.errstate(all="ignore"):  # what is not finite is found before it is written
-            values = self._ruled(pieces[0], base, vlm, reason)
+        values = self._ruled(pieces[0], base, vlm, reason)
         position = 0
         for piece in pieces:
             for first in range(0, piece.count, PIECE):
                 size = min(PIECE, piece.count - first)
-                data = self._encoded(name, values[position : position + size], place.code)
-                self._write(name, piece.start + first, data)
+                data = encoded(name, values[position : position + size], place.code, self._arithmetic)
+                self._write(name, piece.start + first, data.data)
                 position += size
         return found
 
     def _ruled(self, piece: Piece, base: Array | None, vlm: Array, reason: Array) -> Array:
-        """Apply the rule to a tensor, of which `piece` is the first; to fused experts matrix by matrix."""
+        """Apply the rule to a tensor, of which `piece` is the first; what is not finite is found when it is written."""
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            return self._apply(piece, base, vlm, reason)
+
+    def _apply(self, piece: Piece, base: Array | None, vlm: Array, reason: Array) -> Array:
+        """Apply the rule to a tensor; to fused experts matrix by matrix."""
         assert isinstance(self._rule, TensorRule)
         key, shape = canonical_name(piece.tensor.name), self._plan.vlm.tensors[piece.tensor.name].shape
         if not is_fused_experts(key):
@@ -213,7 +227,9 @@ class Work:
     def _sums(self, piece: Piece, loaded: Loaded) -> Sums:
         sums = self._arithmetic.measure(loaded)
         if not math.isfinite(sums[0] + sums[1]):
-            raise _not_finite(self._plan, piece, self._reader)
+            from mmreflect.merge.soundness import not_finite
+
+            raise not_finite(self._plan, piece, self._reader)
         return sums
 
     def _combine(self, piece: Piece, loaded: Loaded | None, pair: Pair) -> None:
@@ -225,13 +241,13 @@ class Work:
             loaded = self._load(piece, pair)
         own = _taken(loaded, pair, place.code)
         if own is not None:
-            self._write(name, piece.start, own)
+            self._write(name, piece.start, own.view)
         elif fused := self._arithmetic.fused(self._rule.combine, pair):
             self._finish(piece, loaded, pair, fused)
         else:
             written = self._buffers.take(piece.count * ITEM_BYTES[place.code])
             self._combined(piece, loaded, pair, place.code, written)
-            self._write(name, piece.start, written)
+            self._write(name, piece.start, written.view)
             self._buffers.give_back(written)
         self._reader.release(loaded)
 
@@ -253,93 +269,29 @@ class Work:
             raise self._not_finite_merged(piece, pair, place.code) from None
         self._buffers.give_back(room)
 
-    def _combined(self, piece: Piece, loaded: Loaded, pair: Pair, code: str, out: np.ndarray) -> None:
+    def _combined(self, piece: Piece, loaded: Loaded, pair: Pair, code: str, out: Raw) -> None:
         """Combine a piece into `out`; what is not finite then is an error."""
         assert isinstance(self._rule, WeightRule)
-        with np.errstate(all="ignore"):
-            self._arithmetic.combine(self._rule.combine, loaded, pair, code, out)
+        self._arithmetic.combine(self._rule.combine, loaded, pair, code, out)
         if self._arithmetic.lost(out, code):
             raise self._not_finite_merged(piece, pair, code)
 
     def _not_finite_merged(self, piece: Piece, pair: Pair, code: str) -> UserError:
         """Combine a piece again, to say what is wrong with it."""
         assert isinstance(self._rule, WeightRule)
-        wide = np.empty(piece.count, np.float32)
-        with np.errstate(all="ignore"):
-            self._arithmetic.combine(self._rule.combine, self._reader.load(piece), pair, "F32", wide.view(np.uint8))
-        return _not_writable(piece.tensor.name, wide, code)
+        wide = self._buffers.take(piece.count * ITEM_BYTES["F32"])
+        self._arithmetic.combine(self._rule.combine, self._reader.load(piece), pair, "F32", wide)
+        from mmreflect.merge.soundness import not_writable
 
-    def _write(self, name: str, first: int, data: np.ndarray) -> None:
+        return not_writable(piece.tensor.name, wide.array.view("f4"), code)
+
+    def _write(self, name: str, first: int, data: memoryview) -> None:
         place = self._outputs.place(name)
         assert place is not None
-        self._outputs.write(name, first * ITEM_BYTES[place.code], data.data)
-
-    def _encoded(self, name: str, values: Array, code: str) -> np.ndarray:
-        encoder = encode if isinstance(values, np.ndarray) else self._arithmetic.encode
-        data = encoder(values, code)
-        if lost(data, code):
-            raise _not_writable(name, np.asarray(values if isinstance(values, np.ndarray) else values.cpu()), code)
-        return data
-
-    def _converted(self, name: str, data: np.ndarray, source: str, code: str) -> np.ndarray:
-        """Change the dtype of copied values; NaN becomes the usual one, infinity stays (both only where forced)."""
-        with np.errstate(all="ignore"):
-            values = decode(data, source)
-            finite = np.isfinite(values) if lost(data, source) else np.array(True)
-            encoded = encode(np.where(finite, values, np.float32(0)), code)
-            if lost(encoded, code):
-                raise _too_large(name, float(abs(np.where(finite, values, np.float32(0))).max()), code)
-            return encoded if finite.all() else encode(np.where(np.isnan(values), np.float32(np.nan), values), code)
+        self._outputs.write(name, first * ITEM_BYTES[place.code], data)
 
 
-def _taken(loaded: Loaded, pair: Pair, code: str) -> np.ndarray | None:
+def _taken(loaded: Loaded, pair: Pair, code: str) -> Raw | None:
     """Return the bytes of the model that alone counts, where they are what is to be written."""
     alone = loaded.alone(pair)
     return alone[0] if alone is not None and alone[1] == code else None
-
-
-def _not_writable(name: str, values: np.ndarray, code: str) -> UserError:
-    """Say why merged values cannot be written: the rule made no numbers of them, or the dtype cannot hold them."""
-    if np.isfinite(values).all():
-        return _too_large(name, float(abs(values).max()), code)
-    return UserError(
-        f"merging turns values of {name!r} into NaN or infinity, though they are finite in all models",
-        "a finite merged model",
-        "choose smaller factors in the method's settings (weights, scale, learning_rate)",
-    )
-
-
-def _too_large(name: str, largest: float, code: str) -> UserError:
-    others = [title for title in ("bfloat16", "float32") if title != FLOATS[code]]
-    return UserError(
-        f"{name!r} holds values that {FLOATS[code]} cannot represent (up to {largest:.3g})",
-        "finite weights",
-        f"choose dtype: {' or '.join(others)}",
-    )
-
-
-def _unsound(plan: MergePlan, name: str) -> UserError:
-    return UserError(
-        f"vlm: {name!r}, which is copied, holds NaN or infinity ('{plan.vlm.folder}')",
-        "finite weights",
-        f"download this model again, or take another checkpoint; to copy it as it is: force: [{FINITE}]",
-    )
-
-
-def _not_finite(plan: MergePlan, piece: Piece, reader: Reader) -> UserError:
-    loaded, stretch = reader.load(piece), piece.stretch
-    sides = [(plan.vlm, loaded.vlm, loaded.vlm_code, piece.tensor.name)]
-    sides.append((plan.reason, loaded.reason, loaded.reason_code, stretch.reason.cut(piece.first, 1)[0].name))
-    if plan.base is not None and stretch.base is not None and loaded.base is not None:
-        sides.insert(0, (plan.base, loaded.base, loaded.base_code, stretch.base.cut(piece.first, 1)[0].name))
-    with np.errstate(over="ignore"):
-        found = [side for side in sides if not np.isfinite(decode(side[1], side[2])).all()]
-    model, raw, code, name = found[0] if found else (plan.vlm, loaded.vlm, loaded.vlm_code, piece.tensor.name)
-    what = "differs from the base by more than float32 can hold"
-    if found:
-        what = "holds NaN or infinity" if lost(raw, code) else "holds values larger than float32 can hold"
-    return UserError(
-        f"{model.role}: {name!r} {what} ('{model.folder}')",
-        "finite weights",
-        "download this model again, or take another checkpoint",
-    )

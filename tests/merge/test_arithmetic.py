@@ -9,9 +9,13 @@ from test_methods import CASES, merge, models  # noqa: F401  (a fixture)
 
 from mmreflect.cli import main
 from mmreflect.merge import recipe, work
-from mmreflect.merge.arithmetic import OnCpu, OnDevice, choose, decode, encode, lost
+from mmreflect.merge.arithmetic import choose
+from mmreflect.merge.arithmetic_compiled import Compiled
+from mmreflect.merge.arithmetic_numpy import OnCpu, decode, encode, lost
+from mmreflect.merge.arithmetic_torch import OnDevice
 from mmreflect.merge.kernels import find_compiler
 from mmreflect.merge.pieces import Loaded
+from mmreflect.merge.raw import Raw
 
 CODES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
@@ -41,7 +45,7 @@ def test_what_a_dtype_cannot_hold_is_found():
 
 def held(base, vlm, reason):
     """A piece of float32 values."""
-    raw = [None if side is None else side.view(np.uint8) for side in (base, vlm, reason)]
+    raw = [None if side is None else Raw.of(side) for side in (base, vlm, reason)]
     return Loaded(*raw, "F32" if base is not None else "", "F32", "F32")
 
 
@@ -81,9 +85,9 @@ def test_torch_writes_what_numpy_writes(models, tmp_path, monkeypatch, method): 
 
 
 def test_the_cpu_is_chosen_where_there_is_no_gpu():
-    assert isinstance(choose("cpu"), OnCpu)
+    assert isinstance(choose("cpu"), OnCpu | Compiled)
     if not torch.cuda.is_available():
-        assert isinstance(choose("auto"), OnCpu)
+        assert isinstance(choose("auto"), OnCpu | Compiled)
 
 
 @pytest.mark.parametrize("arithmetic, how", [("numpy", "load"), ("auto", "view" if find_compiler() else "load")])

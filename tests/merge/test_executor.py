@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from mmreflect.cli import main
 from mmreflect.merge import pieces, work
-from mmreflect.merge.arithmetic import OnCpu
+from mmreflect.merge.arithmetic_numpy import OnCpu
 from mmreflect.merge.rule import mix
 
 LAYERS = 3

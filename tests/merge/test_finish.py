@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from test_kernels import CODES, compiled, piece  # noqa: F401  (a fixture)
 
-from mmreflect.merge.arithmetic import OnCpu
+from mmreflect.merge.arithmetic_numpy import OnCpu, encode
 from mmreflect.merge.checkpoint import ITEM_BYTES
 from mmreflect.merge.kernels import ROOM, NotFinite, find_compiler
 from mmreflect.merge.pieces import Loaded
+from mmreflect.merge.raw import Raw
 from mmreflect.merge.rule import blend, mix
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
@@ -25,7 +26,7 @@ def written(path, compiled, function, loaded, pair, code, place):  # noqa: F811
     path.write_bytes((BEFORE * (1 + (place + size) // len(BEFORE)))[:place] + bytes(size) + BEFORE)
     handle = os.open(path, os.O_WRONLY)
     try:
-        crc = compiled.fused(function, pair)(loaded, code, handle, place, np.empty(ROOM, np.uint8))
+        crc = compiled.fused(function, pair)(loaded, code, handle, place, Raw.of(bytearray(ROOM)))
     finally:
         os.close(handle)
     content = path.read_bytes()
@@ -41,7 +42,7 @@ def test_what_is_written_is_what_combining_gives(compiled, tmp_path, codes, plac
     for count, function, code in itertools.product((1, 1000, 131_072, 300_001), functions, CODES):
         loaded = piece(rng, codes, count, usual=1.0)
         expected = np.empty(count * ITEM_BYTES[code], np.uint8)
-        OnCpu().combine(function, loaded, (0.3, 0.7), code, expected)
+        OnCpu().combine(function, loaded, (0.3, 0.7), code, Raw.of(expected))
         crc, found = written(tmp_path / "file", compiled, function, loaded, (0.3, 0.7), code, place)
         assert found == expected.tobytes() and crc == zlib.crc32(found)
 
@@ -52,11 +53,11 @@ def test_what_may_not_be_written_is_not(compiled, tmp_path, code):  # noqa: F811
     side = np.ones(400_000)
     side[-1] = 1e39  # float32, in which it is computed, has no such number
     with np.errstate(over="ignore"):
-        loaded = Loaded(None, side.view(np.uint8), side.view(np.uint8), "", "F64", "F64")
+        loaded = Loaded(None, Raw.of(side), Raw.of(side), "", "F64", "F64")
         file = tmp_path / "file"
         with open(file, "wb") as opened, pytest.raises(NotFinite):
-            compiled.fused(blend, (0.5, 0.25))(loaded, code, opened.fileno(), 0, np.empty(ROOM, np.uint8))
-    start = OnCpu().encode(np.full(1, 0.75, np.float32), code).tobytes()
+            compiled.fused(blend, (0.5, 0.25))(loaded, code, opened.fileno(), 0, Raw.of(bytearray(ROOM)))
+    start = encode(np.full(1, 0.75, np.float32), code).tobytes()
     size = file.stat().st_size
     assert 0 < size < side.size * len(start) and file.read_bytes() == start * (size // len(start))
 
@@ -64,7 +65,7 @@ def test_what_may_not_be_written_is_not(compiled, tmp_path, code):  # noqa: F811
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_what_the_system_says_of_a_file_comes_through(compiled, tmp_path):  # noqa: F811
     loaded = piece(np.random.default_rng(0), ("BF16",) * 3, 1000, usual=1.0)
-    fused, room = compiled.fused(mix, (0.5, 0.5)), np.empty(ROOM, np.uint8)
+    fused, room = compiled.fused(mix, (0.5, 0.5)), Raw.of(bytearray(ROOM))
     with open("/dev/full", "wb") as file, pytest.raises(OSError, match="No space left") as told:
         fused(loaded, "BF16", file.fileno(), 0, room)
     assert told.value.errno == errno.ENOSPC

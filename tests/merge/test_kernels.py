@@ -13,10 +13,12 @@ from test_methods import CASES, models  # noqa: F401  (a fixture)
 
 from mmreflect.cli import main
 from mmreflect.merge import kernels
-from mmreflect.merge.arithmetic import Compiled, OnCpu, _lanes
+from mmreflect.merge.arithmetic_compiled import Compiled
+from mmreflect.merge.arithmetic_numpy import OnCpu, decode, encode, lanes_of
 from mmreflect.merge.checkpoint import ITEM_BYTES
 from mmreflect.merge.kernels import find_compiler, load
 from mmreflect.merge.pieces import Loaded
+from mmreflect.merge.raw import Raw
 from mmreflect.merge.rule import blend, mix
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
@@ -47,11 +49,11 @@ def values(rng, code, count, shift=0, usual=0.5):
         bits = rng.integers(0, np.iinfo(kind).max, count, dtype=kind, endpoint=True)
         bits[(bits & exponent) == exponent] = 1  # a subnormal number for what is no number
         found = bits.view({2: np.float16, 4: np.float32}[kind().itemsize]) if code != "BF16" else bits
-    weights = OnCpu().encode((rng.standard_normal(count) * 0.02).astype(np.float32), code).view(found.dtype)
+    weights = encode((rng.standard_normal(count) * 0.02).astype(np.float32), code).view(found.dtype)
     found = np.where(rng.random(count) < usual, weights, found)
-    marked = OnCpu().encode(np.array(SPECIAL, np.float32), code).view(found.dtype)
+    marked = encode(np.array(SPECIAL, np.float32), code).view(found.dtype)
     if code in ("BF16", "F16"):  # 65520 and 3.4e38 become infinite there
-        marked = marked[np.isfinite(OnCpu().decode(marked.view(np.uint8), code))]
+        marked = marked[np.isfinite(decode(marked.view(np.uint8), code))]
     if usual < 1:
         found[: marked.size] = marked[:count]
     raw = np.empty(found.nbytes + shift, np.uint8)[shift:]
@@ -60,13 +62,13 @@ def values(rng, code, count, shift=0, usual=0.5):
 
 
 def piece(rng, codes, count, shift=0, usual=0.5):
-    base, vlm, reason = (None if code == "" else values(rng, code, count, shift, usual) for code in codes)
+    base, vlm, reason = (None if code == "" else Raw.of(values(rng, code, count, shift, usual)) for code in codes)
     return Loaded(base, vlm, reason, *codes)
 
 
 def same(one, two, code):
     """Equal bytes, but for the kind of what is not a number."""
-    numbers = [OnCpu().decode(side, code) for side in (one, two)]
+    numbers = [decode(side, code) for side in (one, two)]
     nan = np.isnan(numbers[0])
     assert (nan == np.isnan(numbers[1])).all()
     item = ITEM_BYTES[code]
@@ -98,8 +100,8 @@ def test_sums_and_values_are_numpys(compiled, codes):
                 CODES if count < 2000 else ("BF16",),
             ):
                 one, two = (np.empty(count * ITEM_BYTES[code] + shift, np.uint8)[shift:] for _ in range(2))
-                plain.combine(function, loaded, pair, code, one)
-                compiled.combine(function, loaded, pair, code, two)
+                plain.combine(function, loaded, pair, code, Raw.of(one))
+                compiled.combine(function, loaded, pair, code, Raw.of(two))
                 same(one, two, code)
 
 
@@ -109,12 +111,13 @@ def test_every_lane_is_numpys(compiled, codes, usual):
     """The lanes of one block hold other numbers each, so that equal sums could not hide a wrong one."""
     loaded = piece(np.random.default_rng(5), codes, 3000, usual=usual)
     sides = [
-        OnCpu().decode(raw, code) for raw, code in zip((loaded.base, loaded.vlm, loaded.reason), codes, strict=True)
+        decode(raw.array, code) for raw, code in zip((loaded.base, loaded.vlm, loaded.reason), codes, strict=True)
     ]
     with np.errstate(all="ignore"):
-        lanes = _lanes(*sides)
+        lanes = lanes_of(*sides)
     assert np.unique(lanes[0]).size > 100
-    assert compiled._kernels.measure(loaded.base, loaded.vlm, loaded.reason, codes).tobytes() == lanes.tobytes()
+    found = compiled._kernels.measure(loaded.base, loaded.vlm, loaded.reason, codes)
+    assert np.array(found).tobytes() == lanes.tobytes()
 
 
 def test_ties_go_to_even_and_zero_keeps_its_sign(compiled):
@@ -125,9 +128,9 @@ def test_ties_go_to_even_and_zero_keeps_its_sign(compiled):
         "F16": [(0x3F801000, 0x3C00), (0x3F803000, 0x3C02), (0x3F801001, 0x3C01), (0x33000000, 0x0000), (0x33C00000, 0x0002),
                 (0x33000001, 0x0001), (0x387FFFFF, 0x0400), (0x477FEFFF, 0x7BFF), (0x477FF000, 0x7C00), (0x80000000, 0x8000)],
     }.items():  # fmt: skip
-        raw = np.array([bits for bits, _ in pairs], np.uint32).view(np.uint8)
+        raw = Raw.of(np.array([bits for bits, _ in pairs], np.uint32))
         out = np.empty(2 * len(pairs), np.uint8)
-        compiled.combine(blend, Loaded(None, raw, raw, "", "F32", "F32"), (1.0, 0.0), code, out)
+        compiled.combine(blend, Loaded(None, raw, raw, "", "F32", "F32"), (1.0, 0.0), code, Raw.of(out))
         assert out.view(np.uint16).tolist() == [bits for _, bits in pairs]
 
 
@@ -136,7 +139,7 @@ def test_what_is_no_finite_number_shows_in_the_sums_and_breaks_nothing(compiled,
     vlm = np.zeros(500, np.float32)
     vlm[3 : 3 + len(bad)] = bad
     other = np.ones(500, np.float32)
-    loaded = Loaded(other.view(np.uint8), vlm.view(np.uint8), other.view(np.uint8), "F32", "F32", "F32")
+    loaded = Loaded(Raw.of(other), Raw.of(vlm), Raw.of(other), "F32", "F32", "F32")
     for arithmetic in (compiled, OnCpu()):
         assert not np.isfinite(arithmetic.measure(loaded)[0])
 

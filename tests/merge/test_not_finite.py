@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from test_bad_checkpoints import merge, models  # noqa: F401  (fixtures)
 
 from mmreflect.merge import outputs
-from mmreflect.merge.arithmetic import lost
+from mmreflect.merge.arithmetic_numpy import lost
 
 NAN, INF = float("nan"), float("inf")
 VISION, TABLE = "visual.blocks.0.attn.qkv.weight", "model.embed_tokens.weight"

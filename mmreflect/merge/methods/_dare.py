@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array, like
+from mmreflect.merge.arrays import like
+from mmreflect.merge.rule import Array
 from mmreflect.merge.settings import BasedSettings
 from mmreflect.seeds import numpy_rng
 

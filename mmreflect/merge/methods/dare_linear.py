@@ -1,9 +1,9 @@
 """DARE (arXiv 2311.03099), then the weighted sum: base + scale * sum_t w_t D'_t, D'_t a thinned task vector."""
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array, by_blocks
+from mmreflect.merge.arrays import by_blocks
 from mmreflect.merge.methods._dare import DareSettings, drop
-from mmreflect.merge.rule import Maker, Rule, TensorRule
+from mmreflect.merge.rule import Array, Maker, Rule, TensorRule
 
 
 @config

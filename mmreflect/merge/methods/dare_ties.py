@@ -1,10 +1,10 @@
 """DARE (arXiv 2311.03099) in the place of TIES' trimming, then its election of signs and disjoint mean."""
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array, by_blocks
+from mmreflect.merge.arrays import by_blocks
 from mmreflect.merge.methods._dare import DareSettings, drop
 from mmreflect.merge.methods.ties import elect
-from mmreflect.merge.rule import Maker, Rule, TensorRule
+from mmreflect.merge.rule import Array, Maker, Rule, TensorRule
 
 
 @config

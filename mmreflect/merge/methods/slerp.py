@@ -9,8 +9,8 @@ import math
 from pydantic import Field
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array, inner
-from mmreflect.merge.rule import Maker, Rule, TensorRule
+from mmreflect.merge.arrays import inner
+from mmreflect.merge.rule import Array, Maker, Rule, TensorRule
 from mmreflect.merge.settings import MergeSettings
 
 COLINEAR = 0.9995

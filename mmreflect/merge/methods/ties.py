@@ -8,8 +8,8 @@ default (density 1). Here every entry as large as the k-th largest stays, k = de
 from pydantic import Field
 
 from mmreflect.config import config
-from mmreflect.merge.arrays import Array, as_float, by_blocks, kth_largest
-from mmreflect.merge.rule import Maker, Rule, TensorRule
+from mmreflect.merge.arrays import as_float, by_blocks, kth_largest
+from mmreflect.merge.rule import Array, Maker, Rule, TensorRule
 from mmreflect.merge.settings import BasedSettings
 
 

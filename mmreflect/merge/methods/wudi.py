@@ -15,9 +15,9 @@ from pydantic import Field
 from mmreflect.config import config
 from mmreflect.console import count
 from mmreflect.errors import UserError
-from mmreflect.merge.arrays import Array, narrow, wide
+from mmreflect.merge.arrays import narrow, wide
 from mmreflect.merge.halting import check
-from mmreflect.merge.rule import WORKING_COPIES, Maker, Rule, TensorRule
+from mmreflect.merge.rule import WORKING_COPIES, Array, Maker, Rule, TensorRule
 from mmreflect.merge.settings import BasedSettings
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
