@@ -215,12 +215,17 @@ def _start(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Look for no garbage: importing makes objects by the hundred thousand, and nearly all of them stay."""
+    """Look for no garbage: importing makes objects by the hundred thousand, and nearly all of them stay.
+
+    Afterwards they count as old, or the next look at what is new would go over all of them.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        gc.unfreeze()
         if was_on:
             gc.enable()
 

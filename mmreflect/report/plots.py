@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from mmreflect.report.numbers import fixed, percent, points, quantity
+from mmreflect.report.numbers import percent, points, quantity
 
 Unit = Literal["share", "number"]
 Point = tuple[float, float]
@@ -260,12 +260,13 @@ def bars(title: str, rows: Sequence[Bar]) -> Plot:
 
 
 def _place(value: float) -> str:
-    return fixed(value, 2).replace("\u2212", "-").replace(",", "").rstrip("0").rstrip(".")
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def mark(template: str, *values: str | float) -> Markup:
     """Fill a piece of SVG: numbers become short coordinates, text is escaped."""
-    return Markup(template).format(*(value if isinstance(value, str) else _place(value) for value in values))
+    return Markup(template.format(*(escape(value) if isinstance(value, str) else _place(value) for value in values)))
 
 
 def drawing(title: str, description: str, width: float, height: float, parts: Sequence[Markup]) -> Markup:
