@@ -3,12 +3,12 @@
 Three synthetic bfloat16 checkpoints, of 1.3 GB each or of Qwen2.5-VL-3B's true shape (20 GB in all), are written to a
 folder and removed afterwards. In every round the contestants take turns: the disk, which is one thread that reads the
 three models once, then `cp` of the VLM; FRANK; and, for what both can do, our method and mergekit's on the same files,
-which mergekit sees as text models. Before each turn the inputs are evicted from the system's cache (cold) or read into
-it (warm), and what earlier turns wrote is on the disk. Every turn is a process of its own, timed from its start; what
-the same command takes on models of a few kilobytes, once for each state, is start, imports and fixed work, and is
-given apart. Bytecode and our compiled arithmetic are kept, as they are where a package is installed: one turn on the
-small models, not counted, makes both. Memory is the largest resident set that the system saw. A ratio is the median of
-the rounds' ratios.
+which mergekit sees as text models. Before each turn the inputs are evicted from the system's cache (cold), and then
+read into it from start to end (warm), and what earlier turns wrote is on the disk. Every turn is a process of its own,
+timed from its start; what the same command takes on models of a few kilobytes, once for each state, is start, imports
+and fixed work, and is given apart. Bytecode and our compiled arithmetic are kept, as they are where a package is
+installed: one turn on the small models, not counted, makes both. Memory is the largest resident set that the system
+saw. A ratio is the median of the rounds' ratios.
 
 mergekit needs a Python of its own: pip install mergekit there, and give its path. It never loads what it wrote, so our
 reload is switched off.
@@ -70,14 +70,17 @@ def read_all(root: Path) -> None:
 
 
 def set_state(root: Path, state: str) -> None:
-    """Put what was written on the disk; then evict the inputs from the system's cache, or read them into it."""
+    """Put what was written on the disk, and evict the inputs from the system's cache; then, or not, read them into it.
+
+    They are evicted for both, since the cache keeps files in pages of the sizes in which they came: what one contestant
+    had read would be faster or slower to read for the next ones.
+    """
     os.sync()
-    if state == "warm":
-        read_all(root)
-        return
     for path in weights(root):
         with open(path, "rb", buffering=0) as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if state == "warm":
+        read_all(root)
 
 
 def run_process(words: Sequence[str], log: Path) -> dict[str, float]:

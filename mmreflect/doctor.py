@@ -1,12 +1,12 @@
 """What is installed, what is missing, and how to get it."""
 
-import importlib.metadata
 import importlib.util
 import platform
 import shutil
 from pathlib import Path
 
 from mmreflect import __version__, console, recipes
+from mmreflect.packages import versions
 
 REQUIRED = (
     "torch",
@@ -48,10 +48,7 @@ def doctor() -> None:
 
 def version(package: str) -> str | None:
     """Return an installed package's version, or None."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return versions(package).get(package)
 
 
 def _optional(name: str, extra: str, purpose: str) -> str:

@@ -7,9 +7,7 @@ log.jsonl      one line per logged step
 result.json    written last: the run is finished
 """
 
-import contextlib
 import fcntl
-import importlib.metadata
 import os
 import uuid
 from collections.abc import Sequence
@@ -21,7 +19,11 @@ from mmreflect import __version__, console
 from mmreflect.config import Keys, Tree, differences, load_yaml, to_yaml, without
 from mmreflect.errors import UserError
 from mmreflect.files import read_json, write_atomic, write_json
+from mmreflect.packages import versions
 from mmreflect.remote.account import open_account
+
+DECIDING = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
+"""Packages whose versions decide a result."""
 
 
 class named:
@@ -105,7 +107,8 @@ def open_run(
     if moved:
         _tell_moved(path, moved)
     write_json(
-        mark, {"verb": verb, "name": name, "mmreflect": __version__, "versions": _versions(), "inputs": inputs or {}}
+        mark,
+        {"verb": verb, "name": name, "mmreflect": __version__, "versions": versions(*DECIDING), "inputs": inputs or {}},
     )
     return Run(path, verb, name)
 
@@ -161,15 +164,6 @@ def _tell_moved(path: Path, moved: Sequence[str]) -> None:
     console.say(
         escape(f"'{path}' goes on with other settings, which nothing that is there depends on (there -> now):{shown}")
     )
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions that decide a result, without importing anything."""
-    found = {}
-    for package in ("torch", "transformers", "trl", "accelerate", "peft", "numpy"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
 
 
 def finished_run(

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LEAVES = ("data_builders", "train", "eval")
 
 LAYERS = [
-    {"__init__", "errors", "files", "limits", "records", "config", "seeds", "console", "components"},
+    {"__init__", "errors", "files", "limits", "records", "config", "seeds", "console", "components", "packages"},
     {"answers", "reflection", "media", "remote", "statistics", "charts"},
     {"tiny", "models", "data", "runs", "decoding", "quality"},
     {"rollouts", "merge"},

@@ -5,7 +5,6 @@ and judge differ and are not recorded. Two results are ranked only when everythi
 """
 
 import hashlib
-import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from mmreflect import __version__
 from mmreflect.config import to_tree
 from mmreflect.files import content_mark, model_mark, to_json
 from mmreflect.media.cache import file_mark
+from mmreflect.packages import versions
 from mmreflect.records import Sample
 
 SUBJECT = ("model",)
@@ -113,13 +113,7 @@ def library_versions(*further: str) -> dict[str, str]:
     Args:
         further: packages that the engine and the media need beside the usual ones.
     """
-    found = {"mmreflect": __version__}
-    for package in ("transformers", "tokenizers", "math-verify", "pillow", *further):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"mmreflect": __version__, **versions("transformers", "tokenizers", "math-verify", "pillow", *further)}
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """From what was found to tensors by their names on disk, with all that a checkpoint needs beside them."""
 
-import importlib.metadata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from mmreflect.exporting.fsdp import open_fsdp
 from mmreflect.exporting.weights import Weights, cast, of_checkpoint
 from mmreflect.files import read_json
 from mmreflect.merge import open_checkpoint
+from mmreflect.packages import versions
 
 _BESIDE = ["*.json", "*.jinja", "*.txt", "tokenizer.model", "LICENSE*", "LICENCE*", "NOTICE*"]
 
@@ -271,5 +271,4 @@ def _versions(found: Found) -> dict[str, str]:
     if mark and mark.is_file():
         noted = read_json(mark)
         return {"mmreflect": str(noted.get("mmreflect")), **(noted.get("versions") or {})}
-    at_hand = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "accelerate")}
-    return {"mmreflect": __version__, **at_hand}
+    return {"mmreflect": __version__, **versions("torch", "transformers", "peft", "accelerate")}

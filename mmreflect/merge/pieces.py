@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mmreflect.merge.checkpoint import ITEM_BYTES, Checkpoint
 from mmreflect.merge.names import canonical_name, is_fused_experts
 from mmreflect.merge.plan import MergePlan, PlannedTensor, Stretch
-from mmreflect.merge.raw import Raw
+from mmreflect.merge.raw import Raw, prefer_large_pages
 from mmreflect.merge.reading import Handles, Span
 from mmreflect.merge.rule import Pair
 from mmreflect.merge.sources import Source, whole
@@ -145,9 +145,7 @@ class Buffers:
 def _slab(size: int) -> Raw:
     """Return fresh memory, in large pages where the system has them."""
     slab = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):
-            slab.madvise(mmap.MADV_HUGEPAGE)
+    prefer_large_pages(slab)
     return Raw.of(slab)
 
 
@@ -171,6 +169,7 @@ class Reader:
 
     def __init__(self, plan: MergePlan, buffers: Buffers) -> None:
         self._plan, self._buffers, self.handles, self._windows = plan, buffers, Handles(), Windows()
+        self._rows: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     def load(self, piece: Piece) -> Loaded:
         """Read a piece from every model."""
@@ -190,17 +189,18 @@ class Reader:
 
     def view(self, piece: Piece) -> Loaded | None:
         """Return a piece where it lies in the files; None where it does not lie there as the VLM holds it."""
-        plan, stretch = self._plan, piece.stretch
-        own, base = whole(plan.vlm, piece.tensor.name), None
+        plan, stretch, name = self._plan, piece.stretch, piece.tensor.name
+        base = None
         if plan.base is not None and stretch.base is not None:
             base = self._mapped(plan.base, stretch.base, piece.first, piece.count)
             if base is None:
                 return None
-        vlm = self._mapped(plan.vlm, own, piece.start, piece.count)
+        vlm = self._in_a_row(plan.vlm, name, piece.start, piece.count)
         reason = self._mapped(plan.reason, stretch.reason, piece.first, piece.count)
         if vlm is None or reason is None:
             return None
-        return Loaded(base, vlm, reason, stretch.base.code if stretch.base else "", own.code, stretch.reason.code, True)
+        code = plan.vlm.tensors[name].dtype
+        return Loaded(base, vlm, reason, stretch.base.code if stretch.base else "", code, stretch.reason.code, True)
 
     def spans(self, tensor: PlannedTensor) -> Iterator[Span]:
         """Yield where the merged values of a tensor lie in every model."""
@@ -225,12 +225,20 @@ class Reader:
     def _mapped(self, model: Checkpoint, source: Source, first: int, count: int) -> Raw | None:
         if source.matrix is not None:
             return None
-        segments = source.segments if len(source.segments) == 1 else source.cut(first, count)
-        if len(segments) != 1:
-            return None
-        skipped = first if segments is source.segments else 0
-        span = model.span(segments[0].name, segments[0].first + skipped, count)
-        return self._windows.view(self.handles.of(span.path), span.start, span.stop - span.start)
+        if len(source.segments) == 1:
+            return self._in_a_row(model, source.segments[0].name, source.segments[0].first + first, count)
+        segments = source.cut(first, count)
+        return self._in_a_row(model, segments[0].name, segments[0].first, count) if len(segments) == 1 else None
+
+    def _in_a_row(self, model: Checkpoint, name: str, first: int, count: int) -> Raw | None:
+        """Map values of one tensor; where that lies is looked up once, since pieces are many."""
+        row = self._rows.get((model.role, name))
+        if row is None:
+            span = model.span(name, 0, 0)
+            row = self.handles.of(span.path), span.start, ITEM_BYTES[model.tensors[name].dtype]
+            self._rows[model.role, name] = row
+        handle, start, item = row
+        return self._windows.view(handle, start + first * item, count * item)
 
     def _read(self, model: Checkpoint, source: Source, first: int, count: int) -> Raw:
         item = ITEM_BYTES[source.code]

@@ -4,7 +4,9 @@ numpy is imported where an array is asked for: to import it takes a tenth of a s
 without.
 """
 
+import contextlib
 import ctypes
+import mmap
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -80,3 +82,10 @@ def _address(view: memoryview) -> int:
         return buffer.buf or 0
     finally:
         _release(ctypes.byref(buffer))
+
+
+def prefer_large_pages(mapped: mmap.mmap) -> None:
+    """Ask for large pages of memory, or of a file's cache where it is read from now on; a wish and no more."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            mapped.madvise(mmap.MADV_HUGEPAGE)

@@ -28,18 +28,24 @@ class Windows:
         page reads as zero, which only the file's size and time tell.
         """
         number = place // STEP
-        with self._lock:
-            latest, window = self._latest.get(handle, (-1, None))
-            if latest != number:
-                mapped = self._open.get((handle, number)) or _window(handle, number)
-                window = None if mapped is None else Raw.of(mapped)
-                if mapped is not None and window is not None:
-                    self._open[handle, number] = mapped
-                    self._latest[handle] = number, window  # pieces follow each other: it is not to go with this one
+        latest, window = self._latest.get(handle, (-1, None))
+        if latest != number:
+            window = self._other(handle, number)
         if window is None:
             return None
         first = place - number * STEP
         return window.part(first, size) if first + size <= window.nbytes else None
+
+    def _other(self, handle: int, number: int) -> Raw | None:
+        """Return a window that is not the latest one of its file."""
+        with self._lock:
+            mapped = self._open.get((handle, number)) or _window(handle, number)
+            if mapped is None:
+                return None
+            window = Raw.of(mapped)
+            self._open[handle, number] = mapped
+            self._latest[handle] = number, window  # pieces follow each other: it is not to go with this one
+            return window
 
     def clear(self) -> None:
         """Let go of the windows that nothing looks at."""

@@ -110,9 +110,7 @@ def test_sums_and_values_are_numpys(compiled, codes):
 def test_every_lane_is_numpys(compiled, codes, usual):
     """The lanes of one block hold other numbers each, so that equal sums could not hide a wrong one."""
     loaded = piece(np.random.default_rng(5), codes, 3000, usual=usual)
-    sides = [
-        decode(raw.array, code) for raw, code in zip((loaded.base, loaded.vlm, loaded.reason), codes, strict=True)
-    ]
+    sides = [decode(raw.array, code) for raw, code in zip((loaded.base, loaded.vlm, loaded.reason), codes, strict=True)]
     with np.errstate(all="ignore"):
         lanes = lanes_of(*sides)
     assert np.unique(lanes[0]).size > 100

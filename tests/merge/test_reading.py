@@ -1,5 +1,6 @@
 """Reading ahead: only what is not there yet, never further than it may, and no harm where it cannot be had."""
 
+import os
 import threading
 import time
 
@@ -13,8 +14,10 @@ from mmreflect.merge.reading import Handles, ReadAhead, Span
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Places and sizes that are asked for, 500 bytes at a time; nothing is in the cache."""
+    """Places and sizes that are asked for by advice, at most 500 bytes at a time; nothing is in the cache."""
     found = []
+    monkeypatch.setattr(reading, "_fetch", lambda *place: False)
+    monkeypatch.setattr(reading, "_READERS", 1)
     monkeypatch.setattr(reading.os, "posix_fadvise", lambda handle, *place: found.append(place[:2]))
     monkeypatch.setattr(reading, "_STEP", 500)
     monkeypatch.setattr(reading, "_is_cached", lambda *place: False)
@@ -39,9 +42,9 @@ def test_a_span_is_where_the_values_lie(tmp_path):
 @pytest.mark.parametrize(
     "cached, places",
     [
-        ((), [(20, 500), (520, 500), (1020, 400)]),
-        ((20, 519, 1020, 1419), [(520, 500)]),
-        ((20, 520, 1020), [(20, 500), (520, 500), (1020, 400)]),  # a part of each step that somebody read
+        ((), [(20, 480), (500, 500), (1000, 420)]),
+        ((20, 499, 1000, 1419), [(500, 500)]),
+        ((20, 500, 1000), [(20, 480), (500, 500), (1000, 420)]),  # a part of each step that somebody read
     ],
 )
 def test_what_the_systems_cache_has_is_passed_over(tmp_path, asked, monkeypatch, cached, places):
@@ -94,7 +97,7 @@ def test_it_ends_with_the_work_though_much_is_left(tmp_path, asked, monkeypatch)
         started.wait(30)
         threading.Timer(0.05, going.set).start()
         raise KeyError("of the work")
-    assert not ahead._thread.is_alive() and len(asked) <= 2
+    assert not any(thread.is_alive() for thread in ahead._threads) and len(asked) <= 2
     handles.close()
 
 
@@ -102,4 +105,51 @@ def test_where_the_system_takes_no_advice_nothing_happens(tmp_path, monkeypatch)
     monkeypatch.delattr(reading.os, "posix_fadvise")
     with ReadAhead([[Span(str(tmp_path / "gone"), 0, 9)]], Handles()) as ahead:
         ahead.reached(0)
-    assert ahead._thread.ident is None
+    assert all(thread.ident is None for thread in ahead._threads)
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """A file of 5 MB of which the system's cache has nothing, open for reading."""
+    (tmp_path / "file").write_bytes(os.urandom(5_000_000))
+    with open(tmp_path / "file", "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if reading._is_cached(file.fileno(), 0):
+            pytest.skip("this file system keeps what it is told to give up")
+        yield file.fileno()
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system does not say what it has")
+def test_what_is_fetched_is_there(on_disk):
+    assert reading._fetch(on_disk, 4096 * 3 + 5, 2_000_000)
+    assert reading._is_cached(on_disk, 4096 * 3 + 5) and reading._is_cached(on_disk, 2_012_000)
+    assert reading._fetch(on_disk, 2_100_000, 5_000_000 - 2_100_000)
+    assert reading._is_cached(on_disk, 4_999_999)
+
+
+def test_what_cannot_be_fetched_is_asked_for_by_advice(tmp_path, on_disk, monkeypatch):
+    found = []
+    monkeypatch.setattr(reading.os, "posix_fadvise", lambda handle, *place: found.append(place[:2]))
+    assert not reading._fetch(on_disk, 0, 6_000_000), "more than the file has"
+    monkeypatch.setattr(reading, "_POPULATE_READ", 12345)  # as a system that does not know it
+    handles = Handles()
+    with ReadAhead([[Span(str(tmp_path / "file"), 0, 5_000_000)]], handles):
+        wait_for(lambda: len(found) == 3)
+    assert sorted(found) == [(0, 1 << 21), (1 << 21, 1 << 21), (1 << 22, 5_000_000 - (1 << 22))]
+    handles.close()
+
+
+def test_readers_share_the_steps(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(bytes(2000))
+    found = []
+    monkeypatch.setattr(reading, "_STEP", 10)
+    monkeypatch.setattr(reading, "_is_cached", lambda *place: False)
+    monkeypatch.setattr(reading, "_fetch", lambda handle, *place: found.append(place) or True)
+    handles, spans = Handles(), [Span(str(tmp_path / "file"), start, start + 205) for start in (3, 500, 900)]
+    with ReadAhead([spans], handles) as ahead:
+        for thread in ahead._threads:
+            thread.join(30)
+    assert len(set(found)) == len(found) and sum(size for _, size in found) == 3 * 205
+    assert len(ahead._threads) > 1
+    handles.close()

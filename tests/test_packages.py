@@ -1,0 +1,36 @@
+"""Versions by the names of the folders that record packages: those that importlib.metadata reads out of them."""
+
+import importlib.metadata
+import sys
+
+import pytest
+
+from mmreflect.packages import versions
+
+
+def test_every_installed_package_has_the_version_that_its_metadata_say():
+    told = {item.metadata["Name"]: item.version for item in importlib.metadata.distributions()}
+    assert len(told) > 50 and versions(*told) == told
+
+
+def test_what_is_not_installed_is_left_out():
+    assert versions("no-such-package", "pip-of-nowhere") == {}
+
+
+@pytest.mark.parametrize("asked", ["Some.Package", "some_package", "some-package"])
+def test_any_spelling_of_a_name_and_the_first_place_on_the_path_count(tmp_path, monkeypatch, asked):
+    for place, version in (("one", "1.0+cpu"), ("two", "2.0")):
+        (tmp_path / place / f"some_package-{version}.dist-info").mkdir(parents=True)
+        monkeypatch.syspath_prepend(tmp_path / place)
+    assert versions(asked) == {asked: "2.0"}
+    sys.path.remove(str(tmp_path / "two"))
+    assert versions(asked) == {asked: "1.0+cpu"}
+
+
+def test_an_egg_is_found_too(tmp_path, monkeypatch):
+    (tmp_path / "old_package.egg-info").mkdir()
+    (tmp_path / "old_package.egg-info" / "PKG-INFO").write_text(
+        "Metadata-Version: 1.0\nName: old-package\nVersion: 0.3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert versions("old-package") == {"old-package": "0.3"}
