@@ -329,6 +329,10 @@ def _list_recipes() -> None:
 
 def entry() -> None:
     """The console script."""
+    if sys.argv[1:2] == ["merge"] and not {"--plan", "--sweep", "--verify"}.intersection(sys.argv):
+        from mmreflect.report.ahead import get_ready
+
+        get_ready()
     code = main()
     gc.freeze()  # the interpreter would go over every object once more before it ends, which takes a fifth of a second
     sys.exit(code)

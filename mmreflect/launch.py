@@ -234,11 +234,12 @@ def _show_merged(run: Run, anew: bool = True) -> None:
     """Write the page of a merge, which merging knows nothing of, and say where model and page are."""
     if run.verb != "merge":
         return
-    from mmreflect.report.page import PAGE, write_page
+    from mmreflect.report import PAGE
+    from mmreflect.report.ahead import write_page
 
     page = run.path / PAGE
     if anew or not page.is_file():
-        page = write_page(str(run.path))
+        page = write_page(run.path)
     console.say(escape(f"model: {run.path / 'model'}, page: {page}"))
 
 

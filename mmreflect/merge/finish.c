@@ -9,7 +9,6 @@
 #include "kernels.h"
 
 enum { SHARE = 1 << 18, PAGE = 4096 };
-enum { UNREADABLE = -1, NOT_FINITE = -2 };
 
 static int write_all(int handle, const unsigned char *data, int64_t size, int64_t place)
 {
@@ -44,14 +43,14 @@ int mmreflect_finish(int form, const unsigned char *base, int base_code, const u
         size = size < count - first ? size : count - first;
         unsigned char *out = room + (place - (int64_t)(uintptr_t)room) % PAGE;
         out += out < room ? PAGE : 0;
-        if (mmreflect_guarded_combine(form, base ? base + first * items[base_code] : 0, base_code,
-                                      vlm + first * items[vlm_code], vlm_code, reason + first * items[reason_code],
-                                      reason_code, size, lam_v, lam_r, out, out_code))
-            return UNREADABLE;
-        if (!mmreflect_is_finite(out, out_code, size))
-            return NOT_FINITE;
+        int failed = mmreflect_guarded_combine(form, base ? base + first * items[base_code] : 0, base_code,
+                                               vlm + first * items[vlm_code], vlm_code,
+                                               reason + first * items[reason_code], reason_code, size, lam_v, lam_r,
+                                               out, out_code);
+        if (failed)
+            return failed;
         *crc = mmreflect_crc32(out, size * item, *crc);
-        int failed = write_all(handle, out, size * item, place);
+        failed = write_all(handle, out, size * item, place);
         if (failed)
             return failed;
         first += size, place += size * item;

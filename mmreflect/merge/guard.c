@@ -38,14 +38,14 @@ static void begin(sigjmp_buf *here)
     landing = here;
 }
 
-/* Return 0, or 1 where a value could not be had: what was to be computed is of no use then. */
+/* Return 0 or what the function tells; UNREADABLE where a value could not be had: what was to be computed is of no use. */
 int mmreflect_guarded_measure(const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
                               const unsigned char *reason, int reason_code, int64_t count, double (*lanes)[LANES])
 {
     sigjmp_buf here;
     if (sigsetjmp(here, 1)) {
         landing = 0;
-        return 1;
+        return UNREADABLE;
     }
     begin(&here);
     mmreflect_measure(base, base_code, vlm, vlm_code, reason, reason_code, count, lanes);
@@ -60,10 +60,11 @@ int mmreflect_guarded_combine(int form, const unsigned char *base, int base_code
     sigjmp_buf here;
     if (sigsetjmp(here, 1)) {
         landing = 0;
-        return 1;
+        return UNREADABLE;
     }
     begin(&here);
-    mmreflect_combine(form, base, base_code, vlm, vlm_code, reason, reason_code, count, lam_v, lam_r, out, out_code);
+    int told = mmreflect_combine(form, base, base_code, vlm, vlm_code, reason, reason_code, count, lam_v, lam_r, out,
+                                 out_code);
     landing = 0;
-    return 0;
+    return told;
 }

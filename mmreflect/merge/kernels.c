@@ -251,10 +251,12 @@ static inline __m256i brain_bits(__m256 base, __m256 vlm, __m256 reason, __m256 
     return _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
 }
 
-/* Mix sixteen values at once as far as there are so many; return how many. */
+/* Mix sixteen values at once as far as there are so many; return how many, and set `lost` where one is not finite. */
 static int64_t mix_sixteens(const any16 *base, const any16 *vlm, const any16 *reason, int64_t count, float lam_v,
-                            float lam_r, any16 *out)
+                            float lam_r, any16 *out, int *lost)
 {
+    const __m256i exponent = _mm256_set1_epi16(0x7f80);
+    __m256i full = _mm256_setzero_si256();
     const __m256 one = _mm256_set1_ps(lam_v), two = _mm256_set1_ps(lam_r);
     enum { AHEAD = 512 }; /* by so much memory is later than the arithmetic */
     int64_t i = 0;
@@ -267,34 +269,40 @@ static int64_t mix_sixteens(const any16 *base, const any16 *vlm, const any16 *re
         __m256i r = _mm256_loadu_si256((const __m256i *)(reason + i));
         __m256i low = brain_bits(FIRST(b), FIRST(v), FIRST(r), one, two);
         __m256i high = brain_bits(SECOND(b), SECOND(v), SECOND(r), one, two);
-        _mm256_storeu_si256((__m256i *)(out + i), _mm256_packus_epi32(low, high));
+        __m256i mixed = _mm256_packus_epi32(low, high);
+        full = _mm256_or_si256(full, _mm256_cmpeq_epi16(_mm256_and_si256(mixed, exponent), exponent));
+        _mm256_storeu_si256((__m256i *)(out + i), mixed);
     }
+    *lost |= !_mm256_testz_si256(full, full);
     return i;
 }
 #else
-#define mix_sixteens(base, vlm, reason, count, lam_v, lam_r, out) 0
+#define mix_sixteens(base, vlm, reason, count, lam_v, lam_r, out, lost) 0
 #endif
 
-/* The usual case, without the way through memory. */
-static void mix_brain(const any16 *restrict base, const any16 *restrict vlm, const any16 *restrict reason,
-                      int64_t count, float lam_v, float lam_r, any16 *restrict out)
+/* The usual case, without the way through memory; tell whether a value is not finite. */
+static int mix_brain(const any16 *restrict base, const any16 *restrict vlm, const any16 *restrict reason,
+                     int64_t count, float lam_v, float lam_r, any16 *restrict out)
 {
-    for (int64_t i = mix_sixteens(base, vlm, reason, count, lam_v, lam_r, out); i < count; i++) {
+    int lost = 0;
+    int64_t done = mix_sixteens(base, vlm, reason, count, lam_v, lam_r, out, &lost);
+    for (int64_t i = done; i < count; i++) {
         float b = as_float((uint32_t)base[i] << 16), v = as_float((uint32_t)vlm[i] << 16);
         out[i] = to_brain(mixed(b, v, as_float((uint32_t)reason[i] << 16), lam_v, lam_r));
     }
+    return lost || !mmreflect_is_finite((const unsigned char *)(out + done), BF16, count - done);
 }
 
-/* Write base + (lam_v (vlm - base) + lam_r (reason - base)), or lam_v vlm + lam_r reason, rounded to a dtype. */
-void mmreflect_combine(int form, const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
-                       const unsigned char *reason, int reason_code, int64_t count, float lam_v, float lam_r,
-                       unsigned char *out, int out_code)
+/* Write base + (lam_v (vlm - base) + lam_r (reason - base)), or lam_v vlm + lam_r reason, rounded to a dtype.
+ * Return 0, or NOT_FINITE where one of them is infinite or NaN then. */
+int mmreflect_combine(int form, const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
+                      const unsigned char *reason, int reason_code, int64_t count, float lam_v, float lam_r,
+                      unsigned char *out, int out_code)
 {
     float b[CHUNK], v[CHUNK], r[CHUNK];
-    if (form == MIX && base_code == BF16 && vlm_code == BF16 && reason_code == BF16 && out_code == BF16) {
-        mix_brain((const any16 *)base, (const any16 *)vlm, (const any16 *)reason, count, lam_v, lam_r, (any16 *)out);
-        return;
-    }
+    if (form == MIX && base_code == BF16 && vlm_code == BF16 && reason_code == BF16 && out_code == BF16)
+        return mix_brain((const any16 *)base, (const any16 *)vlm, (const any16 *)reason, count, lam_v, lam_r,
+                         (any16 *)out) ? NOT_FINITE : 0;
     for (int64_t first = 0; first < count; first += CHUNK) {
         int size = (int)(count - first < CHUNK ? count - first : CHUNK);
         widen(vlm, vlm_code, first, size, v);
@@ -309,6 +317,7 @@ void mmreflect_combine(int form, const unsigned char *base, int base_code, const
         }
         narrow(v, out_code, first, size, out);
     }
+    return mmreflect_is_finite(out, out_code, count) ? 0 : NOT_FINITE;
 }
 
 /* Round values to another dtype. */

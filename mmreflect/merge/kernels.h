@@ -4,12 +4,13 @@
 
 enum { BF16, F16, F32, F64 };
 enum { LANES = 128 };
+enum { UNREADABLE = -1, NOT_FINITE = -2 };
 
 void mmreflect_measure(const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
                        const unsigned char *reason, int reason_code, int64_t count, double (*lanes)[LANES]);
-void mmreflect_combine(int form, const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
-                       const unsigned char *reason, int reason_code, int64_t count, float lam_v, float lam_r,
-                       unsigned char *out, int out_code);
+int mmreflect_combine(int form, const unsigned char *base, int base_code, const unsigned char *vlm, int vlm_code,
+                      const unsigned char *reason, int reason_code, int64_t count, float lam_v, float lam_r,
+                      unsigned char *out, int out_code);
 int mmreflect_guarded_combine(int form, const unsigned char *base, int base_code, const unsigned char *vlm,
                               int vlm_code, const unsigned char *reason, int reason_code, int64_t count, float lam_v,
                               float lam_r, unsigned char *out, int out_code);

@@ -98,7 +98,7 @@ class Kernels:
         Raises:
             Unreadable: a mapped value could not be had.
         """
-        if self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.address, _CODES[code]):
+        if self._combine(form, *_sides(base, vlm, reason, codes), *pair, out.address, _CODES[code]) == _UNREADABLE:
             raise Unreadable
 
     def finish(

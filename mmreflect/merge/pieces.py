@@ -16,7 +16,7 @@ from mmreflect.merge.rule import Pair
 from mmreflect.merge.sources import Source, whole
 from mmreflect.merge.windows import Windows
 
-PIECE = 1 << 20
+PIECE = 1 << 21
 """Values per piece; the cuts, and with them every sum, do not depend on the machine."""
 LOT = 2 * PIECE
 """Values that a thread is handed at once: a norm of a thousand values is not worth a task of its own."""

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+PAGE = "index.html"
+"""Name of a run's page in its folder."""
+
 if TYPE_CHECKING:
     from mmreflect.report.page import write_page
     from mmreflect.report.viewing import view
@@ -20,4 +23,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'mmreflect.report' has no attribute {name!r}")
 
 
-__all__ = ["view", "write_page"]
+__all__ = ["PAGE", "view", "write_page"]

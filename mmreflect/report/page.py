@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import merging
+from mmreflect.report import PAGE, merging
 from mmreflect.report.folders import Folder, read_folder
 from mmreflect.report.layout import Page, Parts, Section, SettingsBody, Table, plots_section
 from mmreflect.report.numbers import NONE, Figure, counted, duration, percent, points, quantity
@@ -15,7 +15,6 @@ from mmreflect.report.render import render
 if TYPE_CHECKING:
     from mmreflect.report.album import Album
 
-PAGE = "index.html"
 SUITE, SWEEP = "suite", "sweep"
 """Names of the runs that hold others."""
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from mmreflect.config import settings_of
 from mmreflect.errors import UserError
 from mmreflect.files import write_atomic
-from mmreflect.report import evaluations, pair
+from mmreflect.report import PAGE, evaluations, pair
 from mmreflect.report.browser import MOST_PICTURES, thumbnails
 from mmreflect.report.folders import read_folder
 from mmreflect.report.layout import Page
-from mmreflect.report.page import PAGE, origin, settings_section, write_page
+from mmreflect.report.page import origin, settings_section, write_page
 from mmreflect.report.render import render
 from mmreflect.report.scored import read_scoring
 

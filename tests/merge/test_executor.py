@@ -163,7 +163,7 @@ def test_statistics_and_bytes_do_not_depend_on_the_cut_into_pieces(triple, monke
     monkeypatch.setattr(pieces, "PIECE", 50)
     monkeypatch.setattr(OnCpu, "block", 7)
     monkeypatch.setattr(work, "COPY_BYTES", 24)
-    assert pieces.cut.__defaults__ == (1 << 20,)
+    assert pieces.cut.__defaults__ == (1 << 21,)
     monkeypatch.setattr(pieces.cut, "__defaults__", (50,))
     assert digests(triple.merge("cut", arithmetic="numpy") / "model") == whole
     for one, two in zip(triple.report("whole")["layers"], triple.report("cut")["layers"], strict=True):

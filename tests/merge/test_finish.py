@@ -78,3 +78,15 @@ def test_only_usual_rules_and_weights_go_in_one_go(compiled):  # noqa: F811
     assert compiled.fused(mix, (0.5, 0.5)) and compiled.fused(blend, (0.5, 0.5))
     assert compiled.fused(mix, (1.0, 0.0)) is None and compiled.fused(blend, (0.0, 1.0)) is None
     assert compiled.fused(lambda *_: None, (0.5, 0.5)) is None and OnCpu().fused(mix, (0.5, 0.5)) is None
+
+
+@pytest.mark.parametrize("place", [0, 5, 15, 16, 31, 32, 39])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (-1.0, 1.0), (1e-3, 1e-3)])
+def test_one_value_that_is_no_number_is_found_wherever_it_stands(compiled, tmp_path, place, weights):  # noqa: F811
+    """Of 40 bfloat16: two times sixteen and eight. Differences of large numbers are infinite, and their sum NaN."""
+    base, vlm, reason = (np.ones(40, np.float32) for _ in range(3))
+    base[place], vlm[place], reason[place] = -3e38, 3e38, 3e38
+    loaded = Loaded(*(Raw.of(encode(side, "BF16")) for side in (base, vlm, reason)), *("BF16",) * 3)
+    with open(tmp_path / "file", "wb") as file, pytest.raises(NotFinite):
+        compiled.fused(mix, weights)(loaded, "BF16", file.fileno(), 0, Raw.of(bytearray(ROOM)))
+    assert (tmp_path / "file").read_bytes() == b""
