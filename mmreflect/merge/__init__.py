@@ -6,9 +6,11 @@
     plan.py        which tensor comes from where; layout.py into which file it goes; costs.py what that takes
     rule.py        what a method is to the executor; prior.py how much the VLM counts per layer
     methods/       one file per method; its stem is `method:` in YAML
-    executor.py    reads each layer once, measures, combines and writes it (pieces, arithmetic, outputs, checksums)
-    reading.py     files that stay open, and a thread that has the disk read on; halting.py ends threads early
-    kernels.py     the arithmetic of a CPU in one pass: C built by the machine's compiler; numpy does without
+    executor.py    reads each layer once, measures, combines and writes it (work, pieces, outputs, checksums)
+    reading.py     files that stay open, and threads that have the disk read on; halting.py ends threads early
+    arithmetic.py  what computes, and its choice: arithmetic_compiled.py in one pass, by kernels.py, which builds C with
+                   the machine's compiler; arithmetic_numpy.py, the reference; arithmetic_torch.py on a GPU
+    raw.py         bytes for all of them; soundness.py says what is wrong with values that are no numbers
     windows.py     mapped parts of files, so that compiled arithmetic need not copy what the system's cache holds
     outputs.py     files written at any place and noted when complete (notes.py), so that a kill costs little
     experts.py     one expert at a time, for rules of whole tensors
