@@ -335,7 +335,17 @@ def entry() -> None:
         get_ready()
     code = main()
     gc.freeze()  # the interpreter would go over every object once more before it ends, which takes a fifth of a second
+    if sys.argv[1:2] == ["merge"] and "torch" not in sys.modules:
+        _end(code)
     sys.exit(code)
+
+
+def _end(code: int) -> None:
+    """End without freeing every object, where nothing else is left to do; return where words are left unsaid."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

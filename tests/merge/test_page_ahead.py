@@ -83,7 +83,9 @@ def test_when_it_is_killed_the_page_is_written_all_the_same(config, moment):
 def test_what_it_cannot_do_is_told_by_the_first_process(tmp_path):
     script = READY + "from pathlib import Path\nahead.write_page(Path(sys.argv[1]))"
     done = run(script, tmp_path)
-    assert done.stderr.splitlines()[-3].startswith("mmreflect.errors.UserError: ") and done.stderr.count("Traceback") == 1
+    assert (
+        done.stderr.splitlines()[-3].startswith("mmreflect.errors.UserError: ") and done.stderr.count("Traceback") == 1
+    )
     assert str(tmp_path) in done.stderr
 
 
@@ -122,3 +124,16 @@ print(ahead._writer)
 held.set()
 """
     assert run(script).stdout == "None\n"
+
+
+def test_the_command_says_everything_and_ends_with_its_code(config, tmp_path):
+    words = [sys.executable, "-m", "mmreflect", "merge", str(config)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith("model: ") and not done.stderr
+    done = subprocess.run([*words, "method=no"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and not done.stdout
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*words, f"output={tmp_path / 'other'}"], stdout=full, stderr=subprocess.PIPE, timeout=120
+        )
+    assert done.returncode == 2 and b"disk is full" in done.stderr
