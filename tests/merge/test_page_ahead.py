@@ -91,7 +91,10 @@ def test_what_it_cannot_do_is_told_by_the_first_process(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_it_ends_with_the_first_process_and_says_nothing(number):
-    script = READY + "print(other, flush=True)\nimport time\ntime.sleep(60)"
+    heard = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what nohup starts is deaf to it
+    )
+    script = heard + READY + "print(other, flush=True)\nimport time\ntime.sleep(60)"
     first = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
