@@ -224,8 +224,9 @@ def _without_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
-        gc.unfreeze()
+        if not gc.get_freeze_count():  # a program that froze what it has keeps it so
+            gc.freeze()
+            gc.unfreeze()
         if was_on:
             gc.enable()
 
@@ -332,26 +333,22 @@ def entry() -> None:
     if sys.argv[1:2] == ["merge"] and not {"--plan", "--sweep", "--verify"}.intersection(sys.argv):
         from mmreflect.report.ahead import get_ready
 
+        _set_defaults()
         get_ready()
     code = main()
     gc.freeze()  # the interpreter would go over every object once more before it ends, which takes a fifth of a second
-    if sys.argv[1:2] == ["merge"] and "torch" not in sys.modules:
-        _end(code)
     sys.exit(code)
 
 
-def _end(code: int) -> None:
-    """End without freeing every object, where nothing else is left to do; return where words are left unsaid."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _set_defaults() -> None:
+    """Set what libraries look for when they are imported, unless the user has."""
+    for name, value in (_CALM_THREADS | _NO_PLUGINS).items():
+        os.environ.setdefault(name, value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake in what was given or a limit of the system."""
-    for name, value in (_CALM_THREADS | _NO_PLUGINS).items():
-        os.environ.setdefault(name, value)
+    _set_defaults()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         close = nearest(words[0], VERBS)

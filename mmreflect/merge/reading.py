@@ -98,20 +98,23 @@ class ReadAhead:
     def _run(self) -> None:
         while (step := self._next()) is not None:
             if not _fetch(*step):
-                os.posix_fadvise(*step, os.POSIX_FADV_WILLNEED)
+                with contextlib.suppress(OSError):
+                    os.posix_fadvise(*step, os.POSIX_FADV_WILLNEED)
 
     def _next(self) -> tuple[int, int, int] | None:
         """Return file, place and size of the next step that is not in the cache, once it may be asked for."""
+        while (span := self._next_step()) is not None:
+            with contextlib.suppress(OSError):
+                handle = self._handles.of(span.path)
+                if not (_is_cached(handle, span.start) and _is_cached(handle, span.stop - 1)):
+                    return handle, span.start, span.stop - span.start
+        return None
+
+    def _next_step(self) -> Span | None:
         with self._changed:
-            for number, span in self._steps:
-                self._changed.wait_for(lambda number=number: self._ended or self._may_ask(number))  # type: ignore[misc]
-                if self._ended:
-                    break
-                with contextlib.suppress(OSError):
-                    handle = self._handles.of(span.path)
-                    if not (_is_cached(handle, span.start) and _is_cached(handle, span.stop - 1)):
-                        return handle, span.start, span.stop - span.start
-            return None
+            number, span = next(self._steps, (0, None))
+            self._changed.wait_for(lambda: self._ended or self._may_ask(number))
+            return None if self._ended else span
 
     def _may_ask(self, number: int) -> bool:
         near = number <= self._reached + 1

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from mmreflect.report import PAGE
 
-_DONE = b"done"
+_END = b"\0"
 
 
 class Writer:
@@ -22,20 +22,25 @@ class Writer:
     def __init__(self) -> None:
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
-        self._process = os.fork()
-        if self._process == 0:
-            os.close(self._orders)
-            os.close(self._answers)
-            _serve(orders, answers)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = os.fork()
+            if self._process == 0:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one is interrupted, and this one ends with it
+                os.close(self._orders)
+                os.close(self._answers)
+                _serve(orders, answers)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(orders)
         os.close(answers)
 
     def write(self, folder: str) -> bool:
         """Have it write the page of a run; False where it could not, for whatever reason."""
         with contextlib.suppress(BrokenPipeError):
-            os.write(self._orders, os.fsencode(folder))
+            os.write(self._orders, os.fsencode(folder) + _END)
         os.close(self._orders)
-        done = _read(self._answers) == _DONE
+        done = _read(self._answers) == b"done"
         os.close(self._answers)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._process, 0)
@@ -45,7 +50,6 @@ class Writer:
 def _serve(orders: int, answers: int) -> NoReturn:
     """Be the second process. What goes wrong here will go wrong, and be told, in the first one."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one is interrupted, and this one ends with it
         nothing = os.open(os.devnull, os.O_RDWR)
         for handle in (0, 1, 2):  # whoever reads what the first one says shall not wait for this one
             os.dup2(nothing, handle)
@@ -53,17 +57,23 @@ def _serve(orders: int, answers: int) -> NoReturn:
 
         if folder := _read(orders):
             write_page(os.fsdecode(folder))
-            os.write(answers, _DONE)
+            os.write(answers, b"done" + _END)
     finally:
         os._exit(0)
 
 
 def _read(handle: int) -> bytes:
-    """Read until the other end is closed."""
+    """Read one message; nothing where the other process ends before it is whole.
+
+    Its end is marked, since others may hold the same end of a pipe: processes that this one starts later.
+    """
     found = b""
-    while more := os.read(handle, 1 << 16):
+    while not found.endswith(_END):
+        more = os.read(handle, 1 << 16)
+        if not more:
+            return b""
         found += more
-    return found
+    return found.removesuffix(_END)
 
 
 _writer: Writer | None = None

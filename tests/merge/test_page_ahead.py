@@ -114,6 +114,12 @@ def test_it_ends_with_the_first_process_and_says_nothing(number):
         time.sleep(0.01)
 
 
+def test_a_process_that_is_started_meanwhile_does_not_hold_it_up(config):
+    start = "child = os.fork()\nif child == 0:\n    import time\n    time.sleep(60)\n    os._exit(0)"
+    done = run(f"{READY}\n{start}\n{MERGE}\nos.kill(child, 9)", "merge", config)
+    assert done.stdout.splitlines()[-1] == "0 False False", done.stderr
+
+
 def test_there_is_none_beside_other_threads():
     script = """
 import os, threading

@@ -153,3 +153,19 @@ def test_readers_share_the_steps(tmp_path, monkeypatch):
     assert len(set(found)) == len(found) and sum(size for _, size in found) == 3 * 205
     assert len(ahead._threads) > 1
     handles.close()
+
+
+def test_advice_that_is_refused_is_left_to_who_reads(tmp_path, asked, monkeypatch, capfd):
+    (tmp_path / "file").write_bytes(bytes(2000))
+    tried = []
+
+    def refuse(*place):
+        tried.append(place)
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(reading.os, "posix_fadvise", refuse)
+    handles = Handles()
+    with ReadAhead([[Span(str(tmp_path / "file"), 0, 1000)]], handles):
+        wait_for(lambda: len(tried) == 2)
+    assert not capfd.readouterr().err
+    handles.close()
