@@ -17,7 +17,10 @@ _END = b"\0"
 
 
 class Writer:
-    """A copy of this process that writes one page, when it is told of which run; it ends with this process."""
+    """A copy of this process that writes one page, when it is told of which run.
+
+    It ends with this process, or with the last one that this one forked: they hold the same pipe.
+    """
 
     def __init__(self) -> None:
         orders, self._orders = os.pipe()
